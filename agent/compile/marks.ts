@@ -1,0 +1,36 @@
+import { createHash } from "node:crypto";
+
+/**
+ * The numbers that the kernel sees. All are derived from names by hash, so that the same policy gives the same bytes
+ * on every gateway and a change of one entry never renumbers another: running flows keep their grants.
+ */
+
+/** meta mark that the policy table stamps and the base table accepts ("claw"). */
+export const VERDICT = 0x63_6c_61_77;
+
+/** Port classes: 1–0xffff. A class is one atom: ports that no entry of the policy tells apart. */
+export const CLASS_MIN = 1;
+export const CLASS_MAX = 0xffff;
+/** Grants of names, written by the gate when the name is asked: 0x0001_0000–0x3fff_ffff. */
+export const NAME_GRANT_MIN = 0x0001_0000;
+export const NAME_GRANT_MAX = 0x3fff_ffff;
+/** Grants of networks, written by the apply: 0x4000_0000–0x7fff_ffff. */
+export const NETWORK_GRANT_MIN = 0x4000_0000;
+export const NETWORK_GRANT_MAX = 0x7fff_ffff;
+/** Groups: 1–0x3fff_ffff. */
+export const GROUP_MIN = 1;
+export const GROUP_MAX = 0x3fff_ffff;
+
+/**
+ * Returns a number in [min, max] for a text by SHA-256; when it is taken, the next free one (wrapping).
+ * Callers go through their texts in sorted order, so that a collision is resolved alike everywhere.
+ */
+export function assignMark(text: string, min: number, max: number, isTaken: (mark: number) => boolean): number {
+  const span = max - min + 1;
+  const start = createHash("sha256").update(text).digest().readUInt32BE(0) % span;
+  for (let step = 0; step < span; step++) {
+    const mark = min + ((start + step) % span);
+    if (!isTaken(mark)) return mark;
+  }
+  throw new RangeError(`no free mark between ${min} and ${max}`);
+}

@@ -1,0 +1,50 @@
+import type { Policy, PortRange } from "../policy/policy.ts";
+
+/** One file of a release: a path relative to the release folder, and its bytes. */
+export interface Artifact {
+  readonly path: string;
+  readonly bytes: Buffer;
+}
+
+/**
+ * What a policy becomes. Artifacts: `allow.zone`, `deny.zone`, `named.conf`, `policy.nft`, `gate.json` and `manifest.json`
+ * (path → SHA-256 of the others). `digest` is the SHA-256 of manifest.json in hex and names the release's folder.
+ */
+export interface Release {
+  readonly digest: string;
+  readonly artifacts: readonly Artifact[];
+}
+
+/** A set of ports that no entry of the policy tells apart, and the mark that the kernel's `ports` map gives it. */
+export interface PortClass extends PortRange {
+  readonly mark: number;
+}
+
+/** `gate.json`: all that the DNS gate needs. It never sees policy text. */
+export interface GateRelease {
+  readonly schema: 1;
+  readonly policy: Policy;
+  /** group name → mark */
+  readonly groups: { readonly [name: string]: number };
+  readonly classes: readonly PortClass[];
+  /** Answered by named for `CANARY_NAME` TXT out of the allow zone, and SOA serials of both zones. */
+  readonly canary: string;
+  /** The probe's reserved addresses and the host (or `*`) that each speaks as. */
+  readonly probes: readonly { readonly address: string; readonly host: string }[];
+}
+
+/** Where a release came from; beside the release, outside its digest: `provenance.json`. */
+export interface Provenance {
+  readonly commit: string;
+  readonly serial: number;
+  readonly repository: string;
+  /** Principals whose approvals were counted, sorted; empty when insecure. */
+  readonly approvedBy: readonly string[];
+}
+
+/** Held in the allow zone as a TXT record with the text of `GateRelease.canary`: proves which allow zone is in force. */
+export const CANARY_NAME = "release.canary.clawgress.invalid";
+/** In no zone but under the deny zone's wildcard: NXDOMAIN with the deny zone's SOA proves that denying works. */
+export const DENIED_CANARY_NAME = "denied.canary.clawgress.invalid";
+export const ALLOW_ZONE = "allow.rpz.clawgress.invalid";
+export const DENY_ZONE = "deny.rpz.clawgress.invalid";

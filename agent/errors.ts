@@ -1,0 +1,117 @@
+/**
+ * The one table of error codes. Control flow branches on a code and on what the table says the loop does next,
+ * never on message text. The prefix names the stage (folder) that throws it.
+ */
+
+/** What the loop does next: try the same commit again; wait for another commit; restore the old release; end the process. */
+export type Response = "retry" | "hold" | "roll-back" | "stop";
+
+interface CodeRow {
+  readonly response: Response;
+  /** Exit status of a one-shot command that ends with this code. */
+  readonly exit: number;
+  /** One sentence for the documentation. */
+  readonly about: string;
+}
+
+export const codes = {
+  USAGE: { response: "stop", exit: 2, about: "the command line is wrong" },
+  SETTINGS_INVALID: { response: "stop", exit: 3, about: "agent.json is missing, unreadable or wrong" },
+  STATE_CORRUPT: {
+    response: "stop",
+    exit: 4,
+    about: "the persisted state is missing or damaged; the enforced policy stays",
+  },
+  STATE_LOCKED: { response: "stop", exit: 5, about: "another agent works with the same state folder" },
+
+  SOURCE_UNREACHABLE: { response: "retry", exit: 10, about: "the Git server could not be reached" },
+  SOURCE_TIMEOUT: { response: "retry", exit: 10, about: "the Git server answered too slowly" },
+  SOURCE_AUTH: { response: "retry", exit: 11, about: "the Git server refused the credentials" },
+  SOURCE_HTTP: { response: "retry", exit: 12, about: "the Git server answered with an unexpected HTTP status" },
+  SOURCE_PROTOCOL: { response: "retry", exit: 13, about: "the answer is not well-formed Git protocol" },
+  SOURCE_TOO_LARGE: { response: "retry", exit: 14, about: "an answer, pack, object or tree exceeds its limit" },
+  SOURCE_REDIRECT: { response: "retry", exit: 15, about: "the Git server redirects; redirects are not followed" },
+  SOURCE_NO_BRANCH: { response: "retry", exit: 16, about: "the server positively says that the branch does not exist" },
+  SOURCE_UNSUPPORTED: { response: "hold", exit: 17, about: "the repository uses a format that is not supported" },
+  SOURCE_FILE: { response: "hold", exit: 18, about: "a file in the commit is missing or is not a regular file" },
+
+  TRUST_UNSIGNED: { response: "hold", exit: 20, about: "the lock has fewer valid approvals than the threshold" },
+  TRUST_LOCK_INVALID: { response: "hold", exit: 21, about: "the lock file is missing or malformed" },
+  TRUST_LOCK_MISMATCH: { response: "hold", exit: 22, about: "a file differs from what the lock lists" },
+  TRUST_WRONG_TARGET: { response: "hold", exit: 23, about: "the lock is for another repository, branch or group" },
+  TRUST_ROLLBACK: { response: "hold", exit: 24, about: "the serial is lower than one already verified" },
+  TRUST_EQUIVOCATION: { response: "hold", exit: 25, about: "the same serial was verified with other content" },
+  TRUST_ROOT_INVALID: { response: "stop", exit: 26, about: "the root of trust is malformed" },
+  TRUST_ROOT_UNSUPPORTED: {
+    response: "hold",
+    exit: 27,
+    about: "the repository carries a newer root; rotation is not supported yet",
+  },
+  TRUST_SIGNING_FAILED: { response: "stop", exit: 28, about: "ssh-keygen could not sign" },
+
+  POLICY_INVALID: { response: "hold", exit: 30, about: "the policy has errors" },
+  POLICY_UNSUPPORTED: { response: "hold", exit: 31, about: "the policy uses a key whose enforcement is not built yet" },
+
+  APPLY_CHECK_FAILED: {
+    response: "hold",
+    exit: 40,
+    about: "nft, named-checkzone or named-checkconf refused an artifact",
+  },
+  APPLY_LOCKOUT: { response: "hold", exit: 41, about: "the rules would cut off something the gateway itself needs" },
+  APPLY_FAILED: { response: "roll-back", exit: 42, about: "a step of the swap failed" },
+  APPLY_READBACK: { response: "roll-back", exit: 43, about: "what is enforced is not what the release says" },
+  APPLY_BAD_RELEASE: {
+    response: "hold",
+    exit: 44,
+    about: "this release was rolled back before; it is not tried again",
+  },
+  APPLY_REVERT_FAILED: { response: "retry", exit: 45, about: "the old release could not be restored completely" },
+  APPLY_RELEASE_DAMAGED: { response: "stop", exit: 46, about: "a release on disk does not match its digests" },
+
+  HEALTH_FAILED: { response: "roll-back", exit: 50, about: "a probe that passed before the change fails after it" },
+
+  GATE_UNREACHABLE: { response: "retry", exit: 60, about: "the DNS gate does not answer on its control socket" },
+  GATE_REFUSED: { response: "roll-back", exit: 61, about: "the DNS gate refused a release" },
+
+  REPORT_FAILED: {
+    response: "retry",
+    exit: 70,
+    about: "a commit status could not be delivered; it stays in the outbox",
+  },
+
+  HOST_COMMAND: { response: "retry", exit: 80, about: "a system command failed" },
+  HOST_FILE: { response: "retry", exit: 81, about: "a file could not be read or written" },
+  HOST_SERVICE: { response: "retry", exit: 82, about: "named or the gate could not be started" },
+  HOST_MISSING: { response: "stop", exit: 83, about: "a program, user or privilege that is needed is missing" },
+} as const satisfies Record<string, CodeRow>;
+
+export type Code = keyof typeof codes;
+
+export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
+
+/** The only error class that the program throws on purpose: a code, a sentence, details for machines, and what to do next. */
+export class AgentError extends Error {
+  readonly code: Code;
+  /** What a person does about it, in one sentence; null where the message says it all. */
+  readonly remedy: string | null;
+  readonly details: { readonly [key: string]: Json };
+
+  constructor(
+    code: Code,
+    message: string,
+    options: { remedy?: string; details?: { readonly [key: string]: Json }; cause?: unknown } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = "AgentError";
+    this.code = code;
+    this.remedy = options.remedy ?? null;
+    this.details = options.details ?? {};
+  }
+}
+
+/** Returns the error itself when it is an AgentError, else one with the given code that carries it as its cause. */
+export function toAgentError(error: unknown, code: Code, message: string): AgentError {
+  if (error instanceof AgentError) return error;
+  const reason = error instanceof Error ? error.message : String(error);
+  return new AgentError(code, `${message}: ${reason}`, { cause: error });
+}

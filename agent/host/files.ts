@@ -1,0 +1,67 @@
+import { constants } from "node:fs";
+import { lstat, mkdir, open, readFile, rename, unlink } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { AgentError } from "../errors.ts";
+
+/**
+ * Returns the bytes of a file, or null when it does not exist.
+ * @throws AgentError HOST_FILE when it cannot be read or has more than maxBytes.
+ */
+export async function readFileIfAny(path: string, maxBytes: number): Promise<Buffer | null> {
+  try {
+    const info = await lstat(path);
+    if (info.size > maxBytes) {
+      throw new AgentError("HOST_FILE", `${path} has ${info.size} bytes; at most ${maxBytes} are read`);
+    }
+    return await readFile(path);
+  } catch (error) {
+    if (error instanceof AgentError) throw error;
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+    throw new AgentError("HOST_FILE", `cannot read ${path}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** Returns the bytes of a file that must exist. @throws AgentError HOST_FILE */
+export async function readFileBytes(path: string, maxBytes: number): Promise<Buffer> {
+  const bytes = await readFileIfAny(path, maxBytes);
+  if (bytes === null) throw new AgentError("HOST_FILE", `${path} does not exist`);
+  return bytes;
+}
+
+/**
+ * Replaces a file so that a reader, or a crash at any moment, sees either the whole old or the whole new content:
+ * temporary file in the same folder, fsync, rename, fsync of the folder. Missing folders are made.
+ */
+export async function replaceFile(path: string, bytes: Buffer | string, mode = 0o644): Promise<void> {
+  const folder = dirname(path);
+  const temporary = join(folder, `.${process.pid}.${process.hrtime.bigint()}.tmp`);
+  try {
+    await mkdir(folder, { recursive: true });
+    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+    const handle = await open(temporary, flags, mode);
+    try {
+      await handle.writeFile(bytes);
+      await handle.chmod(mode);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
+    await syncFolder(folder);
+  } catch (error) {
+    await unlink(temporary).catch(() => {
+      // It was renamed or never made; the first error is the one to tell.
+    });
+    throw new AgentError("HOST_FILE", `cannot write ${path}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** Makes the names in a folder durable. */
+export async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

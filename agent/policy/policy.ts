@@ -1,0 +1,87 @@
+/**
+ * The normalised policy: plain, serialisable data that decide, compile and the gate read.
+ * Everything in it is validated, lower-cased, sorted and free of duplicates.
+ */
+
+declare const brand: unique symbol;
+type Brand<T, Name extends string> = T & { readonly [brand]: Name };
+
+/** A lower-case host name in A-label form without a trailing dot: LDH labels (and `_` first) of 1–63 bytes, 253 bytes in all. */
+export type DomainName = Brand<string, "DomainName">;
+/** A network in canonical text, host bits zero: `192.0.2.0/24`, `2001:db8::/32`. */
+export type Cidr = Brand<string, "Cidr">;
+
+export type Protocol = "tcp" | "udp";
+
+/** Ports `first` to `last`, both included, 1–65535. Its canonical text (`portText`) is `443/tcp` or `8000-8100/udp`. */
+export interface PortRange {
+  readonly protocol: Protocol;
+  readonly first: number;
+  readonly last: number;
+}
+
+/** Where something stands in the source text: file, 1-based line and column, and the JSON pointer. */
+export interface Place {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+  readonly pointer: string;
+}
+
+/** `exact`: that name only. `subdomains`: every name below it, at any depth, not itself (written `*.name`). */
+export interface NamePattern {
+  readonly kind: "exact" | "subdomains";
+  readonly name: DomainName;
+}
+
+export interface NameRule {
+  readonly pattern: NamePattern;
+  readonly ports: readonly PortRange[];
+  readonly label: string | null;
+  readonly place: Place;
+}
+
+export interface NetworkRule {
+  readonly network: Cidr;
+  readonly ports: readonly PortRange[];
+  readonly label: string | null;
+  readonly place: Place;
+}
+
+/** One set of rules: the global one is named `*`, the others after the host that has an `allow` of its own. */
+export interface Group {
+  readonly name: string;
+  readonly names: readonly NameRule[];
+  readonly networks: readonly NetworkRule[];
+  readonly place: Place;
+}
+
+/** A named set of client addresses and the group whose rules they follow (`*` when the host has no `allow`). */
+export interface HostEntry {
+  readonly name: string;
+  readonly sources: readonly Cidr[];
+  readonly group: string;
+  readonly place: Place;
+}
+
+export interface Policy {
+  readonly version: 1;
+  readonly mode: "enforce" | "deny-all";
+  /** Sorted by name; `*` is always there (empty under deny-all). */
+  readonly groups: readonly Group[];
+  /** Sorted by name. */
+  readonly hosts: readonly HostEntry[];
+}
+
+/** Why a text is no policy: where, what, and what to do about it. `severity: "warning"` never refuses. */
+export interface Issue {
+  readonly severity: "error" | "warning";
+  readonly code: "POLICY_INVALID" | "POLICY_UNSUPPORTED";
+  readonly place: Place;
+  readonly message: string;
+  readonly remedy: string;
+}
+
+export type PolicyResult =
+  | { readonly ok: true; readonly policy: Policy; readonly warnings: readonly Issue[] }
+  | { readonly ok: false; readonly issues: readonly Issue[] };

@@ -1,0 +1,120 @@
+import type { Cidr, DomainName } from "../policy/policy.ts";
+
+/** `agent.json` after validation: everything that belongs to this gateway and not to the policy. Paths are absolute. */
+export interface Settings {
+  readonly version: 1;
+  /** Name of this gateway: in statuses (`clawgress/<gateway>`) and logs. */
+  readonly gateway: string;
+  readonly repository: RepositorySettings;
+  readonly poll: { readonly schedule: string; readonly jitterMs: number };
+  readonly trust: TrustSettings;
+  readonly interfaces: { readonly clients: readonly string[]; readonly upstream: readonly string[] };
+  readonly nat: "masquerade" | "none";
+  /** Management prefixes that stay reachable whatever the policy says. */
+  readonly lifeline: readonly Cidr[];
+  readonly dns: DnsSettings;
+  readonly gate: GateSettings;
+  readonly health: HealthSettings;
+  readonly report: { readonly github: GithubSettings | null };
+  readonly driver: "process";
+  readonly paths: { readonly state: string; readonly run: string };
+}
+
+export interface RepositorySettings {
+  readonly url: string;
+  readonly branch: string;
+  /** The opaque name that the lock must carry, so that a signature is never valid for another repository. */
+  readonly name: string;
+  /** The gateway group that the lock must carry. */
+  readonly group: string;
+  readonly policyPath: string;
+  readonly caFile: string | null;
+  readonly proxy: string | null;
+  readonly username: string;
+  readonly tokenFile: string | null;
+  readonly timeoutMs: number;
+  readonly maxPackBytes: number;
+}
+
+export interface TrustSettings {
+  readonly mode: "manifest";
+  /** The root of trust that this gateway was installed with. */
+  readonly root: string;
+  /** True runs unsigned policies; shown in status and statuses. */
+  readonly insecure: boolean;
+}
+
+export interface DnsSettings {
+  /** Addresses of resolvers; named forwards only to them, and the agent resolves the forge by them. */
+  readonly upstreams: readonly string[];
+  readonly upstreamPort: number;
+  readonly validation: "auto" | "no" | "yes";
+  /** BIND `trust-anchors` statement to include when validation is `yes`. */
+  readonly trustAnchorsFile: string | null;
+  readonly namedPort: number;
+  readonly controlPort: number;
+  readonly user: string;
+}
+
+export interface GateSettings {
+  readonly port: number;
+  /** A user name or numeric id without other use: the output rules confine it. */
+  readonly user: string;
+  readonly maxPinsPerClient: number;
+  readonly maxNamesPerClient: number;
+  readonly maxQueriesPerS: number;
+}
+
+export interface HealthSettings {
+  readonly confirmTimeoutMs: number;
+  /** Name of the network namespace in which probes run as a client. */
+  readonly namespace: string;
+  readonly probes: readonly ProbeSettings[];
+}
+
+/** A probe: from the gateway, or as a client of a host entry (or `*`), to a name. */
+export interface ProbeSettings {
+  readonly name: string;
+  readonly type: "dns" | "tcp";
+  readonly from: { readonly gateway: true } | { readonly host: string };
+  readonly to: DomainName;
+  readonly port: number | null;
+  readonly expect: "allow" | "deny";
+  readonly timeoutMs: number;
+  readonly attempts: number;
+}
+
+export interface GithubSettings {
+  readonly api: string;
+  /** `owner/name` */
+  readonly repository: string;
+  readonly tokenFile: string;
+  readonly caFile: string | null;
+}
+
+/** The reserved client addresses of the n-th distinct probe host (0–11), and the gateway's side of that link. */
+export interface ProbeAddress {
+  readonly host: string;
+  readonly address4: string;
+  readonly address6: string;
+}
+
+/** Interface names of the probe link and the addresses of the gateway's side (RFC 7335 range for IPv4; ULA for IPv6). */
+export const probeLink = {
+  gatewayInterface: "cgprobe",
+  gateway4: "192.0.0.1",
+  prefixLength4: 28,
+  gateway6: "fdc1:a496:e550::1",
+  prefixLength6: 64,
+} as const;
+
+/** Returns one pair of reserved client addresses for each distinct host that a probe speaks as, sorted by host name. */
+export function probeAddresses(health: HealthSettings): readonly ProbeAddress[] {
+  const hosts = health.probes.flatMap((probe) => ("host" in probe.from ? [probe.from.host] : []));
+  const distinct = [...new Set(["*", ...hosts])].sort();
+  return distinct.map((host, index) => ({
+    host,
+    address4: `192.0.0.${index + 2}`,
+    address6: `fdc1:a496:e550::${(index + 2).toString(16)}`,
+  }));
+}

@@ -1,0 +1,31 @@
+/** What the rest of the program sees of a remote repository: a head, and the bytes of files in a commit's tree. */
+
+/** 40 lower-case hex digits. */
+export type CommitId = string;
+
+export interface TreeFile {
+  readonly path: string;
+  readonly bytes: Buffer;
+}
+
+/** Reads files of one commit straight from Git objects; nothing is ever checked out. Every object read is hash-checked. */
+export interface CommitReader {
+  readonly commit: CommitId;
+  /** The raw bytes of the commit object. */
+  readonly raw: Buffer;
+  /**
+   * Returns the bytes of a regular file (mode 100644), or null when there is none at that path.
+   * @throws AgentError SOURCE_FILE for a symlink, submodule, folder or executable; SOURCE_TOO_LARGE past maxBytes.
+   */
+  readFile(path: string, maxBytes: number): Promise<Buffer | null>;
+  /** Returns the names of regular files directly in a folder, sorted; empty when the folder does not exist. */
+  listFiles(folder: string, maxEntries: number): Promise<readonly string[]>;
+}
+
+export interface Source {
+  /** Returns the head of the configured branch by one protocol-v2 `ls-refs` request. @throws AgentError SOURCE_* */
+  poll(signal: AbortSignal): Promise<CommitId>;
+  /** Fetches a commit into the local object cache and opens it. @throws AgentError SOURCE_* */
+  open(commit: CommitId, signal: AbortSignal): Promise<CommitReader>;
+  close(): Promise<void>;
+}
