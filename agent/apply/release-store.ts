@@ -1,0 +1,89 @@
+import { createHash } from "node:crypto";
+import { mkdir, readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { Artifact, Provenance, Release } from "../compile/release.ts";
+import { AgentError, type Json } from "../errors.ts";
+import { readFileBytes, readFileIfAny, replaceFile, syncFolder } from "../host/files.ts";
+
+const MAX_ARTIFACT_BYTES = 256 * 1024 * 1024;
+const MAX_MANIFEST_BYTES = 64 * 1024;
+const KEPT_RELEASES = 10;
+
+/** A release on disk: `<releases>/<digest>/` with its artifacts, and provenance.json beside them. */
+export interface StoredRelease {
+  readonly digest: string;
+  readonly folder: string;
+}
+
+/**
+ * Step 1, stage: writes a release's artifacts into its folder, fsynced, the manifest last, so that a folder with a
+ * manifest is complete. Writing the same release again changes nothing but its provenance.
+ * @throws AgentError HOST_FILE
+ */
+export async function storeRelease(releases: string, release: Release, provenance: Provenance): Promise<StoredRelease> {
+  const folder = join(releases, release.digest);
+  const manifestPath = join(folder, "manifest.json");
+  if ((await readFileIfAny(manifestPath, MAX_MANIFEST_BYTES)) === null) {
+    await mkdir(folder, { recursive: true });
+    const manifest = release.artifacts.find((artifact) => artifact.path === "manifest.json");
+    if (manifest === undefined) throw new AgentError("HOST_FILE", "the compiled release has no manifest.json");
+    for (const artifact of release.artifacts) {
+      if (artifact !== manifest) await writeArtifact(folder, artifact);
+    }
+    await writeArtifact(folder, manifest);
+    await syncFolder(releases);
+  }
+  await replaceFile(join(folder, "provenance.json"), `${JSON.stringify(provenance, null, 2)}\n`);
+  return { digest: release.digest, folder };
+}
+
+async function writeArtifact(folder: string, artifact: Artifact): Promise<void> {
+  await replaceFile(join(folder, artifact.path), artifact.bytes);
+}
+
+/**
+ * Returns a stored release after checking every artifact against the manifest and the manifest against the digest.
+ * @throws AgentError APPLY_RELEASE_DAMAGED naming the file that differs or is missing.
+ */
+export async function openRelease(releases: string, digest: string): Promise<StoredRelease> {
+  const folder = join(releases, digest);
+  const manifestBytes = await readFileIfAny(join(folder, "manifest.json"), MAX_MANIFEST_BYTES);
+  if (manifestBytes === null) throw damaged(folder, "manifest.json is missing");
+  if (sha256(manifestBytes) !== digest) throw damaged(folder, "manifest.json does not have the release's digest");
+  for (const [path, expected] of Object.entries(JSON.parse(manifestBytes.toString("utf8")) as Record<string, string>)) {
+    const bytes = await readFileIfAny(join(folder, path), MAX_ARTIFACT_BYTES);
+    if (bytes === null) throw damaged(folder, `${path} is missing`);
+    if (sha256(bytes) !== expected) throw damaged(folder, `${path} does not match its digest`);
+  }
+  return { digest, folder };
+}
+
+/** Returns where a stored release came from. @throws AgentError HOST_FILE */
+export async function readProvenance(release: StoredRelease): Promise<Provenance> {
+  const bytes = await readFileBytes(join(release.folder, "provenance.json"), MAX_MANIFEST_BYTES);
+  return JSON.parse(bytes.toString("utf8")) as Provenance;
+}
+
+/** Removes the oldest releases beyond the newest ten, never one of those named. */
+export async function pruneReleases(
+  releases: string,
+  keep: readonly string[],
+  newestFirst: readonly string[],
+): Promise<void> {
+  const kept = new Set([...keep, ...newestFirst.slice(0, KEPT_RELEASES)]);
+  for (const name of await readdir(releases)) {
+    if (!kept.has(name)) await rm(join(releases, name), { recursive: true, force: true });
+  }
+}
+
+function sha256(bytes: Buffer): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+function damaged(folder: string, what: string): AgentError {
+  const details: { readonly [key: string]: Json } = { folder };
+  return new AgentError("APPLY_RELEASE_DAMAGED", `release ${folder}: ${what}`, {
+    remedy: "remove the folder; the next poll compiles it again from the repository",
+    details,
+  });
+}

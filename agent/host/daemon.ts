@@ -1,0 +1,89 @@
+import { spawn } from "node:child_process";
+import { open, readFile } from "node:fs/promises";
+import { AgentError } from "../errors.ts";
+import { sleepMs } from "./clock.ts";
+import { readFileIfAny, replaceFile } from "./files.ts";
+
+/** What a pid file holds: the pid alone could be another process by now, its start time cannot. */
+interface PidRecord {
+  readonly pid: number;
+  readonly startTicks: string;
+}
+
+const MAX_PID_FILE_BYTES = 1024;
+const STOP_POLL_MS = 20;
+
+/**
+ * Starts a program that outlives this process, in a session of its own, with its output appended to a log file, and
+ * writes its pid file. Returns its pid.
+ * @throws AgentError HOST_SERVICE
+ */
+export async function startDaemon(
+  argv: readonly [string, ...string[]],
+  options: { readonly pidFile: string; readonly logFile: string; readonly cwd: string },
+): Promise<number> {
+  const log = await open(options.logFile, "a", 0o640);
+  try {
+    const [program, ...args] = argv;
+    const child = spawn(program, args, { detached: true, stdio: ["ignore", log.fd, log.fd], cwd: options.cwd });
+    const pid = await new Promise<number>((resolve, reject) => {
+      child.once("error", reject);
+      child.once("spawn", () => resolve(child.pid ?? -1));
+    });
+    child.unref();
+    const startTicks = await readStartTicks(pid);
+    if (startTicks === null) throw new Error("it ended at once");
+    await replaceFile(options.pidFile, `${JSON.stringify({ pid, startTicks })}\n`);
+    return pid;
+  } catch (error) {
+    throw new AgentError("HOST_SERVICE", `cannot start ${argv[0]}: ${(error as Error).message}`, {
+      remedy: `its last words are in ${options.logFile}`,
+      cause: error,
+    });
+  } finally {
+    await log.close();
+  }
+}
+
+/** Returns the pid of a daemon that still runs, or null. */
+export async function findDaemon(pidFile: string): Promise<number | null> {
+  const bytes = await readFileIfAny(pidFile, MAX_PID_FILE_BYTES);
+  if (bytes === null) return null;
+  try {
+    const record = JSON.parse(bytes.toString("utf8")) as Partial<PidRecord>;
+    if (typeof record.pid !== "number" || typeof record.startTicks !== "string") return null;
+    return (await readStartTicks(record.pid)) === record.startTicks ? record.pid : null;
+  } catch {
+    // A damaged pid file names no process; starting a second one fails on its port and says so.
+    return null;
+  }
+}
+
+/** Ends a daemon: SIGTERM, and SIGKILL when it still runs after the grace time. Does nothing when it does not run. */
+export async function stopDaemon(pidFile: string, graceMs: number): Promise<void> {
+  const pid = await findDaemon(pidFile);
+  if (pid === null) return;
+  process.kill(pid, "SIGTERM");
+  for (let waitedMs = 0; waitedMs < graceMs; waitedMs += STOP_POLL_MS) {
+    await sleepMs(STOP_POLL_MS);
+    if ((await findDaemon(pidFile)) === null) return;
+  }
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
+/** Returns field 22 of /proc/<pid>/stat (proc(5): start time in ticks since boot), or null for no process or a zombie. */
+async function readStartTicks(pid: number): Promise<string | null> {
+  let stat: string;
+  try {
+    stat = await readFile(`/proc/${pid}/stat`, "utf8");
+  } catch {
+    return null;
+  }
+  // The name in field 2 may hold spaces and parentheses: count from the last one.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return fields[0] === "Z" ? null : (fields[19] ?? null);
+}

@@ -1,0 +1,48 @@
+import { join } from "node:path";
+import type { Settings } from "./settings.ts";
+
+/** Every file and folder that the program owns, derived from `paths` of agent.json. */
+export interface Paths {
+  /** Fsynced, survives a reboot. */
+  readonly releases: string;
+  readonly pointers: string;
+  readonly badReleases: string;
+  readonly outbox: string;
+  readonly git: string;
+  /** Present from before a swap until it is confirmed or reverted; names the release to go back to. */
+  readonly armed: string;
+  /** Gone after a reboot. */
+  readonly agentLock: string;
+  readonly status: string;
+  readonly base: string;
+  readonly named: string;
+  readonly namedPid: string;
+  readonly rndcKey: string;
+  readonly gate: string;
+  readonly gatePid: string;
+  readonly gateSocket: string;
+  readonly gateLog: string;
+}
+
+/** Returns the absolute paths of everything the program owns. */
+export function pathsOf(settings: Pick<Settings, "paths">): Paths {
+  const { state, run } = settings.paths;
+  return {
+    releases: join(state, "releases"),
+    pointers: join(state, "pointers"),
+    badReleases: join(state, "bad-releases.json"),
+    outbox: join(state, "outbox"),
+    git: join(state, "git"),
+    armed: join(state, "txn", "armed"),
+    agentLock: join(run, "agent.lock"),
+    status: join(run, "status.json"),
+    base: join(run, "base.nft"),
+    named: join(run, "named"),
+    namedPid: join(run, "named", "named.pid"),
+    rndcKey: join(run, "named", "rndc.key"),
+    gate: join(run, "gate"),
+    gatePid: join(run, "gate", "gate.pid"),
+    gateSocket: join(run, "gate", "control.sock"),
+    gateLog: join(run, "gate", "gate.log"),
+  };
+}
