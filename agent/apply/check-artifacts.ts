@@ -1,0 +1,43 @@
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ALLOW_ZONE, DENY_ZONE } from "../compile/release.ts";
+import { AgentError } from "../errors.ts";
+import { run } from "../host/run.ts";
+import { rehearseRuleset } from "./kernel.ts";
+import type { StoredRelease } from "./release-store.ts";
+
+const CHECK_TIMEOUT_MS = 60_000;
+
+/** What the checks found out: the digest that the policy table must read back as. */
+export interface CheckedRelease extends StoredRelease {
+  readonly tableDigest: string;
+}
+
+/**
+ * Step 1, check: lets named-checkconf, named-checkzone and the kernel itself judge a stored release, all at once, without
+ * touching anything that is in force. Returns the release with the digest that its ruleset reads back as.
+ * @throws AgentError APPLY_CHECK_FAILED naming the artifact.
+ */
+export async function checkArtifacts(release: StoredRelease): Promise<CheckedRelease> {
+  const ruleset = await readFile(join(release.folder, "policy.nft"));
+  // Random: two agents in network namespaces of one machine share the list of names.
+  const scratch = await mkdtemp(join(tmpdir(), "clawgress-check-"));
+  try {
+    const [tableDigest] = await Promise.all([
+      rehearseRuleset(ruleset, scratch.split("/").at(-1) ?? "clawgress-check"),
+      expectSuccess(["named-checkzone", "-q", ALLOW_ZONE, join(release.folder, "allow.zone")]),
+      expectSuccess(["named-checkzone", "-q", DENY_ZONE, join(release.folder, "deny.zone")]),
+    ]);
+    return { ...release, tableDigest };
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+async function expectSuccess(argv: readonly [string, ...string[]]): Promise<void> {
+  const result = await run(argv, { timeoutMs: CHECK_TIMEOUT_MS });
+  if (result.exitCode === 0) return;
+  const said = (result.stdout + result.stderr).trim().split("\n").slice(0, 5).join("; ");
+  throw new AgentError("APPLY_CHECK_FAILED", `${argv[0]} refuses ${argv.at(-1)}: ${said || "no reason given"}`);
+}

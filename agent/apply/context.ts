@@ -1,0 +1,18 @@
+import type { Logger } from "pino";
+import type { GateControl } from "../gate/control-client.ts";
+import type { UserIds } from "../host/users.ts";
+import type { Paths } from "../settings/paths.ts";
+import type { Settings } from "../settings/settings.ts";
+
+/** What every apply step works with. One is built at start; nothing in it changes while the program runs. */
+export interface ApplyContext {
+  readonly settings: Settings;
+  readonly paths: Paths;
+  /** The agent.json that the gate is started with. */
+  readonly configFile: string;
+  /** The folder of clawgress.mjs and client-probe.mjs. */
+  readonly programFolder: string;
+  readonly users: { readonly named: UserIds; readonly gate: UserIds };
+  readonly gate: GateControl;
+  readonly log: Logger;
+}

@@ -1,0 +1,123 @@
+import { createHash } from "node:crypto";
+import { AgentError, type Json } from "../errors.ts";
+import { run, runChecked } from "../host/run.ts";
+
+/** Loading 100,000 networks takes seconds on two cores; a kernel that takes longer is stuck. */
+const LOAD_TIMEOUT_MS = 60_000;
+const COMMAND_TIMEOUT_MS = 15_000;
+const MAX_LISTING_BYTES = 512 * 1024 * 1024;
+
+const POLICY_TABLE = "clawgress";
+/** Written by the gate or by the base file at any time, so never part of what a release must read back as. */
+const DYNAMIC_OBJECTS: ReadonlySet<string> = new Set(["pin4", "pin6", "live", "lan"]);
+
+/** A prefix for `nft` that makes it work in another network namespace; empty for this one. */
+export type NamespacePrefix = readonly string[];
+
+function nft(prefix: NamespacePrefix, ...args: readonly string[]): readonly [string, ...string[]] {
+  const [first, ...rest] = [...prefix, "nft", ...args];
+  return [first ?? "nft", ...rest];
+}
+
+/** Loads one file of nft commands as one transaction. @throws AgentError APPLY_FAILED with what nft says. */
+export async function loadRuleset(text: string | Buffer, prefix: NamespacePrefix = []): Promise<void> {
+  const result = await run(nft(prefix, "-f", "-"), { stdin: text, timeoutMs: LOAD_TIMEOUT_MS });
+  if (result.exitCode === 0) return;
+  throw new AgentError("APPLY_FAILED", `nft refuses the ruleset: ${firstLine(result.stderr)}`, {
+    details: { stderr: result.stderr.slice(0, 4096) },
+  });
+}
+
+/** Returns whether a table of the inet family stands. */
+export async function hasTable(name: string): Promise<boolean> {
+  const result = await run(nft([], "-t", "list", "table", "inet", name), { timeoutMs: COMMAND_TIMEOUT_MS });
+  return result.exitCode === 0;
+}
+
+/**
+ * Returns a digest of all that is static in the policy table: chains, rules, and the elements of every map that only
+ * an apply writes. Equal digests mean equal rulesets.
+ * @throws AgentError HOST_COMMAND when the table does not stand.
+ */
+export async function digestPolicyTable(prefix: NamespacePrefix = []): Promise<string> {
+  const skeleton = await listJson(prefix, ["-t", "list", "table", "inet", POLICY_TABLE]);
+  const maps = skeleton.flatMap((entry) => nameOf(entry["map"])).filter((name) => !DYNAMIC_OBJECTS.has(name));
+  const parts: string[] = skeleton.map(canonical);
+  for (const name of maps.sort()) {
+    const listing = await listJson(prefix, ["list", "map", "inet", POLICY_TABLE, name]);
+    parts.push(...listing.map(canonical));
+  }
+  return createHash("sha256").update(parts.join("\n")).digest("hex");
+}
+
+type Entry = { readonly [kind: string]: Json };
+
+async function listJson(prefix: NamespacePrefix, args: readonly string[]): Promise<readonly Entry[]> {
+  const text = await runChecked(nft(prefix, "-j", ...args), {
+    timeoutMs: LOAD_TIMEOUT_MS,
+    maxOutputBytes: MAX_LISTING_BYTES,
+  });
+  const { nftables } = JSON.parse(text) as { nftables: readonly Entry[] };
+  return nftables.filter((entry) => entry["metainfo"] === undefined);
+}
+
+function nameOf(value: Json | undefined): string[] {
+  const name = (value as { readonly name?: Json } | undefined)?.name;
+  return typeof name === "string" ? [name] : [];
+}
+
+/** Handles count up with every load, and the kernel lists elements in any order: neither is part of the meaning. */
+function canonical(entry: Entry): string {
+  return JSON.stringify(entry, (key, value: Json) => {
+    if (key === "handle") return undefined;
+    if (key === "elem" && Array.isArray(value)) return value.map((element) => JSON.stringify(element)).sort();
+    return value;
+  });
+}
+
+/**
+ * Returns the digest that the kernel will read back once a policy file is loaded, by loading it for real in a network
+ * namespace of its own. It finds what `nft -c` finds, and what only the kernel refuses.
+ * @throws AgentError APPLY_CHECK_FAILED
+ */
+export async function rehearseRuleset(text: string | Buffer, scratchName: string): Promise<string> {
+  const prefix = ["nsenter", `--net=/run/netns/${scratchName}`];
+  await runChecked(["ip", "netns", "add", scratchName], { timeoutMs: COMMAND_TIMEOUT_MS });
+  try {
+    await loadRuleset(text, prefix);
+    return await digestPolicyTable(prefix);
+  } catch (error) {
+    throw new AgentError("APPLY_CHECK_FAILED", `the ruleset does not load: ${(error as Error).message}`, {
+      cause: error,
+    });
+  } finally {
+    await run(["ip", "netns", "del", scratchName], { timeoutMs: COMMAND_TIMEOUT_MS });
+  }
+}
+
+/** A `group . grant` pair of the set `live`. */
+export interface LivePair {
+  readonly group: number;
+  readonly grant: number;
+}
+
+/** Returns the pairs in the kernel's set `live`. @throws AgentError HOST_COMMAND */
+export async function readLivePairs(): Promise<readonly LivePair[]> {
+  const [entry] = await listJson([], ["list", "set", "inet", POLICY_TABLE, "live"]);
+  const elements = (entry?.["set"] as { readonly elem?: readonly Json[] } | undefined)?.elem ?? [];
+  return elements.flatMap((element) => {
+    const pair = livePairOf(element);
+    return pair === null ? [] : [pair];
+  });
+}
+
+function livePairOf(element: Json): LivePair | null {
+  const wrapped = (element as { readonly elem?: { readonly val?: Json } }).elem?.val ?? element;
+  const concat = (wrapped as { readonly concat?: readonly Json[] }).concat;
+  const [group, grant] = concat ?? [];
+  return typeof group === "number" && typeof grant === "number" ? { group, grant } : null;
+}
+
+function firstLine(text: string): string {
+  return text.trim().split("\n", 1)[0] ?? "";
+}

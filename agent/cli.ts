@@ -1,0 +1,138 @@
+import { Command, CommanderError, Option } from "commander";
+import { createOutput, describeError, type Output } from "./commands/output.ts";
+import { codes, toAgentError } from "./errors.ts";
+
+/**
+ * argv → one verb → an exit status. The only caller of process.exit. Each verb's code is imported when it is used, so
+ * that `status` does not pay for Git and the gate does not pay for either.
+ */
+
+type Verb = (output: Output) => Promise<number>;
+
+const DEFAULT_CONFIG = "/etc/clawgress/agent.json";
+
+function buildProgram(choose: (verb: Verb) => void): Command {
+  const program = new Command("clawgress")
+    .description("Makes the signed policy of a Git repository true on this egress gateway.")
+    .version("0.1.0")
+    .addOption(new Option("--json", "print one JSON document instead of text"))
+    .showHelpAfterError("(see `clawgress --help`)")
+    .exitOverride();
+  const config = ["--config <file>", "this gateway's configuration", DEFAULT_CONFIG] as const;
+  const example = (command: Command, text: string): Command =>
+    command.addHelpText(
+      "after",
+      `\nExample:\n  ${text}\n\nExit status: 0 done; else the code's status, see agent/README.md.`,
+    );
+  const verb = (name: string, about: string, sample: string): Command =>
+    example(program.command(name).description(about).exitOverride(), sample);
+
+  verb("run", "poll, verify, apply and report until told to stop", "clawgress run --config /etc/clawgress/agent.json")
+    .option(...config)
+    .action((options) => choose(async (output) => (await import("./commands/run.ts")).runAgent(options, output)));
+  verb("sync", "do one cycle now: poll, verify, apply, report", "clawgress sync")
+    .option(...config)
+    .action((options) => choose(async (output) => (await import("./commands/sync.ts")).syncOnce(options, output)));
+  verb("gate", "run the DNS gate (started by the agent)", "clawgress gate")
+    .option(...config)
+    .action((options) =>
+      choose(async (output) => (await import("./commands/gate.ts")).runGateCommand(options, output)),
+    );
+  verb("status", "what is enforced, since when, by whose approval, and what is wrong", "clawgress status --json")
+    .option(...config)
+    .action((options) => choose(async (output) => (await import("./commands/status.ts")).showStatus(options, output)));
+  verb("compile", "policy → zones, named.conf, ruleset; needs no root", "clawgress compile policy.json --out build")
+    .argument("<policy>", "the policy file")
+    .requiredOption("--out <folder>", "where the artifacts go")
+    .option("--config <file>", "compile for this gateway's configuration instead of the defaults")
+    .action((policy, options) =>
+      choose(async (output) => (await import("./commands/compile.ts")).compileToFolder({ policy, ...options }, output)),
+    );
+  verb("check", "what a pull request runs: policy, lock, serial, approvals", "clawgress check .")
+    .argument("[folder]", "a checkout of the policy repository", ".")
+    .action((folder, options) =>
+      choose(async (output) => (await import("./commands/check.ts")).checkRepository({ folder, ...options }, output)),
+    );
+  verb(
+    "explain",
+    "may a client reach a target, by which rule, and if not, why",
+    "clawgress explain 10.0.0.5 api.x.com:443",
+  )
+    .argument("<from>", "a client address, or the name of a host entry")
+    .argument("<to>", "name or address, :port, and /udp where meant")
+    .option("--policy <file>", "judge by this policy file instead of the one in force")
+    .option(...config)
+    .action((from, to, options) =>
+      choose(async (output) => (await import("./commands/explain.ts")).explain({ from, to, ...options }, output)),
+    );
+  addTrustVerbs(verb, choose);
+  return program;
+}
+
+function collect(value: string, previous: readonly string[] = []): readonly string[] {
+  return [...previous, value];
+}
+
+function addTrustVerbs(
+  verb: (name: string, about: string, sample: string) => Command,
+  choose: (verb: Verb) => void,
+): void {
+  verb("sign", "write the lock and add your approval", "clawgress sign --repository-folder .")
+    .option("--repository-folder <folder>", "a clone of the policy repository", ".")
+    .option("--key <path>", "private key, or public key of one held by ssh-agent; default: the one the root knows")
+    .option("--principal <name>", "who you are in the root of trust; default: the key's owner")
+    .option("--serial <number>", "default: the last serial on the branch + 1", Number)
+    .option("--file <path>", "list this file in the lock too", collect)
+    .action((options) => choose(async (output) => (await import("./commands/sign.ts")).sign(options, output)));
+  verb("verify", "who approved what, and what is missing", "clawgress verify --commit HEAD")
+    .option("--repository-folder <folder>", "a clone of the policy repository", ".")
+    .option("--root <file>", "root of trust; default: the newest in trust/")
+    .option("--commit <revision>", "judge this commit instead of the working tree")
+    .action((options) => choose(async (output) => (await import("./commands/verify.ts")).verify(options, output)));
+  verb(
+    "init",
+    "start a policy repository, or a gateway's state",
+    "clawgress init --gateway --config /etc/clawgress/agent.json",
+  )
+    .option("--repository-folder <folder>", "make trust/1.json, policy.json and the lock here")
+    .option("--name <name>", "opaque name of the repository")
+    .option("--principal <name=key.pub>", "a signer and their public key", collect)
+    .option("--threshold <number>", "how many of them must approve", Number)
+    .option("--group <name>", "gateway group", "default")
+    .option("--branch <name>", "branch that gateways follow", "main")
+    .option("--gateway", "make the state folder of the gateway that --config describes")
+    .option("--config <file>", "this gateway's configuration", DEFAULT_CONFIG)
+    .action((options) => choose(async (output) => (await import("./commands/init.ts")).init(options, output)));
+}
+
+async function main(): Promise<number> {
+  let chosen: Verb | null = null;
+  const program = buildProgram((verb) => {
+    chosen = verb;
+  });
+  // --json is understood before and after the verb.
+  const argv = process.argv.slice(2);
+  const json = argv.includes("--json");
+  const output = createOutput(
+    { json, color: process.stdout.isTTY === true && process.env["NO_COLOR"] === undefined },
+    process.stdout,
+    process.stderr,
+  );
+  try {
+    await program.parseAsync(
+      argv.filter((word) => word !== "--json"),
+      { from: "user" },
+    );
+    const verb = chosen as Verb | null;
+    if (verb === null) return codes.USAGE.exit;
+    return await verb(output);
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : codes.USAGE.exit;
+    const failure = toAgentError(error, "HOST_COMMAND", "unexpected failure");
+    output.document({ ok: false, code: failure.code, message: failure.message, remedy: failure.remedy });
+    process.stderr.write(json ? "" : `${describeError(failure)}\n`);
+    return codes[failure.code].exit;
+  }
+}
+
+process.exit(await main());
