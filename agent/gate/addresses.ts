@@ -1,0 +1,139 @@
+/** Addresses in answers: their canonical text (as the kernel's tools print it) and which of them a name may never or not simply lead to. */
+
+/** Returns the text of four bytes. */
+export function addressText4(bytes: Buffer, at: number): string {
+  return `${bytes[at]}.${bytes[at + 1]}.${bytes[at + 2]}.${bytes[at + 3]}`;
+}
+
+/** Returns the text of sixteen bytes: lower case, the first longest run of two or more zero groups as `::` (RFC 5952). */
+export function addressText6(bytes: Buffer, at: number): string {
+  const groups: number[] = [];
+  for (let index = 0; index < 8; index++) groups.push(bytes.readUInt16BE(at + 2 * index));
+  let runStart = -1;
+  let runLength = 1;
+  for (let index = 0; index < 8; index++) {
+    let end = index;
+    while (end < 8 && groups[end] === 0) end++;
+    if (end - index > runLength) {
+      runStart = index;
+      runLength = end - index;
+    }
+    if (end > index) index = end;
+  }
+  const hex = (from: number, to: number): string =>
+    groups
+      .slice(from, to)
+      .map((group) => group.toString(16))
+      .join(":");
+  return runStart < 0 ? hex(0, 8) : `${hex(0, runStart)}::${hex(runStart + runLength, 8)}`;
+}
+
+/** Returns the bytes of an address in text; null when it is none. Takes `::`, and a dotted quad only as a whole IPv4 address. */
+export function addressBytes(text: string): Buffer | null {
+  return text.includes(":") ? bytes6(text) : bytes4(text);
+}
+
+function bytes4(text: string): Buffer | null {
+  const parts = text.split(".");
+  if (parts.length !== 4) return null;
+  const bytes = Buffer.allocUnsafe(4);
+  for (const [index, part] of parts.entries()) {
+    if (!/^(0|[1-9][0-9]{0,2})$/.test(part) || Number(part) > 255) return null;
+    bytes[index] = Number(part);
+  }
+  return bytes;
+}
+
+function bytes6(text: string): Buffer | null {
+  const halves = text.split("::");
+  if (halves.length > 2) return null;
+  const head = halves[0] === "" ? [] : (halves[0] ?? "").split(":");
+  const tail = halves[1] === undefined || halves[1] === "" ? [] : halves[1].split(":");
+  const missing = 8 - head.length - tail.length;
+  if (halves.length === 1 ? missing !== 0 : missing < 1) return null;
+  const bytes = Buffer.alloc(16);
+  for (const [index, group] of [...head, ...Array<string>(missing).fill("0"), ...tail].entries()) {
+    if (!/^[0-9a-f]{1,4}$/.test(group)) return null;
+    bytes.writeUInt16BE(Number.parseInt(group, 16), index * 2);
+  }
+  return bytes;
+}
+
+/**
+ * Who may be led to an address by a name. `public`: anyone. `private`: only a client whose networks cover it.
+ * `never`: nobody (loopback, link-local, instance metadata, and forms that only disguise another address).
+ */
+export type AddressKind = "public" | "private" | "never";
+
+interface Row {
+  readonly prefix: Buffer;
+  readonly bits: number;
+  readonly kind: AddressKind;
+}
+
+/** First match wins. Sources: the IANA special-purpose address registries, and the cloud vendors' manuals for metadata services. */
+const rows: readonly Row[] = (
+  [
+    ["0.0.0.0/8", "never"],
+    ["127.0.0.0/8", "never"],
+    ["169.254.0.0/16", "never"],
+    ["100.100.100.200/32", "never"],
+    ["168.63.129.16/32", "never"],
+    ["192.0.0.192/32", "never"],
+    ["10.0.0.0/8", "private"],
+    ["100.64.0.0/10", "private"],
+    ["172.16.0.0/12", "private"],
+    ["192.0.0.0/24", "private"],
+    ["192.168.0.0/16", "private"],
+    ["224.0.0.0/3", "private"],
+    ["fd00:ec2::254/128", "never"],
+    ["fd20:ce::254/128", "never"],
+    ["::/96", "never"],
+    ["::ffff:0:0/96", "never"],
+    ["64:ff9b:1::/48", "private"],
+    ["2001::/32", "never"],
+    ["fc00::/7", "private"],
+    ["fe80::/10", "never"],
+    ["fec0::/10", "private"],
+    ["ff00::/8", "private"],
+  ] as const
+).map(([text, kind]) => {
+  const [address, bits] = text.split("/");
+  const prefix = addressBytes(address ?? "");
+  if (prefix === null) throw new RangeError(`not a network: ${text}`);
+  return { prefix, bits: Number(bits), kind };
+});
+
+/** Offsets of the IPv4 address inside translated forms: NAT64 (RFC 6052) and 6to4 (RFC 3056). */
+const embeddings: readonly { readonly prefix: Buffer; readonly bits: number; readonly offset: number }[] = [
+  { prefix: Buffer.from("0064ff9b0000000000000000", "hex"), bits: 96, offset: 12 },
+  { prefix: Buffer.from("2002", "hex"), bits: 16, offset: 2 },
+];
+
+/** Returns who may be led to an address; an IPv4 address inside an IPv6 one is judged as itself. A text that is no address: `never`. */
+export function addressKind(text: string): AddressKind {
+  const bytes = addressBytes(text);
+  return bytes === null ? "never" : kindOfBytes(bytes);
+}
+
+function kindOfBytes(bytes: Buffer): AddressKind {
+  for (const row of rows) {
+    const isSameFamily = row.prefix.length === bytes.length;
+    if (isSameFamily && startsWith(bytes, row.prefix, row.bits)) return row.kind;
+  }
+  if (bytes.length === 16) {
+    for (const { prefix, bits, offset } of embeddings) {
+      if (startsWith(bytes, prefix, bits)) return kindOfBytes(bytes.subarray(offset, offset + 4));
+    }
+  }
+  return "public";
+}
+
+function startsWith(bytes: Buffer, prefix: Buffer, bits: number): boolean {
+  const whole = bits >> 3;
+  for (let index = 0; index < whole; index++) if (bytes[index] !== prefix[index]) return false;
+  const rest = bits & 7;
+  if (rest === 0) return true;
+  const mask = 0xff << (8 - rest);
+  return (((bytes[whole] ?? 0) ^ (prefix[whole] ?? 0)) & mask & 0xff) === 0;
+}

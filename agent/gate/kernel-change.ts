@@ -1,0 +1,103 @@
+import { addressBytes } from "./addresses.ts";
+
+/** The table that holds the maps; the apply makes it, the gate only writes elements. */
+export const KERNEL_TABLE = "clawgress";
+
+/**
+ * One change of the kernel's maps. `before` is the grant that the element may carry now (the gate is its only writer):
+ * a map refuses to add a key that is there with another value, so the old one is named when it is replaced.
+ */
+export type KernelChange =
+  | {
+      readonly kind: "pin";
+      readonly family: 4 | 6;
+      readonly client: string;
+      readonly address: string;
+      readonly portClass: number;
+      readonly before: number;
+      readonly grant: number;
+      readonly timeoutS: number;
+    }
+  | {
+      readonly kind: "unpin";
+      readonly family: 4 | 6;
+      readonly client: string;
+      readonly address: string;
+      readonly portClass: number;
+      readonly before: number;
+    }
+  | { readonly kind: "live" | "unlive"; readonly group: number; readonly grant: number };
+
+/** One element of one map or set, ready for either writer. */
+export interface KernelElement {
+  readonly set: "pin4" | "pin6" | "live";
+  /** Addresses in canonical text, marks as numbers: the parts of the concatenated key. */
+  readonly key: readonly (string | number)[];
+  readonly data: number | null;
+  readonly timeoutS: number | null;
+}
+
+export interface KernelStep {
+  readonly verb: "add" | "delete";
+  readonly elements: readonly KernelElement[];
+}
+
+/**
+ * Returns the steps of one transaction that make the changes true, whatever is in the kernel now: add the element as it
+ * may be (nothing happens if it is there), delete it (it is there now), add it anew with its timeout. A plain add
+ * does not prolong a timeout before kernel 6.12, and deleting what is missing fails. Each key may appear once.
+ */
+export function planSteps(changes: readonly KernelChange[]): readonly KernelStep[] {
+  const present: KernelElement[] = [];
+  const wanted: KernelElement[] = [];
+  for (const change of changes) {
+    if (change.kind === "pin" || change.kind === "unpin") {
+      const set = change.family === 4 ? "pin4" : "pin6";
+      const key = [change.client, change.address, change.portClass];
+      present.push({ set, key, data: change.before, timeoutS: null });
+      if (change.kind === "pin") wanted.push({ set, key, data: change.grant, timeoutS: change.timeoutS });
+    } else {
+      const element: KernelElement = { set: "live", key: [change.group, change.grant], data: null, timeoutS: null };
+      if (change.kind === "live") wanted.push(element);
+      else present.push(element);
+    }
+  }
+  const steps: KernelStep[] = [];
+  if (present.length > 0) steps.push({ verb: "add", elements: present }, { verb: "delete", elements: present });
+  if (wanted.length > 0) steps.push({ verb: "add", elements: wanted });
+  return steps;
+}
+
+/**
+ * Returns the steps as text for `nft -f -`, built from checked numbers and canonical addresses alone.
+ * @throws RangeError when a part is neither.
+ */
+export function stepsText(steps: readonly KernelStep[]): string {
+  let text = "";
+  for (const step of steps) {
+    for (const set of ["pin4", "pin6", "live"] as const) {
+      const elements = step.elements.filter((element) => element.set === set);
+      if (elements.length === 0) continue;
+      text += `${step.verb} element inet ${KERNEL_TABLE} ${set} { ${elements.map(elementText).join(", ")} }\n`;
+    }
+  }
+  return text;
+}
+
+function elementText(element: KernelElement): string {
+  const key = element.key.map((part) => (typeof part === "number" ? checkedMark(part) : checkedAddress(part)));
+  const timeout = element.timeoutS === null ? "" : ` timeout ${checkedMark(element.timeoutS)}s`;
+  const data = element.data === null ? "" : ` : ${checkedMark(element.data)}`;
+  return `${key.join(" . ")}${timeout}${data}`;
+}
+
+/** Returns a number of 1 to 2³²−1 as it is. @throws RangeError */
+export function checkedMark(value: number): number {
+  if (!Number.isInteger(value) || value < 1 || value > 0xffff_ffff) throw new RangeError(`not a mark: ${value}`);
+  return value;
+}
+
+function checkedAddress(text: string): string {
+  if (addressBytes(text) === null) throw new RangeError(`not an address: ${text}`);
+  return text;
+}
