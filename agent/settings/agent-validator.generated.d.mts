@@ -1,0 +1,7 @@
+import type { SchemaError } from "../policy/schema-issues.ts";
+
+/** Returns whether a value has the shape of agent.schema.json; its errors are those of the last call. */
+export const validate: {
+  (value: unknown): boolean;
+  readonly errors?: readonly SchemaError[] | null;
+};
