@@ -1,0 +1,73 @@
+import { AgentError, type Json } from "../errors.ts";
+import { readFileBytes } from "../host/files.ts";
+import { buildDecider, type Decision } from "../policy/decide.ts";
+import { decideTarget, findClient, parseTarget, ruleText } from "../policy/explain-flow.ts";
+import type { Parsed } from "../policy/parsed.ts";
+import type { Policy } from "../policy/policy.ts";
+import { portText } from "../policy/ports.ts";
+import { reasons } from "../policy/reasons.ts";
+import { loadEnforcedPolicy, readPolicyFile } from "./load-policy.ts";
+import type { Output } from "./output.ts";
+
+export interface ExplainOptions {
+  readonly from: string;
+  readonly to: string;
+  readonly policy?: string;
+  readonly config: string;
+}
+
+/** Says whether a client may reach a target, by which rule, and if not, why and what almost matched. Returns 0 either way. */
+export async function explain(options: ExplainOptions, output: Output): Promise<number> {
+  const policy =
+    options.policy === undefined ? await loadEnforcedPolicy(options.config) : await readPolicyFile(options.policy);
+  const decider = buildDecider(policy);
+  const client = expect(findClient(decider, policy, options.from));
+  const target = expect(parseTarget(options.to));
+  const decision = decideTarget(decider, client, target);
+  output.document({ ok: true, ...toDocument(options, policy, decision) });
+  for (const line of describe(options, decision)) output.line(line);
+  return 0;
+}
+
+function expect<T>(parsed: Parsed<T>): T {
+  if (parsed.ok) return parsed.value;
+  throw new AgentError("USAGE", parsed.message, { remedy: parsed.remedy });
+}
+
+function describe(options: ExplainOptions, decision: Decision): readonly string[] {
+  const { host, group } = decision.client;
+  const who = host === null ? `${options.from} (in no host entry)` : `${options.from} (host ${host.name})`;
+  const rules = group.name === "*" ? "the global rules" : `the rules of ${group.name}`;
+  if (decision.verdict === "deny") {
+    const near = decision.nearMiss === null ? [] : [`  nearest: ${decision.nearMiss}`];
+    return [`DENY  ${who} → ${options.to}`, `  by ${rules}: ${decision.reason}, ${reasons[decision.reason]}`, ...near];
+  }
+  const label = decision.label === null ? [] : [`  label: ${decision.label}`];
+  return [
+    `ALLOW  ${who} → ${options.to}`,
+    `  by ${rules}: ${ruleText(decision.rule)}`,
+    `  open ports: ${decision.ports.map(portText).join(", ")}`,
+    ...label,
+  ];
+}
+
+function toDocument(options: ExplainOptions, policy: Policy, decision: Decision): { readonly [key: string]: Json } {
+  const { host, group } = decision.client;
+  const common = {
+    from: options.from,
+    to: options.to,
+    verdict: decision.verdict,
+    host: host?.name ?? null,
+    group: group.name,
+    mode: policy.mode,
+  };
+  if (decision.verdict === "deny") return { ...common, reason: decision.reason, nearMiss: decision.nearMiss };
+  const { file, line, column, pointer } = decision.rule.place;
+  return {
+    ...common,
+    rule: ruleText(decision.rule),
+    place: { file, line, column, pointer },
+    label: decision.label,
+    ports: decision.ports.map(portText),
+  };
+}

@@ -1,0 +1,34 @@
+import { join } from "node:path";
+import { openRelease } from "../apply/release-store.ts";
+import type { GateRelease } from "../compile/release.ts";
+import { AgentError } from "../errors.ts";
+import { readFileBytes } from "../host/files.ts";
+import { readPointers } from "../host/pointer-store.ts";
+import { formatIssue } from "../policy/format-issue.ts";
+import { parsePolicy } from "../policy/parse-policy.ts";
+import type { Policy } from "../policy/policy.ts";
+import { pathsOf } from "../settings/paths.ts";
+import { loadSettings } from "./load-settings.ts";
+
+/** 100,000 entries with all their fields. */
+const MAX_POLICY_BYTES = 64 * 1024 * 1024;
+
+/** Returns the policy of a file. @throws AgentError POLICY_INVALID or POLICY_UNSUPPORTED with every issue and its line. */
+export async function readPolicyFile(path: string): Promise<Policy> {
+  const result = parsePolicy(await readFileBytes(path, MAX_POLICY_BYTES), path, { maxBytes: MAX_POLICY_BYTES });
+  if (result.ok) return result.policy;
+  const code = result.issues[0]?.code ?? "POLICY_INVALID";
+  throw new AgentError(code, result.issues.map(formatIssue).join("\n"), {
+    remedy: "correct the lines named above; policy-schema/policy.schema.json describes every key",
+  });
+}
+
+/** Returns the policy that the gateway enforces now, from its confirmed release. @throws AgentError STATE_CORRUPT, APPLY_RELEASE_DAMAGED */
+export async function loadEnforcedPolicy(configFile: string): Promise<Policy> {
+  const settings = await loadSettings(configFile);
+  const paths = pathsOf(settings);
+  const { confirmed } = await readPointers(paths.pointers);
+  const release = await openRelease(paths.releases, confirmed.release);
+  const bytes = await readFileBytes(join(release.folder, "gate.json"), 4 * MAX_POLICY_BYTES);
+  return (JSON.parse(bytes.toString("utf8")) as GateRelease).policy;
+}

@@ -1,0 +1,61 @@
+import { isIP } from "node:net";
+import { type Client, type Decider, type Decision, patternText } from "./decide.ts";
+import { parseDomainName } from "./domain.ts";
+import { accept, type Parsed, quoteText, refuse } from "./parsed.ts";
+import type { NameRule, NetworkRule, Policy, Protocol } from "./policy.ts";
+import { portText } from "./ports.ts";
+
+/** What somebody asks about: a name or an address, and a port or all of them. */
+export interface Target {
+  readonly name: string | null;
+  readonly address: string | null;
+  readonly protocol: Protocol;
+  readonly port: number | null;
+}
+
+const targetRemedy = "write api.example.com:443, api.example.com, 192.0.2.1:22, [2001:db8::1]:443 or name:443/udp";
+
+/** Returns the target of a text such as `api.x.com:443/udp`, `192.0.2.1:22` or `[2001:db8::1]:443`. */
+export function parseTarget(text: string): Parsed<Target> {
+  const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([^[\]/\s]+?))(?::([0-9]{1,5}))?(?:\/(tcp|udp))?$/.exec(text);
+  // A bare IPv6 address has colons of its own.
+  const bare = isIP(text) === 6 ? text : null;
+  if (match === null && bare === null) return refuse(`${quoteText(text)} is no target`, targetRemedy);
+  const host = bare ?? match?.[1] ?? match?.[2] ?? "";
+  const port = bare !== null || match?.[3] === undefined ? null : Number(match[3]);
+  if (port !== null && (port < 1 || port > 65_535)) return refuse(`${port} is no port`, targetRemedy);
+  const protocol: Protocol = match?.[4] === "udp" ? "udp" : "tcp";
+  if (isIP(host) !== 0) return accept({ name: null, address: host, protocol, port });
+  const domain = parseDomainName(host);
+  return domain.ok ? accept({ name: domain.value, address: null, protocol, port }) : domain;
+}
+
+/** Returns the client that a text means: an address, or the first source of a host entry. */
+export function findClient(decider: Decider, policy: Policy, from: string): Parsed<Client> {
+  if (isIP(from) !== 0) return accept(decider.clientOf(from));
+  const host = policy.hosts.find((entry) => entry.name === from);
+  const [source] = host?.sources ?? [];
+  if (source === undefined) {
+    const known = policy.hosts.slice(0, 5).map((entry) => entry.name);
+    return refuse(
+      `${quoteText(from)} is no address and no host entry`,
+      `give an address, or one of: ${known.join(", ")}`,
+    );
+  }
+  return accept(decider.clientOf(source.split("/")[0] ?? source));
+}
+
+/** Returns the decision about a target by the same functions that the gate uses. Without a port: whether any is open. */
+export function decideTarget(decider: Decider, client: Client, target: Target): Decision {
+  const { name, address, protocol, port } = target;
+  if (name !== null) {
+    return port === null ? decider.decideName(client, name) : decider.decideNameFlow(client, name, protocol, port);
+  }
+  return decider.decideAddress(client, address ?? "", protocol, port ?? 443);
+}
+
+/** Returns a rule as it is written, and where. */
+export function ruleText(rule: NameRule | NetworkRule): string {
+  const what = "pattern" in rule ? patternText(rule.pattern) : rule.network;
+  return `${what} on ${rule.ports.map(portText).join(", ")} (${rule.place.file}:${rule.place.line})`;
+}

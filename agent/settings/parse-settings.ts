@@ -1,0 +1,174 @@
+import { isIP } from "node:net";
+import { parseCidr } from "../policy/cidr.ts";
+import { parseDomainName } from "../policy/domain.ts";
+import { parseJsonText, type TextIssue } from "../policy/json-text.ts";
+import { quoteText } from "../policy/parsed.ts";
+import type { Cidr, DomainName } from "../policy/policy.ts";
+import { explainSchemaErrors } from "../policy/schema-issues.ts";
+import { validate } from "./agent-validator.generated.mjs";
+import type { RawProbe, RawSettings } from "./raw-settings.ts";
+import type { GithubSettings, ProbeSettings, Settings } from "./settings.ts";
+
+export type SettingsResult =
+  | { readonly ok: true; readonly settings: Settings }
+  | { readonly ok: false; readonly issues: readonly TextIssue[] };
+
+const MAX_PROBE_HOSTS = 12;
+
+/** Returns the settings of an agent.json with every default filled in, or every reason why it is refused, with places. */
+export function parseSettings(bytes: Uint8Array, file: string): SettingsResult {
+  const document = parseJsonText(bytes, { file });
+  if (!document.ok) return document;
+  if (!validate(document.value)) return { ok: false, issues: explainSchemaErrors(validate.errors, document.locate) };
+  const raw = document.value as unknown as RawSettings;
+  const issues: TextIssue[] = [];
+  const report = (pointer: string, message: string, remedy: string): void => {
+    issues.push({ place: document.locate(pointer), message, remedy });
+  };
+  const settings = fillDefaults(raw, report);
+  checkTogether(settings, report);
+  return issues.length > 0 ? { ok: false, issues } : { ok: true, settings };
+}
+
+type Report = (pointer: string, message: string, remedy: string) => void;
+
+/** What holds where agent.json is silent. A key that is null here has no default: it is off. */
+const defaults = {
+  repository: {
+    branch: "main",
+    group: "default",
+    policyPath: "policy.json",
+    caFile: null,
+    proxy: null,
+    username: "x-access-token",
+    tokenFile: null,
+    timeoutMs: 30_000,
+    maxPackBytes: 64 * 1024 * 1024,
+  },
+  poll: { schedule: "*/30 * * * * *", jitterMs: 5_000 },
+  trust: { mode: "manifest", insecure: false },
+  dns: {
+    upstreamPort: 53,
+    validation: "auto",
+    trustAnchorsFile: null,
+    namedPort: 5453,
+    controlPort: 9953,
+    user: "bind",
+  },
+  gate: { port: 5353, user: "clawgress", maxPinsPerClient: 16_384, maxNamesPerClient: 4_096, maxQueriesPerS: 1_000 },
+  health: { confirmTimeoutMs: 30_000, namespace: "clawgress-probe" },
+  github: { api: "https://api.github.com", caFile: null },
+  paths: { state: "/var/lib/clawgress", run: "/run/clawgress" },
+} as const;
+
+function fillDefaults(raw: RawSettings, report: Report): Settings {
+  const github = raw.report?.github;
+  const repository = { ...defaults.repository, ...raw.repository };
+  return {
+    version: 1,
+    gateway: raw.gateway,
+    repository: { ...repository, url: withoutSlash(repository.url) },
+    poll: { ...defaults.poll, ...raw.poll },
+    trust: { ...defaults.trust, ...raw.trust },
+    interfaces: raw.interfaces,
+    nat: raw.nat ?? "masquerade",
+    lifeline: parseLifeline(raw.lifeline ?? [], report),
+    dns: { ...defaults.dns, ...raw.dns, upstreams: parseAddresses(raw.dns.upstreams, report) },
+    gate: { ...defaults.gate, ...raw.gate },
+    health: {
+      ...defaults.health,
+      ...raw.health,
+      probes: (raw.health?.probes ?? []).map((probe, index) => parseProbe(probe, index, report)),
+    },
+    report: { github: github === undefined ? null : withApi({ ...defaults.github, ...github }) },
+    driver: "process",
+    paths: { ...defaults.paths, ...raw.paths },
+  };
+}
+
+function withApi(github: GithubSettings): GithubSettings {
+  return { ...github, api: withoutSlash(github.api) };
+}
+
+function withoutSlash(url: string): string {
+  return url.replace(/\/+$/, "");
+}
+
+function parseLifeline(texts: readonly string[], report: Report): readonly Cidr[] {
+  return texts.flatMap((text, index) => {
+    const parsed = parseCidr(text);
+    if (parsed.ok) return [parsed.value];
+    report(`/lifeline/${index}`, parsed.message, parsed.remedy);
+    return [];
+  });
+}
+
+function parseAddresses(texts: readonly string[], report: Report): readonly string[] {
+  for (const [index, text] of texts.entries()) {
+    if (isIP(text) !== 0 && !text.includes("%")) continue;
+    report(`/dns/upstreams/${index}`, `${quoteText(text)} is no address`, "write an IPv4 or IPv6 address, not a name");
+  }
+  return texts;
+}
+
+function parseProbe(raw: RawProbe, index: number, report: Report): ProbeSettings {
+  const domain = parseDomainName(raw.to);
+  if (!domain.ok) report(`/health/probes/${index}/to`, domain.message, domain.remedy);
+  if (raw.type === "tcp" && raw.port === undefined) {
+    report(`/health/probes/${index}`, "a tcp probe needs a port", 'add "port": 443');
+  }
+  return {
+    name: raw.name,
+    type: raw.type,
+    from: raw.host === undefined ? { gateway: true } : { host: raw.host },
+    to: domain.ok ? domain.value : (raw.to as DomainName),
+    port: raw.port ?? null,
+    expect: raw.expect ?? "allow",
+    timeoutMs: raw.timeoutMs ?? 2_000,
+    attempts: raw.attempts ?? 2,
+  };
+}
+
+/** Rules between keys that a schema cannot say. */
+function checkTogether(settings: Settings, report: Report): void {
+  const { interfaces, dns, gate, health } = settings;
+  const both = interfaces.clients.filter((name) => interfaces.upstream.includes(name));
+  for (const name of both)
+    report("/interfaces", `${name} is a client and an upstream interface`, "name it in one list only");
+
+  const ports = new Map([[dns.namedPort, "dns.namedPort"]]);
+  for (const [pointer, port] of [
+    ["/dns/controlPort", dns.controlPort],
+    ["/gate/port", gate.port],
+  ] as const) {
+    const other = ports.get(port);
+    if (other !== undefined) report(pointer, `port ${port} is also ${other}`, "choose another free port");
+    ports.set(port, pointer.slice(1).replace("/", "."));
+  }
+  if (dns.validation === "yes" && dns.trustAnchorsFile === null) {
+    report("/dns", 'validation "yes" needs trustAnchorsFile', 'name the file, or write "auto"');
+  }
+  const names = health.probes.map((probe) => probe.name);
+  for (const [index, name] of names.entries()) {
+    if (names.indexOf(name) < index)
+      report(`/health/probes/${index}/name`, `a probe is named ${name} already`, "give it another name");
+  }
+  const hosts = new Set(health.probes.flatMap((probe) => ("host" in probe.from ? [probe.from.host] : [])));
+  if (hosts.size > MAX_PROBE_HOSTS - 1) {
+    report(
+      "/health/probes",
+      `${hosts.size} different hosts`,
+      `probe as at most ${MAX_PROBE_HOSTS - 1} different hosts`,
+    );
+  }
+  const longestMs = Math.max(0, ...health.probes.map((probe) => probe.timeoutMs * probe.attempts * 3));
+  if (longestMs >= health.confirmTimeoutMs) {
+    const remedy =
+      "raise health.confirmTimeoutMs, or lower timeoutMs and attempts of the probes (each does up to three steps)";
+    report(
+      "/health",
+      `the probes can take ${longestMs} ms, the change must be confirmed in ${health.confirmTimeoutMs} ms`,
+      remedy,
+    );
+  }
+}

@@ -1,0 +1,63 @@
+/** agent.json as it is written, once it has the shape of agent.schema.json: optional keys may be missing. */
+export interface RawSettings {
+  readonly gateway: string;
+  readonly repository: {
+    readonly url: string;
+    readonly name: string;
+    readonly branch?: string;
+    readonly group?: string;
+    readonly policyPath?: string;
+    readonly caFile?: string;
+    readonly proxy?: string;
+    readonly username?: string;
+    readonly tokenFile?: string;
+    readonly timeoutMs?: number;
+    readonly maxPackBytes?: number;
+  };
+  readonly poll?: { readonly schedule?: string; readonly jitterMs?: number };
+  readonly trust: { readonly root: string; readonly insecure?: boolean };
+  readonly interfaces: { readonly clients: readonly string[]; readonly upstream: readonly string[] };
+  readonly nat?: "masquerade" | "none";
+  readonly lifeline?: readonly string[];
+  readonly dns: {
+    readonly upstreams: readonly string[];
+    readonly upstreamPort?: number;
+    readonly validation?: "auto" | "no" | "yes";
+    readonly trustAnchorsFile?: string;
+    readonly namedPort?: number;
+    readonly controlPort?: number;
+    readonly user?: string;
+  };
+  readonly gate?: {
+    readonly port?: number;
+    readonly user?: string;
+    readonly maxPinsPerClient?: number;
+    readonly maxNamesPerClient?: number;
+    readonly maxQueriesPerS?: number;
+  };
+  readonly health?: {
+    readonly confirmTimeoutMs?: number;
+    readonly namespace?: string;
+    readonly probes?: readonly RawProbe[];
+  };
+  readonly report?: {
+    readonly github?: {
+      readonly repository: string;
+      readonly tokenFile: string;
+      readonly api?: string;
+      readonly caFile?: string;
+    };
+  };
+  readonly paths?: { readonly state?: string; readonly run?: string };
+}
+
+export interface RawProbe {
+  readonly name: string;
+  readonly type: "dns" | "tcp";
+  readonly to: string;
+  readonly host?: string;
+  readonly port?: number;
+  readonly expect?: "allow" | "deny";
+  readonly timeoutMs?: number;
+  readonly attempts?: number;
+}
