@@ -41,7 +41,7 @@ function explainError(error: SchemaError, locate: JsonDocument["locate"]): TextI
     const place = locate(joinPointer(instancePath, key), "key");
     if (keyword === "propertyNames") {
       const names = parentSchema?.["propertyNames"] as SchemaError["parentSchema"];
-      return { place, message: `${quoteText(key)} cannot stand here`, remedy: `write ${describe(names)}` };
+      return { place, message: `${quoteText(key)} cannot stand here`, remedy: `expected: ${describe(names)}` };
     }
     const known = Object.keys((parentSchema?.["properties"] ?? {}) as object);
     return { place, message: `the key ${quoteText(key)} is not known here`, remedy: suggestWord(key, known) };
@@ -54,10 +54,10 @@ function explainError(error: SchemaError, locate: JsonDocument["locate"]): TextI
     const remedy =
       typeof error.data === "string" && allowed.every((value) => typeof value === "string")
         ? suggestWord(error.data, allowed as readonly string[])
-        : `write ${describe(parentSchema)}`;
+        : `expected: ${describe(parentSchema)}`;
     return { place, message, remedy };
   }
-  return { place, message: explainValue(error), remedy: `write ${describe(parentSchema)}` };
+  return { place, message: explainValue(error), remedy: `expected: ${describe(parentSchema)}` };
 }
 
 function explainMissing(key: string, schema: SchemaError["parentSchema"], place: TextIssue["place"]): TextIssue {

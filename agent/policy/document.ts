@@ -1,0 +1,62 @@
+/** The policy file as written, after the schema has accepted its shape; names and networks in it are not yet checked. */
+export interface PolicyDocument {
+  readonly version: 1;
+  readonly mode?: Mode;
+  readonly allow?: AllowDocument;
+  readonly deny?: unknown;
+  readonly labels?: { readonly [entry: string]: string };
+  readonly proxy?: ProxyDocument;
+  readonly hosts?: { readonly [name: string]: HostDocument };
+  readonly groups?: unknown;
+  readonly include?: unknown;
+  readonly limits?: unknown;
+  readonly time_window?: unknown;
+  readonly domain_time_windows?: unknown;
+  readonly dns?: unknown;
+  readonly tests?: unknown;
+}
+
+export type Mode = "enforce" | "audit" | "deny-all";
+
+export interface AllowDocument {
+  readonly domains?: readonly DomainEntry[];
+  readonly ips?: readonly NetworkEntry[];
+  readonly ports?: readonly PortEntry[];
+  readonly subdomains?: boolean;
+  readonly inherit?: boolean;
+}
+
+export type PortEntry = number | string;
+
+/** What an entry object may carry beside its name or network. */
+export interface EntryDetails {
+  readonly ports?: readonly PortEntry[];
+  readonly label?: string;
+  readonly owner?: string;
+  readonly reason?: string;
+  readonly ticket?: string;
+  readonly expires?: string;
+  readonly answers?: readonly string[];
+}
+
+export type DomainEntry = string | (EntryDetails & { readonly domain: string });
+export type NetworkEntry = string | (EntryDetails & { readonly network: string });
+
+export interface ProxyDocument {
+  readonly mode?: "disabled" | "sni-allowlist";
+  readonly backend?: "none" | "haproxy";
+  readonly domains?: unknown;
+  readonly mtls?: unknown;
+}
+
+export interface HostDocument {
+  readonly sources: readonly string[];
+  readonly mode?: Mode;
+  readonly allow?: AllowDocument;
+  readonly deny?: unknown;
+  readonly proxy?: ProxyDocument;
+  readonly limits?: unknown;
+  readonly time_window?: unknown;
+  readonly domain_time_windows?: unknown;
+  readonly exfil?: unknown;
+}

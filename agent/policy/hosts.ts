@@ -1,0 +1,62 @@
+import { cidrRange, compareCidrs, parseCidr } from "./cidr.ts";
+import { compareTexts } from "./compare-texts.ts";
+import type { HostDocument } from "./document.ts";
+import type { IssueLog } from "./issue-log.ts";
+import { joinPointer } from "./json-text.ts";
+import { quoteText } from "./parsed.ts";
+import type { Cidr, HostEntry, Place } from "./policy.ts";
+import { findSpecialRanges } from "./special.ts";
+
+/** The name of the group of clients that have no `allow` of their own. */
+export const GLOBAL_GROUP = "*";
+
+/** Returns the host entries sorted by name; a source that is no network, or that two hosts have, is an error. */
+export function readHosts(hosts: { readonly [name: string]: HostDocument }, log: IssueLog): readonly HostEntry[] {
+  const owners = new Map<Cidr, { readonly host: string; readonly place: Place }>();
+  const entries = Object.entries(hosts).map(([name, host]): HostEntry => {
+    const pointer = joinPointer("/hosts", name);
+    const sources: Cidr[] = [];
+    for (const [index, text] of host.sources.entries()) {
+      const place = log.locate(joinPointer(joinPointer(pointer, "sources"), index));
+      const source = readSource(text, place, log);
+      if (source === null) continue;
+      const owner = owners.get(source);
+      if (owner !== undefined) {
+        const whose = owner.host === name ? "this host" : `host ${quoteText(owner.host)}`;
+        log.error(place, `${source} is already a source of ${whose} (line ${owner.place.line})`, "remove one of them");
+        continue;
+      }
+      owners.set(source, { host: name, place });
+      sources.push(source);
+    }
+    return {
+      name,
+      sources: sources.sort(compareCidrs),
+      group: host.allow === undefined ? GLOBAL_GROUP : name,
+      place: log.locate(pointer, "key"),
+    };
+  });
+  return entries.sort((a, b) => compareTexts(a.name, b.name));
+}
+
+function readSource(text: string, place: Place, log: IssueLog): Cidr | null {
+  const parsed = parseCidr(text);
+  if (!parsed.ok) {
+    log.error(place, parsed.message, parsed.remedy);
+    return null;
+  }
+  const range = cidrRange(parsed.value);
+  const special = findSpecialRanges(range).find(({ first, last }) => first <= range.first && range.last <= last);
+  if (special !== undefined) {
+    log.error(
+      place,
+      `${parsed.value} is never a client's address (${special.what})`,
+      "write the address of the client",
+    );
+    return null;
+  }
+  if (parsed.value.endsWith("/0")) {
+    log.warn(place, `${parsed.value} makes this host every client`, "write its rules as the global allow");
+  }
+  return parsed.value;
+}

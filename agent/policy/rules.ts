@@ -1,0 +1,174 @@
+import { addressBits, cidrRange, compareCidrs, parseCidr, rangeToCidrs } from "./cidr.ts";
+import { compareTexts } from "./compare-texts.ts";
+import { patternText } from "./decide.ts";
+import type { AllowDocument, EntryDetails, PortEntry } from "./document.ts";
+import { parseDomainPattern } from "./domain.ts";
+import type { IssueLog } from "./issue-log.ts";
+import { joinPointer } from "./json-text.ts";
+import type { LabelBook } from "./labels.ts";
+import { lintName, lintNetwork, lintPort } from "./lints.ts";
+import { quoteText } from "./parsed.ts";
+import type { Cidr, NamePattern, NameRule, NetworkRule, Place, PortRange } from "./policy.ts";
+import { DEFAULT_PORTS, parsePortRange, sortPorts } from "./ports.ts";
+import { subtractRanges } from "./ranges.ts";
+import { findSpecialRanges } from "./special.ts";
+
+export interface RuleContext {
+  readonly log: IssueLog;
+  readonly labels: LabelBook;
+}
+
+export interface Rules {
+  readonly names: readonly NameRule[];
+  readonly networks: readonly NetworkRule[];
+}
+
+export const NO_RULES: Rules = { names: [], networks: [] };
+
+/** Returns the rules of one `allow` object, sorted, one a name or network; what is wrong in it goes to the log. */
+export function readRules(allow: AllowDocument | undefined, pointer: string, context: RuleContext): Rules {
+  if (allow === undefined) return NO_RULES;
+  const ports = readPorts(allow.ports, joinPointer(pointer, "ports"), context.log) ?? DEFAULT_PORTS;
+  return {
+    names: readNames(allow, ports, joinPointer(pointer, "domains"), context),
+    networks: readNetworks(allow, ports, joinPointer(pointer, "ips"), context),
+  };
+}
+
+/** Returns both sets of rules as one; where both have an entry: the union of its ports and the label of the first. */
+export function joinRules(first: Rules, second: Rules): Rules {
+  return {
+    names: mergeRules([...first.names, ...second.names], (rule) => patternText(rule.pattern), compareTexts),
+    networks: mergeRules([...first.networks, ...second.networks], (rule) => rule.network, compareCidrs),
+  };
+}
+
+function readNames(
+  allow: AllowDocument,
+  ports: readonly PortRange[],
+  listPointer: string,
+  context: RuleContext,
+): readonly NameRule[] {
+  const rules: NameRule[] = [];
+  const written = new Map<string, Place>();
+  for (const [index, entry] of (allow.domains ?? []).entries()) {
+    const details = readEntry(entry, typeof entry === "string" ? entry : entry.domain, listPointer, index, context);
+    const parsed = parseDomainPattern(details.text);
+    if (!parsed.ok) {
+      context.log.error(details.place, parsed.message, parsed.remedy);
+      continue;
+    }
+    const text = patternText(parsed.value);
+    warnRepeated(written, text, details.place, context.log);
+    lintName(parsed.value, details.place, context.log);
+    const label = details.label ?? context.labels.take(text);
+    const patterns: NamePattern[] = [parsed.value];
+    if (allow.subdomains === true && parsed.value.kind === "exact")
+      patterns.push({ ...parsed.value, kind: "subdomains" });
+    for (const pattern of patterns) rules.push({ pattern, ports: details.ports ?? ports, label, place: details.place });
+  }
+  return mergeRules(rules, (rule) => patternText(rule.pattern), compareTexts);
+}
+
+function readNetworks(
+  allow: AllowDocument,
+  ports: readonly PortRange[],
+  listPointer: string,
+  context: RuleContext,
+): readonly NetworkRule[] {
+  const rules: NetworkRule[] = [];
+  const written = new Map<string, Place>();
+  for (const [index, entry] of (allow.ips ?? []).entries()) {
+    const details = readEntry(entry, typeof entry === "string" ? entry : entry.network, listPointer, index, context);
+    const parsed = parseCidr(details.text);
+    if (!parsed.ok) {
+      context.log.error(details.place, parsed.message, parsed.remedy);
+      continue;
+    }
+    warnRepeated(written, parsed.value, details.place, context.log);
+    const label = details.label ?? context.labels.take(parsed.value);
+    for (const network of openableParts(parsed.value, details.place, context.log)) {
+      rules.push({ network, ports: details.ports ?? ports, label, place: details.place });
+    }
+  }
+  return mergeRules(rules, (rule) => rule.network, compareCidrs);
+}
+
+/** Returns a network without the addresses that no entry opens; a network of nothing else is an error. */
+function openableParts(network: Cidr, place: Place, log: IssueLog): readonly Cidr[] {
+  const range = cidrRange(network);
+  const special = findSpecialRanges(range);
+  const parts = special.length === 0 ? [network] : subtractRanges(range, special).flatMap(rangeToCidrs);
+  if (parts.length === 0) {
+    const what = special[0]?.what ?? "special";
+    log.error(place, `${network} can never be opened (${what})`, "remove it; the gateway does not forward there");
+    return [];
+  }
+  const length = Number(network.slice(network.indexOf("/") + 1));
+  lintNetwork(network, range.family, addressBits(range.family) - length, place, log);
+  return parts;
+}
+
+interface Entry {
+  readonly text: string;
+  readonly place: Place;
+  readonly label: string | null;
+  readonly ports: readonly PortRange[] | null;
+}
+
+function readEntry(
+  entry: string | EntryDetails,
+  text: string,
+  list: string,
+  index: number,
+  context: RuleContext,
+): Entry {
+  const pointer = joinPointer(list, index);
+  const place = context.log.locate(pointer);
+  if (typeof entry === "string") return { text, place, label: null, ports: null };
+  const ports = readPorts(entry.ports, joinPointer(pointer, "ports"), context.log);
+  return { text, place, label: entry.label ?? null, ports };
+}
+
+function readPorts(
+  entries: readonly PortEntry[] | undefined,
+  pointer: string,
+  log: IssueLog,
+): readonly PortRange[] | null {
+  if (entries === undefined) return null;
+  const ports: PortRange[] = [];
+  for (const [index, entry] of entries.entries()) {
+    const parsed = parsePortRange(entry);
+    const place = log.locate(joinPointer(pointer, index));
+    if (!parsed.ok) log.error(place, parsed.message, parsed.remedy);
+    else {
+      lintPort(parsed.value, place, log);
+      ports.push(parsed.value);
+    }
+  }
+  return sortPorts(ports);
+}
+
+function warnRepeated(written: Map<string, Place>, text: string, place: Place, log: IssueLog): void {
+  const earlier = written.get(text);
+  if (earlier === undefined) written.set(text, place);
+  else log.warn(place, `${quoteText(text)} stands in the list since line ${earlier.line}`, "remove one of them");
+}
+
+function mergeRules<R extends NameRule | NetworkRule, K extends string>(
+  rules: readonly R[],
+  keyOf: (rule: R) => K,
+  compare: (a: K, b: K) => number,
+): readonly R[] {
+  const merged = new Map<K, R>();
+  for (const rule of rules) {
+    const key = keyOf(rule);
+    const earlier = merged.get(key);
+    if (earlier === undefined) merged.set(key, rule);
+    else {
+      const ports = sortPorts([...earlier.ports, ...rule.ports]);
+      merged.set(key, { ...earlier, ports, label: earlier.label ?? rule.label });
+    }
+  }
+  return [...merged.entries()].sort(([a], [b]) => compare(a, b)).map(([, rule]) => rule);
+}

@@ -1,0 +1,50 @@
+import { type Address, type AddressRange, cidrRange, parseCidr } from "./cidr.ts";
+
+/**
+ * Addresses that no gateway forwards to whatever a policy says: they mean this machine, this link, many receivers, or
+ * a platform's metadata service (which would hand the gateway's own credentials to a client). Sources: RFC 6890 and
+ * its registry; the metadata addresses are from the manuals of AWS, Azure and Alibaba Cloud.
+ */
+const neverForwarded: readonly (readonly [network: string, what: string])[] = [
+  ["0.0.0.0/8", "this network"],
+  ["127.0.0.0/8", "loopback"],
+  ["169.254.0.0/16", "link-local and metadata services"],
+  ["192.0.0.0/24", "protocol assignments"],
+  ["168.63.129.16/32", "a metadata service"],
+  ["100.100.100.200/32", "a metadata service"],
+  ["224.0.0.0/4", "multicast"],
+  ["240.0.0.0/4", "reserved or broadcast"],
+  ["::/128", "unspecified"],
+  ["::1/128", "loopback"],
+  ["::ffff:0:0/96", "IPv4-mapped"],
+  ["fd00:ec2::254/128", "a metadata service"],
+  ["fe80::/10", "link-local"],
+  ["ff00::/8", "multicast"],
+];
+
+interface SpecialRange extends AddressRange {
+  readonly what: string;
+}
+
+const specialRanges: readonly SpecialRange[] = neverForwarded.map(([network, what]) => {
+  if (network === "::ffff:0:0/96") {
+    // Not writable as a network of a policy, where it is refused in favour of its IPv4 form.
+    return { family: 6, first: 0xffff_0000_0000n, last: 0xffff_ffff_ffffn, what };
+  }
+  const parsed = parseCidr(network);
+  if (!parsed.ok) throw new RangeError(parsed.message);
+  return { ...cidrRange(parsed.value), what };
+});
+
+/** Returns the ranges that no entry opens and that overlap a range. */
+export function findSpecialRanges(range: AddressRange): readonly SpecialRange[] {
+  return specialRanges.filter(
+    (special) => special.family === range.family && special.first <= range.last && range.first <= special.last,
+  );
+}
+
+/** Returns what kind of address is never forwarded to (`loopback`, `multicast`, …), or null for any other. */
+export function findSpecialKind(address: Address): string | null {
+  const range = { family: address.family, first: address.value, last: address.value };
+  return findSpecialRanges(range)[0]?.what ?? null;
+}

@@ -1,0 +1,82 @@
+import type { AllowDocument, EntryDetails, HostDocument, PolicyDocument, ProxyDocument } from "./document.ts";
+import { type JsonDocument, joinPointer } from "./json-text.ts";
+import type { Issue } from "./policy.ts";
+
+const remedy = "remove it; a policy is never enforced without one of its parts";
+
+/**
+ * Returns one issue for each key of the format whose enforcement is not built yet. What changes nothing is let pass:
+ * `proxy.mode: "disabled"`, `backend: "none"`, `mode: "enforce"`.
+ */
+export function findUnsupported(document: PolicyDocument, locate: JsonDocument["locate"]): readonly Issue[] {
+  const issues: Issue[] = [];
+  const report = (pointer: string, what: string): void => {
+    const message = `${what} is not supported yet`;
+    issues.push({ severity: "error", code: "POLICY_UNSUPPORTED", place: locate(pointer, "key"), message, remedy });
+  };
+  const reportKeys = (pointer: string, object: object, keys: readonly string[]): void => {
+    for (const key of keys) if (Object.hasOwn(object, key)) report(joinPointer(pointer, key), `"${key}"`);
+  };
+
+  reportKeys("", document, topLevelKeys);
+  if (document.mode === "audit") report("/mode", '"mode": "audit"');
+  checkAllow(document.allow, "/allow", report);
+  checkProxy(document.proxy, "/proxy", report);
+  for (const [name, host] of Object.entries(document.hosts ?? {})) {
+    const pointer = joinPointer("/hosts", name);
+    reportKeys(pointer, host, hostKeys);
+    checkHostMode(host, pointer, report);
+    checkAllow(host.allow, joinPointer(pointer, "allow"), report);
+    checkProxy(host.proxy, joinPointer(pointer, "proxy"), report);
+  }
+  return issues;
+}
+
+type Report = (pointer: string, what: string) => void;
+
+const topLevelKeys = [
+  "deny",
+  "groups",
+  "include",
+  "limits",
+  "time_window",
+  "domain_time_windows",
+  "dns",
+  "tests",
+] as const satisfies readonly (keyof PolicyDocument)[];
+
+const hostKeys = [
+  "deny",
+  "limits",
+  "time_window",
+  "domain_time_windows",
+  "exfil",
+] as const satisfies readonly (keyof HostDocument)[];
+
+function checkHostMode(host: HostDocument, pointer: string, report: Report): void {
+  if (host.mode !== undefined && host.mode !== "enforce") {
+    report(joinPointer(pointer, "mode"), `"mode": "${host.mode}" of one host`);
+  }
+}
+
+function checkProxy(proxy: ProxyDocument | undefined, pointer: string, report: Report): void {
+  if (proxy === undefined) return;
+  if (proxy.mode === "sni-allowlist") report(joinPointer(pointer, "mode"), '"mode": "sni-allowlist"');
+  if (proxy.backend === "haproxy") report(joinPointer(pointer, "backend"), '"backend": "haproxy"');
+  if (proxy.domains !== undefined) report(joinPointer(pointer, "domains"), '"domains" of a proxy');
+  if (proxy.mtls !== undefined) report(joinPointer(pointer, "mtls"), '"mtls"');
+}
+
+function checkAllow(allow: AllowDocument | undefined, pointer: string, report: Report): void {
+  for (const list of ["domains", "ips"] as const) {
+    for (const [index, entry] of (allow?.[list] ?? []).entries()) {
+      if (typeof entry !== "string") checkEntry(entry, joinPointer(joinPointer(pointer, list), index), report);
+    }
+  }
+}
+
+function checkEntry(entry: EntryDetails, pointer: string, report: Report): void {
+  for (const key of ["expires", "answers"] as const) {
+    if (entry[key] !== undefined) report(joinPointer(pointer, key), `"${key}" of an entry`);
+  }
+}
