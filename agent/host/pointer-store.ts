@@ -113,9 +113,14 @@ async function choose<Kind extends PointerKind>(folder: string, kind: Kind): Pro
 }
 
 async function readSlot(folder: string, kind: PointerKind, slot: SlotName): Promise<Buffer | null> {
-  const bytes = await readFileIfAny(join(folder, slotFile(kind, slot)), Number.MAX_SAFE_INTEGER);
-  // A slot has some 300 bytes; anything much larger is damage and not worth parsing.
-  return bytes?.subarray(0, MAX_SLOT_BYTES) ?? null;
+  try {
+    return await readFileIfAny(join(folder, slotFile(kind, slot)), MAX_SLOT_BYTES);
+  } catch (error) {
+    const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException;
+    if (code === "EACCES" || code === "EPERM") throw error;
+    // Far too large, a bad sector, a folder in its place: damage, for which there is the twin.
+    return Buffer.alloc(0);
+  }
 }
 
 /**
