@@ -1,0 +1,258 @@
+import { randomBytes } from "node:crypto";
+import { chmod, mkdir, mkdtemp, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { sleepMs } from "../../agent/host/clock.ts";
+import { type RunResult, run, runChecked } from "../../agent/host/run.ts";
+import {
+  addresses,
+  type ClientNode,
+  clientNodes,
+  gatewayOf,
+  type LabNode,
+  type NameAddresses,
+  names,
+} from "./addresses.ts";
+import { makeCertificates } from "./certificates.ts";
+import { type LabClient, startClient } from "./client.ts";
+import { type Block, countersRuleset, type PacketFilter, type PacketTotal } from "./counters.ts";
+import { type LoggedQuery, type NameServerFiles, prepareNameServer, writeMovingZone } from "./name-server.ts";
+import { raiseNetwork, waitForBridge } from "./network.ts";
+import { observe } from "./observer.ts";
+import { type LabProcess, type SpawnOptions, startProcess } from "./processes.ts";
+import { createRepository, type LabGit, setGitFault } from "./repositories.ts";
+import { type CallServices, startServices } from "./services.ts";
+import { type LabStatuses, statusControls } from "./statuses.ts";
+import { startWatcher } from "./watcher.ts";
+import { movingZone } from "./zones.ts";
+
+export interface LabOptions {
+  /** True gives the internet side routes to the client networks; without it only masked packets are answered. */
+  readonly routeClients?: boolean;
+}
+
+export interface QueryFilter {
+  /** The name itself, or with `*.` in front every name below it. */
+  readonly name?: string;
+  readonly type?: string;
+}
+
+/** A small world round one gateway: clients, an internet, a management side. See README.md beside this file. */
+export interface Lab {
+  readonly id: string;
+  /** `cg<id>-`; namespaces that a test makes itself are removed with the lab when their names begin with it. */
+  readonly prefix: string;
+  /** Temporary folder of the lab, readable for all users; removed by `stop`. */
+  readonly folder: string;
+  readonly addresses: typeof addresses;
+  readonly names: typeof names;
+  readonly caFile: string;
+  /** BIND `trust-anchors` statement for the signed zones. */
+  readonly trustAnchorsFile: string;
+  readonly queryLogFile: string;
+  readonly startMs: number;
+  readonly namespace: (node: LabNode) => string;
+  /** Runs a program on a node and returns its exit code and output. Default time limit: 10,000 ms. */
+  readonly exec: (node: LabNode, argv: readonly string[], options?: ExecOptions) => Promise<RunResult>;
+  /** Like `exec`, but a failure is an error; returns standard output. @throws AgentError HOST_COMMAND */
+  readonly execChecked: (node: LabNode, argv: readonly string[], options?: ExecOptions) => Promise<string>;
+  /** Starts a program on a node; it lives until it ends, is killed, or the lab stops. */
+  readonly spawn: (node: LabNode, argv: readonly string[], options?: SpawnOptions) => LabProcess;
+  /** The probing program of a client, started at the first call. */
+  readonly client: (node: ClientNode) => LabClient;
+  readonly git: LabGit;
+  readonly statuses: LabStatuses;
+  /** Sets the point from which `packets`, `queries`, `requests` and `git.counters` count. */
+  readonly mark: () => Promise<void>;
+  readonly packets: (filter?: PacketFilter) => Promise<PacketTotal>;
+  /** Questions that reached the internet's name server. */
+  readonly queries: (filter?: QueryFilter) => Promise<readonly LoggedQuery[]>;
+  readonly requests: () => Promise<readonly WebRequest[]>;
+  /** Gives `moving.test` and every name below it other addresses, with a TTL of 2 s. */
+  readonly move: (to: NameAddresses) => Promise<void>;
+  /** Replaces the list of destinations that the internet side blocks; an empty one unblocks all. */
+  readonly block: (blocks: readonly Block[]) => Promise<void>;
+  /** Ends every process, namespace and file of the lab; resolves when they are gone. May be called twice. */
+  readonly stop: () => Promise<void>;
+}
+
+export interface ExecOptions {
+  readonly timeoutMs?: number;
+  readonly stdin?: string;
+  readonly env?: { readonly [name: string]: string };
+  readonly cwd?: string;
+}
+
+/** A request that reached a web server of the lab. */
+export interface WebRequest {
+  /** Host header without port. */
+  readonly host: string;
+  readonly path: string;
+  /** Where it was sent to. */
+  readonly address: string;
+  readonly port: number;
+  readonly from: string;
+  /** SNI; null over plain HTTP or without one. */
+  readonly servername: string | null;
+}
+
+/**
+ * Brings up a lab and returns it when every service answers. Needs root, ip, nft, named, dnssec-signzone, openssl and git.
+ * Nothing of it survives `stop`, nor the end of this process by whatever cause.
+ * @throws AgentError HOST_COMMAND or HOST_MISSING, Error when a service does not start; nothing is left behind then.
+ */
+export async function startLab(options: LabOptions = {}): Promise<Lab> {
+  const startedMs = performance.now();
+  const id = randomBytes(3).toString("hex");
+  const folder = await mkdtemp(join(tmpdir(), `clawgress-lab-${id}-`));
+  const watcher = startWatcher(id, folder);
+  try {
+    const lab = await raise(id, folder, options, watcher.stop);
+    return { ...lab, startMs: performance.now() - startedMs };
+  } catch (error) {
+    await watcher.stop();
+    throw error;
+  }
+}
+
+async function raise(
+  id: string,
+  folder: string,
+  options: LabOptions,
+  stop: () => Promise<void>,
+): Promise<Omit<Lab, "startMs">> {
+  const prefix = `cg${id}-`;
+  const env = { CLAWGRESS_LAB: id };
+  const namespace = (node: LabNode): string => `${prefix}${node}`;
+  const enter = (node: LabNode): [string, ...string[]] => ["nsenter", `--net=/run/netns/${namespace(node)}`, "--"];
+  const repositories = join(folder, "repositories");
+  const clones = join(folder, "clones");
+  // Other users (named's, the gate's) must pass through, whatever umask the caller has.
+  for (const path of [folder, repositories, clones]) {
+    await mkdir(path, { recursive: true });
+    await chmod(path, 0o755);
+  }
+  const tokens = { git: randomBytes(12).toString("hex"), statuses: randomBytes(12).toString("hex") };
+  const [tls, dns] = await Promise.all([
+    makeCertificates(join(folder, "tls"), env),
+    prepareNameServer(join(folder, "dns"), env),
+    raiseNetwork({ namespaceOf: namespace, env, routeClients: options.routeClients ?? false }),
+  ]);
+  const nft: [string, ...string[]] = [...enter("internet"), "nft"];
+  const nameServer = startNameServer(namespace("internet"), dns, join(folder, "dns", "named.log"), env);
+  const [services] = await Promise.all([
+    startServices({
+      namespace: namespace("internet"),
+      folder,
+      repositories,
+      tls,
+      gitToken: tokens.git,
+      statusToken: tokens.statuses,
+      env,
+    }),
+    runChecked([...nft, "-f", "-"], { timeoutMs: 20_000, stdin: countersRuleset, env }),
+    waitForBridge(namespace("gateway"), env),
+    writeResolvers(namespace),
+  ]);
+  await waitForNameServer(services.call, nameServer, join(folder, "dns", "named.log"));
+  const observer = await observe({ call: services.call, nft, dns });
+  const clients = new Map<ClientNode, LabClient>();
+  let movingSerial = 1;
+
+  const exec: Lab["exec"] = (node, argv, { timeoutMs = 10_000, env: extra, ...rest } = {}) =>
+    run([...enter(node), ...argv], { timeoutMs, env: { ...env, ...extra }, ...rest });
+  const execChecked: Lab["execChecked"] = (node, argv, { timeoutMs = 10_000, env: extra, ...rest } = {}) =>
+    runChecked([...enter(node), ...argv], { timeoutMs, env: { ...env, ...extra }, ...rest });
+  const git: LabGit = {
+    host: "git.lab.test",
+    token: tokens.git,
+    createRepository: (name) => createRepository(repositories, clones, "git.lab.test", name),
+    fault: (fault, faultOptions = {}) => setGitFault(services.call, fault, faultOptions),
+    requireToken: async (on) => void (await services.call("git.requireToken", { on })),
+    dropConnections: async () => void (await services.call("git.dropConnections")),
+    counters: observer.gitCounters,
+  };
+  return {
+    id,
+    prefix,
+    folder,
+    addresses,
+    names,
+    caFile: tls.ca,
+    trustAnchorsFile: dns.trustAnchors,
+    queryLogFile: dns.queryLog,
+    namespace,
+    exec,
+    execChecked,
+    spawn: (node, argv, spawnOptions = {}) =>
+      startProcess(namespace(node), argv, { ...spawnOptions, env: { ...spawnOptions.env, ...env } }),
+    client: (node) => {
+      const client = clients.get(node) ?? startClient(namespace(node), node, tls.ca, env);
+      clients.set(node, client);
+      return client;
+    },
+    git,
+    statuses: statusControls(services.call, "api.lab.test", tokens.statuses),
+    mark: observer.mark,
+    packets: observer.packets,
+    queries: observer.queries,
+    requests: observer.requests,
+    block: observer.block,
+    move: async (to) => {
+      movingSerial += 1;
+      await writeMovingZone(dns, movingSerial, to);
+      process.kill(nameServer.pid, "SIGHUP");
+      await waitForSerial(services.call, movingSerial);
+    },
+    stop: async () => {
+      services.close();
+      await stop();
+    },
+  };
+}
+
+function startNameServer(
+  namespace: string,
+  files: NameServerFiles,
+  logFile: string,
+  env: { [name: string]: string },
+): LabProcess {
+  return startProcess(namespace, ["named", "-n", "1", "-g", "-c", files.configuration], { env, logFile });
+}
+
+async function waitForNameServer(call: CallServices, nameServer: LabProcess, logFile: string): Promise<void> {
+  let ended = false;
+  void nameServer.exited.then(() => {
+    ended = true;
+  });
+  for (let attempt = 0; attempt < 100 && !ended; attempt += 1) {
+    if ((await call("dns.ask", { name: "ns.lab.test", type: "A" })) !== null) return;
+    await sleepMs(20);
+  }
+  throw new Error(`the lab's named does not answer; see ${logFile}`);
+}
+
+async function waitForSerial(call: CallServices, serial: number): Promise<void> {
+  for (let attempt = 0; attempt < 100; attempt += 1) {
+    const answers = (await call("dns.ask", { name: movingZone, type: "SOA" })) as { serial: number }[] | null;
+    if (answers?.[0]?.serial === serial) return;
+    await sleepMs(20);
+  }
+  throw new Error(`the lab's named has not loaded serial ${serial} of ${movingZone}`);
+}
+
+/** `ip netns exec` puts these in place of /etc/resolv.conf, for people who look round in the lab. */
+async function writeResolvers(namespace: (node: LabNode) => string): Promise<void> {
+  const resolvers: readonly (readonly [LabNode, string])[] = [
+    ...clientNodes.map((node) => [node, gatewayOf(node).v4] as const),
+    ["gateway", addresses.dns.v4],
+    ["internet", addresses.dns.v4],
+  ];
+  await Promise.all(
+    resolvers.map(async ([node, address]) => {
+      const folder = join("/etc/netns", namespace(node));
+      await mkdir(folder, { recursive: true });
+      await writeFile(join(folder, "resolv.conf"), `nameserver ${address}\n`);
+    }),
+  );
+}
