@@ -1,0 +1,111 @@
+import { createHash } from "node:crypto";
+import { isAbsolute, join } from "node:path";
+import type { GateRelease, Provenance } from "../compile/release.ts";
+import { AgentError } from "../errors.ts";
+import { readFileBytes } from "../host/files.ts";
+import { buildDecider, type Decider } from "../policy/decide.ts";
+import type { PortRange } from "../policy/policy.ts";
+import { portText } from "../policy/ports.ts";
+import { addressKind } from "./addresses.ts";
+import type { LiveGrant } from "./grant-table.ts";
+import type { NameAccess, PolicyView } from "./ledger.ts";
+import { type ClassRange, planClasses } from "./pin-plan.ts";
+
+/** A loaded release, indexed for the questions that the gate asks of it. */
+export interface ActivePolicy extends PolicyView {
+  readonly digest: string;
+  readonly folder: string;
+  readonly release: GateRelease;
+  readonly provenance: Provenance;
+  readonly decider: Decider;
+}
+
+const MAX_RELEASE_BYTES = 256 * 1024 * 1024;
+const MAX_MANIFEST_BYTES = 1024 * 1024;
+/** Sets of ports differ little within a policy; the plans of this many are kept. */
+const MAX_PLANS = 1000;
+
+/**
+ * Returns the release in a folder, after checking gate.json against the manifest and taking the digest of the manifest.
+ * @throws AgentError GATE_REFUSED when a file is missing, damaged or no release of this version.
+ */
+export async function loadPolicy(folder: string, isOwnAddress: (address: string) => boolean): Promise<ActivePolicy> {
+  if (!isAbsolute(folder)) throw refused(folder, "the path is not absolute");
+  try {
+    const manifestBytes = await readFileBytes(join(folder, "manifest.json"), MAX_MANIFEST_BYTES);
+    const gateBytes = await readFileBytes(join(folder, "gate.json"), MAX_RELEASE_BYTES);
+    const provenanceBytes = await readFileBytes(join(folder, "provenance.json"), MAX_MANIFEST_BYTES);
+    const manifest = JSON.parse(manifestBytes.toString("utf8")) as { readonly [path: string]: unknown };
+    if (manifest["gate.json"] !== sha256(gateBytes)) throw refused(folder, "gate.json is not what manifest.json lists");
+    const release = JSON.parse(gateBytes.toString("utf8")) as GateRelease;
+    if (release.schema !== 1) throw refused(folder, `gate.json has schema ${String(release.schema)}, not 1`);
+    const provenance = JSON.parse(provenanceBytes.toString("utf8")) as Provenance;
+    return indexPolicy({ digest: sha256(manifestBytes), folder, release, provenance }, isOwnAddress);
+  } catch (error) {
+    if (error instanceof AgentError && error.code === "GATE_REFUSED") throw error;
+    throw refused(folder, error instanceof Error ? error.message : String(error), error);
+  }
+}
+
+/** Returns a release with its answers. */
+export function indexPolicy(
+  loaded: Pick<ActivePolicy, "digest" | "folder" | "release" | "provenance">,
+  isOwnAddress: (address: string) => boolean,
+): ActivePolicy {
+  const { release } = loaded;
+  const decider = buildDecider(release.policy);
+  const groups = new Map(release.policy.groups.map((group) => [group.name, group]));
+  const plans = new Map<string, readonly ClassRange[]>();
+  const planOf = (ports: readonly PortRange[]): readonly ClassRange[] => {
+    const key = ports.map(portText).join(" ");
+    const known = plans.get(key);
+    if (known !== undefined) return known;
+    if (plans.size >= MAX_PLANS) plans.clear();
+    const plan = planClasses(ports, release.classes);
+    plans.set(key, plan);
+    return plan;
+  };
+  const accessOf = (client: string, name: string): NameAccess | null => {
+    const decision = decider.decideName(decider.clientOf(client), name);
+    const groupName = decision.client.group.name;
+    const groupMark = release.groups[groupName];
+    if (decision.verdict === "deny" || groupMark === undefined) return null;
+    return { groupMark, groupName, classes: planOf(decision.ports) };
+  };
+  return {
+    ...loaded,
+    decider,
+    accessOf,
+    mayReach: (client, address) => {
+      const kind = addressKind(address);
+      if (kind === "never") return false;
+      if (kind === "public" && !isOwnAddress(address)) return true;
+      return decider.coversAddress(decider.clientOf(client), address);
+    },
+    stands: ({ groupName, groupMark, grant }: LiveGrant) => {
+      const group = groups.get(groupName);
+      if (group === undefined || release.groups[groupName] !== groupMark) return false;
+      const decision = decider.decideName({ host: null, group }, grant.name);
+      const text = portText(grant.range);
+      return decision.verdict === "allow" && decision.ports.some((range) => portText(range) === text);
+    },
+  };
+}
+
+/** What stands when there is no release: nothing. */
+export const nothingAllowed: PolicyView = {
+  accessOf: () => null,
+  mayReach: () => false,
+  stands: () => false,
+};
+
+function refused(folder: string, reason: string, cause?: unknown): AgentError {
+  return new AgentError("GATE_REFUSED", `the gate cannot load the release in ${folder}: ${reason}`, {
+    remedy: "the folder and its files must be readable for the gate's user",
+    cause,
+  });
+}
+
+function sha256(bytes: Buffer): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}

@@ -1,0 +1,74 @@
+import { AgentError } from "../errors.ts";
+import { runChecked } from "../host/run.ts";
+import { addressBytes } from "./addresses.ts";
+import { KERNEL_TABLE } from "./kernel-change.ts";
+import type { KernelPin, KernelState } from "./restore-ledger.ts";
+
+const READ_LIMITS = { timeoutMs: 20_000, maxOutputBytes: 256 * 1024 * 1024 };
+
+/** Returns what the gate's maps hold in the kernel. @throws AgentError HOST_COMMAND when the table is not there. */
+export async function readKernelState(): Promise<KernelState> {
+  const [pins4, pins6, live] = [
+    await listElements("map", "pin4"),
+    await listElements("map", "pin6"),
+    await listElements("set", "live"),
+  ];
+  return {
+    pins: [...pins4.flatMap(toPin(4)), ...pins6.flatMap(toPin(6))],
+    live: live.flatMap((element) => {
+      const [group, grant] = keyOf(element) ?? [];
+      return typeof group === "number" && typeof grant === "number" ? [{ group, grant }] : [];
+    }),
+  };
+}
+
+/**
+ * Returns the marks of all flows that the kernel tracks, which are the grants that are in use; null when the program
+ * to list them is missing or fails.
+ */
+export async function readFlowMarks(): Promise<ReadonlySet<number> | null> {
+  try {
+    const marks = new Set<number>();
+    for (const family of ["ipv4", "ipv6"]) {
+      const text = await runChecked(["conntrack", "-L", "-f", family, "-o", "extended"], READ_LIMITS);
+      for (const match of text.matchAll(/\bmark=([0-9]+)/g)) marks.add(Number(match[1]));
+    }
+    return marks;
+  } catch (error) {
+    if (error instanceof AgentError) return null;
+    throw error;
+  }
+}
+
+async function listElements(kind: "map" | "set", name: string): Promise<readonly unknown[]> {
+  const text = await runChecked(["nft", "-j", "list", kind, "inet", KERNEL_TABLE, name], READ_LIMITS);
+  const document = JSON.parse(text) as { readonly nftables: readonly { readonly [key: string]: unknown }[] };
+  const found = document.nftables.find((entry) => entry[kind] !== undefined)?.[kind] as
+    | { readonly elem?: readonly unknown[] }
+    | undefined;
+  if (found === undefined) throw new AgentError("HOST_COMMAND", `nft lists no ${kind} ${name}`);
+  return found.elem ?? [];
+}
+
+/** An element with a timeout stands as `{elem: {val: {concat}, timeout, expires}}`, one without as `{concat}`. */
+function keyOf(element: unknown): readonly unknown[] | null {
+  const plain = element as { concat?: unknown; elem?: { val?: { concat?: unknown } } } | null;
+  const concat = plain?.elem?.val?.concat ?? plain?.concat;
+  return Array.isArray(concat) ? concat : null;
+}
+
+const toPin =
+  (family: 4 | 6) =>
+  (entry: unknown): readonly KernelPin[] => {
+    if (!Array.isArray(entry)) return [];
+    const [element, grant] = entry as readonly unknown[];
+    const [client, address, portClass] = keyOf(element) ?? [];
+    const expires = (element as { elem?: { expires?: unknown } } | null)?.elem?.expires;
+    if (!isAddress(client) || !isAddress(address)) return [];
+    if (typeof portClass !== "number" || typeof grant !== "number") return [];
+    return [{ family, client, address, portClass, grant, expiresInS: typeof expires === "number" ? expires : 0 }];
+  };
+
+function isAddress(value: unknown): value is string {
+  return typeof value === "string" && addressBytes(value) !== null;
+}

@@ -1,0 +1,134 @@
+import { createGrantTable, type Grant, type GrantTable, grantOf, type LiveGrant, liveKey } from "./grant-table.ts";
+import type { KernelChange } from "./kernel-change.ts";
+import type { ClassRange } from "./pin-plan.ts";
+
+/*
+ * What the gate has put into the kernel, and why. Times are seconds of a monotonic clock; the kernel's timeouts
+ * run on the same one. No I/O here: every function changes the ledger and returns the changes for the kernel.
+ */
+
+/** An element of pin4 or pin6: the grant it carries and when the kernel drops it. */
+export interface PinElement {
+  readonly grant: number;
+  readonly expiresS: number;
+}
+
+/** One address that a client was given. */
+export interface PinnedAddress {
+  readonly family: 4 | 6;
+  /** Names that were answered with it → until when their answer holds; the last answered one is the last. */
+  readonly names: Map<string, number>;
+  /** Port class → element in the kernel. */
+  readonly elements: Map<number, PinElement>;
+}
+
+export interface Ledger {
+  readonly grants: GrantTable;
+  /** Client address → answered address. */
+  readonly clients: Map<string, Map<string, PinnedAddress>>;
+  /** Elements over all clients. */
+  pins: number;
+}
+
+/** How a client may reach a name under the policy in force: its group's mark, and the classes with their ranges. */
+export interface NameAccess {
+  readonly groupMark: number;
+  readonly groupName: string;
+  readonly classes: readonly ClassRange[];
+}
+
+/** What reconciling asks of a policy. */
+export interface PolicyView {
+  /** Null when the client may not resolve the name. */
+  accessOf(client: string, name: string): NameAccess | null;
+  /** Whether a client may be led to an address at all: public, or covered by its networks. */
+  mayReach(client: string, address: string): boolean;
+  /** Whether a group still gives a name this range; false too when the group's mark is another one now. */
+  stands(live: LiveGrant): boolean;
+}
+
+/** The kernel starts to count a moment after the ledger does. */
+const KERNEL_LAG_S = 5;
+
+/** Returns an empty ledger. */
+export function createLedger(): Ledger {
+  return { grants: createGrantTable(), clients: new Map(), pins: 0 };
+}
+
+/** Forgets what the kernel has dropped by itself. */
+export function sweepExpired(ledger: Ledger, nowS: number): void {
+  for (const [client, own] of ledger.clients) {
+    for (const [address, pinned] of own) {
+      sweepAddress(ledger, pinned, nowS);
+      if (pinned.names.size === 0 && pinned.elements.size === 0) own.delete(address);
+    }
+    if (own.size === 0) ledger.clients.delete(client);
+  }
+}
+
+function sweepAddress(ledger: Ledger, pinned: PinnedAddress, nowS: number): void {
+  for (const [portClass, element] of pinned.elements) {
+    if (element.expiresS + KERNEL_LAG_S > nowS) continue;
+    pinned.elements.delete(portClass);
+    ledger.pins -= 1;
+  }
+  for (const [name, untilS] of pinned.names) if (untilS <= nowS) pinned.names.delete(name);
+}
+
+/** Returns the pairs in force of which no element in the kernel is left: they may be taken back when no flow carries them. */
+export function unpinnedLive(ledger: Ledger): readonly LiveGrant[] {
+  const pinned = new Set<number>();
+  for (const own of ledger.clients.values()) {
+    for (const { elements } of own.values()) for (const { grant } of elements.values()) pinned.add(grant);
+  }
+  return [...ledger.grants.live.values()].filter(({ grant }) => !pinned.has(grant.mark));
+}
+
+/** A class, and the grant that its flows to a name carry. */
+export interface PlannedPin {
+  readonly portClass: number;
+  readonly grant: Grant;
+}
+
+/** Returns the grants of a name's classes. */
+export function planPins(ledger: Ledger, name: string, access: NameAccess): readonly PlannedPin[] {
+  return access.classes.map(({ portClass, range }) => ({ portClass, grant: grantOf(ledger.grants, name, range) }));
+}
+
+/** Returns the pairs of the access's group and the planned grants that are not in force yet, each once. */
+export function missingLive(ledger: Ledger, access: NameAccess, planned: readonly PlannedPin[]): readonly LiveGrant[] {
+  const missing = new Map<string, LiveGrant>();
+  for (const { grant } of planned) {
+    const key = liveKey(access.groupMark, grant.mark);
+    if (ledger.grants.live.has(key)) continue;
+    missing.set(key, { groupMark: access.groupMark, groupName: access.groupName, grant });
+  }
+  return [...missing.values()];
+}
+
+/** Records pairs as in force and returns the changes that make them so. */
+export function addLive(ledger: Ledger, added: readonly LiveGrant[]): readonly KernelChange[] {
+  return added.map((live) => {
+    ledger.grants.live.set(liveKey(live.groupMark, live.grant.mark), live);
+    return { kind: "live", group: live.groupMark, grant: live.grant.mark };
+  });
+}
+
+/** Where an element belongs. */
+export interface PinPlace {
+  readonly client: string;
+  readonly address: string;
+  readonly pinned: PinnedAddress;
+  readonly portClass: number;
+}
+
+/** Records an element that ends at the given time and returns the change. */
+export function setElement(ledger: Ledger, place: PinPlace, grant: number, untilS: number, nowS: number): KernelChange {
+  const { client, address, pinned, portClass } = place;
+  const before = pinned.elements.get(portClass);
+  if (before === undefined) ledger.pins += 1;
+  const timeoutS = Math.max(1, Math.ceil(untilS - nowS));
+  pinned.elements.set(portClass, { grant, expiresS: nowS + timeoutS });
+  const old = before?.grant ?? grant;
+  return { kind: "pin", family: pinned.family, client, address, portClass, before: old, grant, timeoutS };
+}

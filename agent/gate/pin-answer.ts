@@ -1,0 +1,103 @@
+import { forgetUnused, type LiveGrant } from "./grant-table.ts";
+import type { KernelChange } from "./kernel-change.ts";
+import {
+  addLive,
+  type Ledger,
+  missingLive,
+  type NameAccess,
+  type PinnedAddress,
+  type PlannedPin,
+  planPins,
+  setElement,
+} from "./ledger.ts";
+import { pinTimeoutS } from "./pin-plan.ts";
+import type { AnsweredAddress } from "./wire-answer.ts";
+
+export interface Bounds {
+  readonly maxPinsPerClient: number;
+  readonly maxPins: number;
+  readonly maxLiveGrants: number;
+}
+
+/** An element is written anew when the kernel would drop it less than this after the client's answer ends. */
+const REFRESH_MARGIN_S = 10;
+
+export interface PinRequest {
+  readonly client: string;
+  readonly name: string;
+  readonly access: NameAccess;
+  readonly addresses: readonly AnsweredAddress[];
+}
+
+export type PinResult =
+  | { readonly ok: true; readonly changes: readonly KernelChange[]; readonly added: readonly LiveGrant[] }
+  | { readonly ok: false; readonly bound: "pins" | "grants" };
+
+/**
+ * Records an answer and returns what the kernel must hold before the client may have it; nothing when all of it is
+ * there for long enough. A pin shared by two names goes to the one that is answered now, and never gets shorter by it.
+ * Over a bound nothing changes.
+ */
+export function pinAnswer(ledger: Ledger, request: PinRequest, bounds: Bounds, nowS: number): PinResult {
+  const { client, name, access } = request;
+  const own = ledger.clients.get(client) ?? new Map<string, PinnedAddress>();
+  const answered = longestOfEach(request.addresses);
+  const planned = planPins(ledger, name, access);
+  const added = missingLive(ledger, access, planned);
+  if (added.length > 0 && ledger.grants.live.size + added.length > bounds.maxLiveGrants) {
+    // The numbers just given to a refused name must not pile up.
+    if (ledger.grants.byText.size > 2 * bounds.maxLiveGrants) forgetUnused(ledger.grants);
+    return { ok: false, bound: "grants" };
+  }
+  const fresh = countFresh(own, answered.keys(), planned);
+  if (fresh > 0 && (countElements(own) + fresh > bounds.maxPinsPerClient || ledger.pins + fresh > bounds.maxPins)) {
+    return { ok: false, bound: "pins" };
+  }
+  const changes: KernelChange[] = [...addLive(ledger, added)];
+  for (const [address, { family, ttlS }] of answered) {
+    const pinned: PinnedAddress = own.get(address) ?? { family, names: new Map(), elements: new Map() };
+    own.set(address, pinned);
+    const untilS = nowS + pinTimeoutS(ttlS);
+    const heldUntilS = pinned.names.get(name) ?? 0;
+    pinned.names.delete(name);
+    pinned.names.set(name, Math.max(heldUntilS, untilS));
+    for (const { portClass, grant } of planned) {
+      const before = pinned.elements.get(portClass);
+      if (before?.grant === grant.mark && before.expiresS > nowS + ttlS + REFRESH_MARGIN_S) continue;
+      const place = { client, address, pinned, portClass };
+      changes.push(setElement(ledger, place, grant.mark, Math.max(untilS, before?.expiresS ?? 0), nowS));
+    }
+  }
+  if (own.size > 0) ledger.clients.set(client, own);
+  return { ok: true, changes, added };
+}
+
+/** Returns how many elements are not there yet. */
+function countFresh(
+  own: ReadonlyMap<string, PinnedAddress>,
+  addresses: Iterable<string>,
+  planned: readonly PlannedPin[],
+): number {
+  let fresh = 0;
+  for (const address of addresses) {
+    const elements = own.get(address)?.elements;
+    for (const { portClass } of planned) if (elements?.has(portClass) !== true) fresh += 1;
+  }
+  return fresh;
+}
+
+/** An answer may repeat an address with other times; a key may stand in a transaction only once. */
+function longestOfEach(addresses: readonly AnsweredAddress[]): ReadonlyMap<string, AnsweredAddress> {
+  const longest = new Map<string, AnsweredAddress>();
+  for (const answered of addresses) {
+    const known = longest.get(answered.address);
+    if (known === undefined || known.ttlS < answered.ttlS) longest.set(answered.address, answered);
+  }
+  return longest;
+}
+
+function countElements(own: ReadonlyMap<string, PinnedAddress>): number {
+  let count = 0;
+  for (const { elements } of own.values()) count += elements.size;
+  return count;
+}

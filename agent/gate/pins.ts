@@ -1,0 +1,114 @@
+import type { AppendLog } from "../host/append-log.ts";
+import { liveKey } from "./grant-table.ts";
+import { journalLine } from "./journal.ts";
+import type { KernelChange } from "./kernel-change.ts";
+import type { KernelWriter } from "./kernel-writer.ts";
+import { createLedger, type Ledger, type PolicyView, sweepExpired, unpinnedLive } from "./ledger.ts";
+import { type Bounds, type PinRequest, pinAnswer } from "./pin-answer.ts";
+import { reconcile } from "./reconcile-pins.ts";
+import { type JournalEntry, type KernelState, restoreLedger } from "./restore-ledger.ts";
+
+export type PinOutcome = "pinned" | "over-bound" | "failed";
+
+/** The ledger together with the kernel that it describes. */
+export interface Pins {
+  readonly ledger: Ledger;
+  /** Resolves when every address of an answer is open to its client, or says why it is not. Never rejects. */
+  pin(request: PinRequest): Promise<PinOutcome>;
+  /** Puts a policy in force in one transaction. @throws AgentError HOST_COMMAND; then the kernel is as it was, and the ledger waits for `recover`. */
+  activate(view: PolicyView): Promise<void>;
+  /** Takes over what an earlier gate left in the kernel, then makes it agree with a policy. @throws AgentError */
+  recover(journal: readonly JournalEntry[], view: PolicyView): Promise<void>;
+  /** Resolves when no write is under way. */
+  drain(): Promise<void>;
+  /** Forgets what expired; collects grants without pins and flows when their bound comes near. Call every few seconds. */
+  tidy(): Promise<void>;
+}
+
+export interface PinsOptions {
+  readonly writer: KernelWriter;
+  readonly readKernel: () => Promise<KernelState>;
+  readonly readFlowMarks: () => Promise<ReadonlySet<number> | null>;
+  readonly journal: AppendLog;
+  readonly bounds: Bounds;
+  readonly nowS: () => number;
+  /** Told when a write failed: the ledger no longer agrees with the kernel until `recover`. */
+  readonly onMismatch: (error: unknown) => void;
+}
+
+/** Collecting begins at this share of the bound of grants. */
+const COLLECT_SHARE = 0.9;
+
+/** Returns pins over an empty ledger. */
+export function createPins(options: PinsOptions): Pins {
+  const { writer, journal, bounds, nowS } = options;
+  const ledger = createLedger();
+  /** The last write of a client that is under way: a second answer that needs nothing new must still wait for the first one's. */
+  const underWay = new Map<string, Promise<boolean>>();
+
+  const write = async (changes: readonly KernelChange[]): Promise<boolean> => {
+    try {
+      await writer.write(changes);
+      return true;
+    } catch (error) {
+      options.onMismatch(error);
+      return false;
+    }
+  };
+  const noteLive = (added: readonly Parameters<typeof journalLine>[0][]): void => {
+    for (const live of added) journal.append(journalLine(live));
+  };
+  const rewriteJournal = (): void => {
+    journal.clear();
+    noteLive([...ledger.grants.live.values()]);
+  };
+
+  return {
+    ledger,
+    pin: async (request) => {
+      const result = pinAnswer(ledger, request, bounds, nowS());
+      if (!result.ok) return "over-bound";
+      const before = underWay.get(request.client);
+      if (result.changes.length === 0) return before === undefined || (await before) ? "pinned" : "failed";
+      noteLive(result.added);
+      const written = write(result.changes);
+      underWay.set(request.client, written);
+      const isWritten = await written;
+      if (underWay.get(request.client) === written) underWay.delete(request.client);
+      return isWritten ? "pinned" : "failed";
+    },
+    activate: async (view) => {
+      const { changes, added } = reconcile(ledger, view, nowS());
+      noteLive(added);
+      try {
+        await writer.write(changes);
+      } catch (error) {
+        options.onMismatch(error);
+        throw error;
+      }
+    },
+    recover: async (entries, view) => {
+      await writer.drain();
+      const unknown = restoreLedger(ledger, await options.readKernel(), entries, nowS());
+      await writer.write(unknown);
+      const { changes } = reconcile(ledger, view, nowS());
+      rewriteJournal();
+      await writer.write(changes);
+    },
+    drain: () => writer.drain(),
+    tidy: async () => {
+      sweepExpired(ledger, nowS());
+      if (ledger.grants.live.size < bounds.maxLiveGrants * COLLECT_SHARE) return;
+      const idle = new Set(unpinnedLive(ledger).map(({ groupMark, grant }) => liveKey(groupMark, grant.mark)));
+      const flowMarks = idle.size === 0 ? null : await options.readFlowMarks();
+      if (flowMarks === null) return;
+      // Without a pin before the flows were listed, and none since: no flow can have begun in between.
+      const unused = unpinnedLive(ledger).filter(
+        ({ groupMark, grant }) => idle.has(liveKey(groupMark, grant.mark)) && !flowMarks.has(grant.mark),
+      );
+      for (const { groupMark, grant } of unused) ledger.grants.live.delete(liveKey(groupMark, grant.mark));
+      rewriteJournal();
+      await write(unused.map(({ groupMark, grant }) => ({ kind: "unlive", group: groupMark, grant: grant.mark })));
+    },
+  };
+}

@@ -1,0 +1,104 @@
+import { forgetUnused, type LiveGrant } from "./grant-table.ts";
+import type { KernelChange } from "./kernel-change.ts";
+import {
+  addLive,
+  type Ledger,
+  missingLive,
+  type PinnedAddress,
+  type PolicyView,
+  planPins,
+  setElement,
+  sweepExpired,
+} from "./ledger.ts";
+
+export interface Reconciled {
+  readonly changes: readonly KernelChange[];
+  /** Pairs that came into force, for the journal. */
+  readonly added: readonly LiveGrant[];
+}
+
+/**
+ * Makes the ledger agree with a policy and returns the changes: pins and grants that are no longer allowed go, kept
+ * names are pinned under the classes of the new policy, and where a pin's name went, another name of the address takes it.
+ */
+export function reconcile(ledger: Ledger, view: PolicyView, nowS: number): Reconciled {
+  const changes: KernelChange[] = [];
+  const added: LiveGrant[] = [];
+  for (const [key, live] of ledger.grants.live) {
+    if (view.stands(live)) continue;
+    ledger.grants.live.delete(key);
+    changes.push({ kind: "unlive", group: live.groupMark, grant: live.grant.mark });
+  }
+  sweepExpired(ledger, nowS);
+  for (const [client, own] of ledger.clients) {
+    for (const [address, pinned] of own) {
+      changes.push(...reconcileAddress(ledger, view, { client, address, pinned }, added, nowS));
+      if (pinned.names.size === 0) own.delete(address);
+    }
+    if (own.size === 0) ledger.clients.delete(client);
+  }
+  changes.push(...addLive(ledger, added));
+  forgetUnused(ledger.grants);
+  return { changes, added };
+}
+
+interface PinnedPlace {
+  readonly client: string;
+  readonly address: string;
+  readonly pinned: PinnedAddress;
+}
+
+function reconcileAddress(
+  ledger: Ledger,
+  view: PolicyView,
+  at: PinnedPlace,
+  added: LiveGrant[],
+  nowS: number,
+): readonly KernelChange[] {
+  const changes: KernelChange[] = [];
+  const { client, address, pinned } = at;
+  const wanted = wantedElements(ledger, view, at, added);
+  for (const [portClass, element] of pinned.elements) {
+    if (wanted.has(portClass)) continue;
+    pinned.elements.delete(portClass);
+    ledger.pins -= 1;
+    changes.push({ kind: "unpin", family: pinned.family, client, address, portClass, before: element.grant });
+  }
+  for (const [portClass, { grant, untilS }] of wanted) {
+    if (pinned.elements.get(portClass)?.grant === grant) continue;
+    changes.push(setElement(ledger, { ...at, portClass }, grant, untilS, nowS));
+  }
+  return changes;
+}
+
+interface Wanted {
+  readonly grant: number;
+  readonly untilS: number;
+}
+
+/** Returns port class → element for the names that are still allowed, and forgets the others. The last answered name wins. */
+function wantedElements(
+  ledger: Ledger,
+  view: PolicyView,
+  at: PinnedPlace,
+  added: LiveGrant[],
+): ReadonlyMap<number, Wanted> {
+  const wanted = new Map<number, Wanted>();
+  const mayReach = view.mayReach(at.client, at.address);
+  for (const [name, untilS] of at.pinned.names) {
+    const access = mayReach ? view.accessOf(at.client, name) : null;
+    if (access === null) {
+      at.pinned.names.delete(name);
+      continue;
+    }
+    const planned = planPins(ledger, name, access);
+    const missing = missingLive(ledger, access, planned);
+    addLive(ledger, missing);
+    added.push(...missing);
+    for (const { portClass, grant } of planned) {
+      const other = wanted.get(portClass)?.untilS ?? 0;
+      wanted.set(portClass, { grant: grant.mark, untilS: Math.max(untilS, other) });
+    }
+  }
+  return wanted;
+}

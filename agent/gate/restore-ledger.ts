@@ -1,0 +1,80 @@
+import { NAME_GRANT_MAX, NAME_GRANT_MIN } from "../compile/marks.ts";
+import type { PortRange } from "../policy/policy.ts";
+import { adoptGrant, type Grant, type LiveGrant, liveKey } from "./grant-table.ts";
+import type { KernelChange } from "./kernel-change.ts";
+import type { Ledger } from "./ledger.ts";
+
+/** An element of pin4 or pin6 as the kernel has it. */
+export interface KernelPin {
+  readonly family: 4 | 6;
+  readonly client: string;
+  readonly address: string;
+  readonly portClass: number;
+  readonly grant: number;
+  readonly expiresInS: number;
+}
+
+export interface KernelState {
+  readonly pins: readonly KernelPin[];
+  readonly live: readonly { readonly group: number; readonly grant: number }[];
+}
+
+/** A line of the journal: a pair that came into force. */
+export interface JournalEntry {
+  readonly grant: number;
+  readonly groupMark: number;
+  readonly group: string;
+  readonly name: string;
+  readonly range: PortRange;
+}
+
+/**
+ * Makes the ledger agree with what the kernel has and returns the changes that take away what nobody can explain:
+ * pairs of names that no journal line tells (a grant without a name could never be taken back by a policy), and pins of such grants.
+ * Pairs of networks belong to the apply and are left alone.
+ */
+export function restoreLedger(
+  ledger: Ledger,
+  kernel: KernelState,
+  journal: readonly JournalEntry[],
+  nowS: number,
+): readonly KernelChange[] {
+  const told = new Map<string, LiveGrant>(ledger.grants.live);
+  for (const entry of journal) {
+    const grant: Grant = { mark: entry.grant, name: entry.name, range: entry.range };
+    if (!adoptGrant(ledger.grants, grant)) continue;
+    const live = { groupMark: entry.groupMark, groupName: entry.group, grant };
+    told.set(liveKey(entry.groupMark, entry.grant), live);
+  }
+  const changes: KernelChange[] = [];
+  ledger.grants.live.clear();
+  for (const { group, grant } of kernel.live) {
+    if (grant < NAME_GRANT_MIN || grant > NAME_GRANT_MAX) continue;
+    const live = told.get(liveKey(group, grant));
+    if (live === undefined) changes.push({ kind: "unlive", group, grant });
+    else ledger.grants.live.set(liveKey(group, grant), live);
+  }
+  changes.push(...restorePins(ledger, kernel.pins, nowS));
+  return changes;
+}
+
+function restorePins(ledger: Ledger, pins: readonly KernelPin[], nowS: number): readonly KernelChange[] {
+  const changes: KernelChange[] = [];
+  for (const own of ledger.clients.values()) for (const { elements } of own.values()) elements.clear();
+  ledger.pins = 0;
+  for (const { family, client, address, portClass, grant, expiresInS } of pins) {
+    const known = ledger.grants.byMark.get(grant);
+    if (known === undefined) {
+      changes.push({ kind: "unpin", family, client, address, portClass, before: grant });
+      continue;
+    }
+    const own = ledger.clients.get(client) ?? new Map();
+    ledger.clients.set(client, own);
+    const pinned = own.get(address) ?? { family, names: new Map(), elements: new Map() };
+    own.set(address, pinned);
+    pinned.elements.set(portClass, { grant, expiresS: nowS + expiresInS });
+    ledger.pins += 1;
+    if (!pinned.names.has(known.name)) pinned.names.set(known.name, nowS + expiresInS);
+  }
+  return changes;
+}
