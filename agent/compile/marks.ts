@@ -34,3 +34,8 @@ export function assignMark(text: string, min: number, max: number, isTaken: (mar
   }
   throw new RangeError(`no free mark between ${min} and ${max}`);
 }
+
+/** Returns whether a grant is one of a network: owned by the apply, never by the gate. */
+export function isNetworkGrant(grant: number): boolean {
+  return grant >= NETWORK_GRANT_MIN && grant <= NETWORK_GRANT_MAX;
+}

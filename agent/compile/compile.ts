@@ -1,0 +1,64 @@
+import { createHash } from "node:crypto";
+import type { Policy } from "../policy/policy.ts";
+import { probeAddresses, type Settings } from "../settings/settings.ts";
+import { canonicalJson } from "./canonical-json.ts";
+import { groupMarks } from "./grants.ts";
+import { renderNamedConf } from "./named-conf.ts";
+import { renderPolicyTable } from "./nft-policy.ts";
+import { compareText } from "./order.ts";
+import { portClasses } from "./port-classes.ts";
+import type { Artifact, GateRelease, PortClass, Release } from "./release.ts";
+import { renderZones } from "./rpz.ts";
+
+/** What a release depends on besides the policy. */
+export type CompileSettings = Pick<Settings, "dns" | "health">;
+
+/**
+ * Returns the release of a policy. It is a pure function: the same policy and settings give the same bytes on every
+ * machine, and so the same digest.
+ * @throws AgentError POLICY_INVALID when a rule cannot be enforced, with its place; SETTINGS_INVALID when agent.json
+ * holds something that cannot be written into a configuration.
+ */
+export function compile({ policy, settings }: { policy: Policy; settings: CompileSettings }): Release {
+  const enforced = denyAllIfAsked(policy);
+  const classes = portClasses(enforced);
+  const zones = renderZones(enforced);
+  const probes = probeAddresses(settings.health);
+  const files: readonly Artifact[] = [
+    { path: "allow.zone", bytes: Buffer.from(zones.allow) },
+    { path: "deny.zone", bytes: Buffer.from(zones.deny) },
+    { path: "gate.json", bytes: Buffer.from(canonicalJson(gateRelease(enforced, classes, zones.canary, settings))) },
+    { path: "named.conf", bytes: Buffer.from(renderNamedConf(settings.dns)) },
+    { path: "policy.nft", bytes: renderPolicyTable(enforced, classes, probes) },
+  ];
+  const digests = files.map(({ path, bytes }) => [path, sha256(bytes)] as const);
+  const manifest = Buffer.from(canonicalJson(Object.fromEntries(digests)));
+  const artifacts = [...files, { path: "manifest.json", bytes: manifest }];
+  return {
+    digest: sha256(manifest),
+    artifacts: artifacts.sort((a, b) => compareText(a.path, b.path)),
+  };
+}
+
+/** Rules that stay written under `deny-all` reach no artifact, whoever reads them. */
+function denyAllIfAsked(policy: Policy): Policy {
+  if (policy.mode !== "deny-all") return policy;
+  return { ...policy, groups: policy.groups.map((group) => ({ ...group, names: [], networks: [] })) };
+}
+
+function gateRelease(
+  policy: Policy,
+  classes: readonly PortClass[],
+  canary: string,
+  settings: CompileSettings,
+): GateRelease {
+  const probes = probeAddresses(settings.health).flatMap(({ host, address4, address6 }) => [
+    { address: address4, host },
+    { address: address6, host },
+  ]);
+  return { schema: 1, policy, groups: Object.fromEntries(groupMarks(policy)), classes, canary, probes };
+}
+
+function sha256(bytes: Buffer): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}

@@ -1,0 +1,122 @@
+import { AgentError } from "../errors.ts";
+import type { DnsSettings } from "../settings/settings.ts";
+import { ALLOW_ZONE, DENY_ZONE } from "./release.ts";
+import { addressToken, pathToken, portToken } from "./tokens.ts";
+
+/** Name of the key in `rndc.key`, the file beside named.conf that the control channel's secret is kept in. */
+export const CONTROL_KEY_NAME = "clawgress";
+
+/**
+ * Returns named.conf for our own instance. Paths are relative to the folder that named is started in, which holds both
+ * zones and `rndc.key`, and must be writable to its user. Every option is known to BIND 9.18 and 9.20.
+ *
+ * Options that a hole was measured behind: `qname-wait-recurse no` (denied names went upstream), `break-dnssec yes`
+ * (DO=1 answered denied names of signed zones), `recursive-only no` (RD=0 read the cache), `min-update-interval 0`
+ * (a new release waited for 60 s), `minimal-responses yes` (addresses that nobody asked for).
+ * @throws AgentError SETTINGS_INVALID when there is no upstream, or `validation` is `yes` without trust anchors.
+ */
+export function renderNamedConf(dns: DnsSettings): string {
+  const loopback = "127.0.0.1; ::1;";
+  return `include "rndc.key";
+controls {
+	inet 127.0.0.1 port ${portToken(dns.controlPort)} allow { 127.0.0.1; } keys { "${CONTROL_KEY_NAME}"; };
+};
+${trustAnchors(dns)}options {
+	directory ".";
+	pid-file "named.pid";
+	session-keyfile none;
+	dump-file "named.dump";
+	statistics-file "named.stats";
+	memstatistics-file "named.memstats";
+	recursing-file "named.recursing";
+	secroots-file "named.secroots";
+	version none;
+	hostname none;
+	server-id none;
+
+	listen-on port ${portToken(dns.namedPort)} { 127.0.0.1; };
+	listen-on-v6 port ${portToken(dns.namedPort)} { ::1; };
+	allow-query { ${loopback} };
+	allow-recursion { ${loopback} };
+	allow-query-cache { ${loopback} };
+	allow-transfer { none; };
+	allow-update { none; };
+	allow-notify { none; };
+	notify no;
+
+	recursion yes;
+	forward only;
+	forwarders { ${forwarders(dns)} };
+	dnssec-validation ${validationWords[dns.validation]};
+	empty-zones-enable no;
+	resolver-query-timeout 4000;
+	edns-udp-size 1232;
+	max-udp-size 1232;
+	recursive-clients 4000;
+	tcp-clients 300;
+	minimal-responses yes;
+	minimal-any yes;
+
+	max-cache-size 64m;
+	max-cache-ttl 300;
+	max-ncache-ttl 60;
+	servfail-ttl 1;
+	stale-answer-enable no;
+	stale-cache-enable no;
+
+	response-policy {
+		zone "${ALLOW_ZONE}";
+		zone "${DENY_ZONE}";
+	} qname-wait-recurse no break-dnssec yes recursive-only no min-update-interval 0;
+};
+zone "${ALLOW_ZONE}" {
+	type primary;
+	file "allow.zone";
+};
+zone "${DENY_ZONE}" {
+	type primary;
+	file "deny.zone";
+};
+logging {
+	channel general {
+		file "named.log" versions 2 size 4m;
+		severity info;
+		print-time iso8601;
+		print-category yes;
+		print-severity yes;
+	};
+	channel rewrites {
+		file "rpz.log" versions 2 size 8m;
+		severity info;
+		print-time iso8601;
+	};
+	category default { general; };
+	category rpz { rewrites; };
+	category rpz-passthru { null; };
+	category queries { null; };
+	category lame-servers { null; };
+};
+`;
+}
+
+const validationWords = { auto: "auto", no: "no", yes: "yes" } as const;
+
+function forwarders(dns: DnsSettings): string {
+  if (dns.upstreams.length === 0) {
+    throw new AgentError("SETTINGS_INVALID", "dns.upstreams is empty: named would have nobody to ask", {
+      remedy: "name at least one resolver in agent.json",
+    });
+  }
+  const port = portToken(dns.upstreamPort);
+  return dns.upstreams.map((address) => `${addressToken(address)} port ${port};`).join(" ");
+}
+
+function trustAnchors(dns: DnsSettings): string {
+  if (dns.validation !== "yes") return "";
+  if (dns.trustAnchorsFile === null) {
+    throw new AgentError("SETTINGS_INVALID", "dns.validation is yes, but dns.trustAnchorsFile is not set", {
+      remedy: 'name a file with a trust-anchors statement, or write "auto" for the anchors that BIND brings',
+    });
+  }
+  return `include ${pathToken(dns.trustAnchorsFile)};\n`;
+}

@@ -1,0 +1,227 @@
+import { AgentError } from "../errors.ts";
+import { type AddressRange, cidrRange, type Family, formatAddress } from "../policy/cidr.ts";
+import { mergeRanges } from "../policy/ranges.ts";
+import { probeLink, type Settings } from "../settings/settings.ts";
+import { VERDICT } from "./marks.ts";
+import { addressToken, interfaceToken, markToken, numberToken, portToken } from "./tokens.ts";
+
+/** What the base tables depend on: nothing of the policy. */
+export type BaseSettings = Pick<Settings, "interfaces" | "nat" | "lifeline" | "dns" | "gate">;
+
+/** The numeric users that named and the gate run as; each is confined, so neither may be root or the other. */
+export interface BaseUsers {
+  readonly dnsUid: number;
+  readonly gateUid: number;
+}
+
+/** Group of NFLOG that refused packets are sent to, with the prefixes `clawgress:forward` and `clawgress:input`. */
+export const DENY_LOG_GROUP = 17;
+
+/**
+ * Returns the base tables as one transaction: `inet clawgress_base`, which alone accepts and refuses, and the set `lan`
+ * of the policy table. Chains are emptied and filled, never deleted, so that loading it again opens nothing and drops
+ * nothing in between, and the policy's maps stay. Interfaces may come to exist later.
+ * @throws AgentError SETTINGS_INVALID for interfaces, ports or users that cannot be enforced.
+ */
+export function renderBase(settings: BaseSettings, users: BaseUsers): string {
+  checkUsers(users);
+  const clients = [...settings.interfaces.clients, probeLink.gatewayInterface].map(interfaceToken);
+  const chains: readonly (readonly [name: string, rules: readonly string[]])[] = [
+    ["refuse_forward", refuseRules("forward")],
+    ["refuse_input", refuseRules("input")],
+    ["confine_dns", confineDnsRules(settings)],
+    ["confine_gate", confineGateRules],
+    ["source", sourceRules],
+    ["forward", forwardRules(settings)],
+    ["input_client", inputClientRules],
+    ["input", inputRules(settings)],
+    ["output", outputRules(users)],
+    ["redirect_dns", redirectRules(settings)],
+    ["masquerade_upstream", settings.nat === "masquerade" ? masqueradeRules : []],
+  ];
+  const sets: readonly (readonly [name: string, elements: readonly string[]])[] = [
+    ["clients", clients],
+    ["upstream", settings.interfaces.upstream.map(interfaceToken)],
+    ["lifeline4", intervalsOf(settings, 4)],
+    ["lifeline6", intervalsOf(settings, 6)],
+    ["resolvers4", addressesOf(settings, 4)],
+    ["resolvers6", addressesOf(settings, 6)],
+  ];
+  return [
+    baseObjects,
+    ...sets.map(([name, elements]) => fillSet("clawgress_base", name, elements)),
+    "add table inet clawgress\nadd set inet clawgress lan { type ifname; }\n",
+    fillSet("clawgress", "lan", clients),
+    ...chains.map(([name, rules]) => fillChain(name, rules)),
+  ].join("");
+}
+
+/** `forward` is after the policy's chain of the same hook: that one stamps, this one decides. */
+const baseObjects = `add table inet clawgress_base
+add set inet clawgress_base clients { type ifname; }
+add set inet clawgress_base upstream { type ifname; }
+add set inet clawgress_base lifeline4 { type ipv4_addr; flags interval; }
+add set inet clawgress_base lifeline6 { type ipv6_addr; flags interval; }
+add set inet clawgress_base resolvers4 { type ipv4_addr; }
+add set inet clawgress_base resolvers6 { type ipv6_addr; }
+add counter inet clawgress_base denied_forward
+add counter inet clawgress_base denied_input
+add counter inet clawgress_base denied_output
+add counter inet clawgress_base denied_source
+add chain inet clawgress_base refuse_forward
+add chain inet clawgress_base refuse_input
+add chain inet clawgress_base confine_dns
+add chain inet clawgress_base confine_gate
+add chain inet clawgress_base input_client
+add chain inet clawgress_base source { type filter hook prerouting priority raw; policy accept; }
+add chain inet clawgress_base forward { type filter hook forward priority filter + 10; policy drop; }
+add chain inet clawgress_base input { type filter hook input priority filter; policy accept; }
+add chain inet clawgress_base output { type filter hook output priority filter; policy accept; }
+add chain inet clawgress_base redirect_dns { type nat hook prerouting priority dstnat; policy accept; }
+add chain inet clawgress_base masquerade_upstream { type nat hook postrouting priority srcnat; policy accept; }
+`;
+
+/**
+ * A packet whose source does not route back to where it came from is dropped before a connection is made of it. What a
+ * host sends before it has an address is let through to the gateway itself; no router forwards it.
+ */
+const sourceRules: readonly string[] = [
+  "iifname != @clients return",
+  "ip saddr 0.0.0.0 udp sport 68 udp dport 67 return",
+  "ip6 saddr { ::, fe80::/10 } return",
+  "fib saddr . iif oif missing counter name denied_source drop",
+];
+
+/**
+ * The lifeline may open anything, and only answers go to it. An expected connection (a helper read its address out of
+ * another one's payload) inherits the mark of that one and is therefore never accepted by it.
+ */
+function forwardRules({ lifeline }: BaseSettings): readonly string[] {
+  const accept = "meta mark set 0x00000000 accept";
+  const lifelineRules = [
+    `ip saddr @lifeline4 ${accept}`,
+    `ip6 saddr @lifeline6 ${accept}`,
+    `ip daddr @lifeline4 ct direction reply ct state established,related ${accept}`,
+    `ip6 daddr @lifeline6 ct direction reply ct state established,related ${accept}`,
+  ];
+  return [
+    ...(lifeline.length > 0 ? lifelineRules : []),
+    "ct status expected goto refuse_forward",
+    `meta mark ${markToken(VERDICT)} ${accept}`,
+    "goto refuse_forward",
+  ];
+}
+
+/** An invalid packet belongs to no connection that a reset could end, so it is dropped in silence. */
+function refuseRules(hook: "forward" | "input"): readonly string[] {
+  return [
+    `counter name denied_${hook}`,
+    "ct state invalid drop",
+    `limit rate 50/second burst 100 packets log prefix "clawgress:${hook} " group ${DENY_LOG_GROUP} snaplen 128`,
+    "meta l4proto tcp reject with tcp reset",
+    "reject with icmpx admin-prohibited",
+  ];
+}
+
+/** named and its control channel are nobody's but the gateway's; the gate is reached by redirected DNS alone. */
+function inputRules({ dns, gate }: BaseSettings): readonly string[] {
+  const namedPort = portToken(dns.namedPort);
+  const controlPort = portToken(dns.controlPort);
+  const gatePort = portToken(gate.port);
+  return [
+    'iifname "lo" accept',
+    ...["tcp", "udp"].map(
+      (protocol) =>
+        `iifname @clients meta l4proto ${protocol} ct status dnat ct original proto-dst 53 ${protocol} dport ${gatePort} accept`,
+    ),
+    // Answers to what the gateway itself asked, from whatever port it did.
+    "ct direction reply ct state established,related accept",
+    `tcp dport { ${distinct([namedPort, controlPort, gatePort])} } goto refuse_input`,
+    `udp dport { ${distinct([namedPort, gatePort])} } goto refuse_input`,
+    "iifname @clients goto input_client",
+  ];
+}
+
+const inputClientRules: readonly string[] = [
+  "ip saddr @lifeline4 accept",
+  "ip6 saddr @lifeline6 accept",
+  // Errors about what the gateway sent.
+  "meta l4proto { icmp, ipv6-icmp } ct state related accept",
+  "icmp type echo-request accept",
+  "icmpv6 type { echo-request, nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit } accept",
+  "udp dport { 67, 547 } accept",
+  "goto refuse_input",
+];
+
+function outputRules({ dnsUid, gateUid }: BaseUsers): readonly string[] {
+  return [
+    'oifname "lo" accept',
+    `meta skuid ${numberToken(dnsUid, 1, 0xffff_fffe)} goto confine_dns`,
+    `meta skuid ${numberToken(gateUid, 1, 0xffff_fffe)} goto confine_gate`,
+  ];
+}
+
+function confineDnsRules({ dns }: BaseSettings): readonly string[] {
+  const port = portToken(dns.upstreamPort);
+  return [
+    ...["tcp", "udp"].flatMap((protocol) => [
+      `ip daddr @resolvers4 ${protocol} dport ${port} accept`,
+      `ip6 daddr @resolvers6 ${protocol} dport ${port} accept`,
+    ]),
+    ...refuseOutput,
+  ];
+}
+
+const refuseOutput: readonly string[] = ["counter name denied_output", "reject with icmpx admin-prohibited"];
+
+const confineGateRules: readonly string[] = ["ct direction reply ct state established,related accept", ...refuseOutput];
+
+function redirectRules({ gate }: BaseSettings): readonly string[] {
+  const port = portToken(gate.port);
+  return [
+    "iifname != @clients return",
+    "ip saddr @lifeline4 return",
+    "ip6 saddr @lifeline6 return",
+    `udp dport 53 redirect to :${port}`,
+    `tcp dport 53 redirect to :${port}`,
+  ];
+}
+
+/** What the gateway itself sends keeps the address that it chose. */
+const masqueradeRules: readonly string[] = ["oifname @upstream fib saddr type != local masquerade"];
+
+function checkUsers({ dnsUid, gateUid }: BaseUsers): void {
+  if (dnsUid !== 0 && gateUid !== 0 && dnsUid !== gateUid) return;
+  throw new AgentError("SETTINGS_INVALID", "dns.user and gate.user must be two different users, neither of them root", {
+    remedy: "name users in agent.json that nothing else runs as: the output rules confine all that they send",
+  });
+}
+
+function intervalsOf({ lifeline }: BaseSettings, family: Family): readonly string[] {
+  const ranges = lifeline.map(cidrRange).filter((range) => range.family === family);
+  return mergeRanges(ranges).map(renderRange);
+}
+
+function renderRange({ family, first, last }: AddressRange): string {
+  const from = addressToken(formatAddress({ family, value: first }));
+  return first === last ? from : `${from}-${addressToken(formatAddress({ family, value: last }))}`;
+}
+
+function addressesOf({ dns }: BaseSettings, family: Family): readonly string[] {
+  return dns.upstreams.filter((address) => address.includes(":") === (family === 6)).map(addressToken);
+}
+
+function fillSet(table: string, name: string, elements: readonly string[]): string {
+  const flush = `flush set inet ${table} ${name}\n`;
+  if (elements.length === 0) return flush;
+  return `${flush}add element inet ${table} ${name} { ${distinct(elements)} }\n`;
+}
+
+function fillChain(name: string, rules: readonly string[]): string {
+  const lines = rules.map((rule) => `add rule inet clawgress_base ${name} ${rule}\n`);
+  return `flush chain inet clawgress_base ${name}\n${lines.join("")}`;
+}
+
+function distinct(tokens: readonly string[]): string {
+  return [...new Set(tokens)].join(", ");
+}

@@ -1,0 +1,118 @@
+import { formatAddress } from "../policy/cidr.ts";
+import type { Policy } from "../policy/policy.ts";
+import type { ProbeAddress } from "../settings/settings.ts";
+import { type ClientRange, clientGroups } from "./client-groups.ts";
+import { groupMarks } from "./grants.ts";
+import { type NetworkElement, networkElements, prefixLengths } from "./network-rules.ts";
+import { policyObjects, renderChains, staticMaps } from "./nft-chains.ts";
+import type { PortClass } from "./release.ts";
+import { addressToken, markToken, placeToken, portToken } from "./tokens.ts";
+
+/**
+ * Returns `policy.nft`: the table `inet clawgress` as one transaction that can be loaded at any time and over any
+ * earlier one. It empties and fills what only an apply writes; pins and `live` are not touched, so that the gate's
+ * concurrent inserts and running flows survive.
+ */
+export function renderPolicyTable(
+  policy: Policy,
+  classes: readonly PortClass[],
+  probes: readonly ProbeAddress[],
+): Buffer {
+  const groups = groupMarks(policy);
+  const markOf = (group: string): number => {
+    const mark = groups.get(group);
+    if (mark === undefined) throw new RangeError(`the policy has no group ${JSON.stringify(group)}`);
+    return mark;
+  };
+  const clients = clientGroups(policy, probes);
+  const chains = renderChains({
+    globalGroup: markOf("*"),
+    prefixLengths4: prefixLengths(policy, 4),
+    prefixLengths6: prefixLengths(policy, 6),
+  });
+  const clientLine = (range: ClientRange): string => renderClient(range, markOf(range.group));
+  return Buffer.concat([
+    Buffer.from(policyObjects),
+    Buffer.from(staticMaps.map((map) => `flush map inet clawgress ${map}\n`).join("")),
+    Buffer.from(chains),
+    ...elements(
+      "client4",
+      clients.single.filter(({ family }) => family === 4),
+      clientLine,
+    ),
+    ...elements(
+      "client6",
+      clients.single.filter(({ family }) => family === 6),
+      clientLine,
+    ),
+    ...elements(
+      "group4",
+      clients.wide.filter(({ family }) => family === 4),
+      clientLine,
+    ),
+    ...elements(
+      "group6",
+      clients.wide.filter(({ family }) => family === 6),
+      clientLine,
+    ),
+    ...elements(
+      "tcp_ports",
+      classes.filter(({ protocol }) => protocol === "tcp"),
+      renderClass,
+    ),
+    ...elements(
+      "udp_ports",
+      classes.filter(({ protocol }) => protocol === "udp"),
+      renderClass,
+    ),
+    ...networks(policy, classes),
+  ]);
+}
+
+type StaticMap = (typeof staticMaps)[number];
+
+/** Lines are joined by the thousand: one string for a large policy would be held several times over while it grows. */
+const LINES_PER_CHUNK = 4096;
+
+function* elements<T>(map: StaticMap, items: Iterable<T>, render: (item: T) => string): Generator<Buffer> {
+  let lines: string[] = [];
+  let isOpen = false;
+  for (const item of items) {
+    if (!isOpen) yield Buffer.from(`add element inet clawgress ${map} {\n`);
+    isOpen = true;
+    lines.push(render(item));
+    if (lines.length === LINES_PER_CHUNK) {
+      yield Buffer.from(lines.join(""));
+      lines = [];
+    }
+  }
+  if (isOpen) yield Buffer.from(`${lines.join("")}}\n`);
+}
+
+function* networks(policy: Policy, classes: readonly PortClass[]): Generator<Buffer> {
+  for (const family of [4, 6] as const) {
+    const own = function* (): Generator<NetworkElement> {
+      for (const element of networkElements(policy, classes)) if (element.family === family) yield element;
+    };
+    yield* elements(`net${family}`, own(), renderNetwork);
+  }
+}
+
+function renderClient(range: ClientRange, group: number): string {
+  const first = addressToken(formatAddress({ family: range.family, value: range.first }));
+  const last = addressToken(formatAddress({ family: range.family, value: range.last }));
+  const trace = range.place === null ? "probe" : placeToken(range.place);
+  return `${first === last ? first : `${first}-${last}`} : ${markToken(group)}, # ${trace}\n`;
+}
+
+function renderClass({ first, last, mark }: PortClass): string {
+  const ports = first === last ? portToken(first) : `${portToken(first)}-${portToken(last)}`;
+  return `${ports} : ${markToken(mark)},\n`;
+}
+
+function renderNetwork(element: NetworkElement): string {
+  // The length of the prefix shares a field with the class: 10.0.0.0/8 and 10.0.0.0/16 begin alike.
+  const classAndLength = element.portClass + element.prefixLength * 0x1_0000;
+  const key = `${markToken(element.group)} . ${addressToken(element.address)} . ${markToken(classAndLength)}`;
+  return `${key} : ${markToken(element.grant)}, # ${placeToken(element.place)}\n`;
+}

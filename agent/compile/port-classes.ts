@@ -1,0 +1,62 @@
+import { AgentError } from "../errors.ts";
+import type { Policy, PortRange } from "../policy/policy.ts";
+import { portText, splitAtoms } from "../policy/ports.ts";
+import { assignMark, CLASS_MAX, CLASS_MIN } from "./marks.ts";
+import type { PortClass } from "./release.ts";
+
+/** Ranges as written, all different. One entry can need a map element for every class, so this bounds the kernel's work. */
+const MAX_RANGES = 512;
+
+/**
+ * Returns the port classes of a policy: the atoms of every range that any rule writes, sorted by protocol and port.
+ * A class keeps its mark as long as its ports stay one atom, whatever else the policy gains or loses.
+ * @throws AgentError POLICY_INVALID when the policy writes more than 512 different ranges.
+ */
+export function portClasses(policy: Policy): readonly PortClass[] {
+  const ranges = new Map<string, PortRange>();
+  for (const group of policy.groups) {
+    for (const rule of [...group.names, ...group.networks]) {
+      for (const range of rule.ports) ranges.set(portText(range), range);
+      if (ranges.size > MAX_RANGES) {
+        throw new AgentError("POLICY_INVALID", `the policy writes more than ${MAX_RANGES} different ranges of ports`, {
+          remedy: "write neighbouring ports as one range, and the same ranges where the same thing is meant",
+        });
+      }
+    }
+  }
+  const taken = new Set<number>();
+  return splitAtoms([...ranges.values()]).map((atom) => {
+    const mark = assignMark(`class ${portText(atom)}`, CLASS_MIN, CLASS_MAX, (candidate) => taken.has(candidate));
+    taken.add(mark);
+    return { protocol: atom.protocol, first: atom.first, last: atom.last, mark };
+  });
+}
+
+/** Returns the classes that a range covers; every range of the policy is a union of whole classes. */
+export function coveredClasses(classes: readonly PortClass[], range: PortRange): readonly PortClass[] {
+  return classes.filter(
+    ({ protocol, first, last }) => protocol === range.protocol && first >= range.first && last <= range.last,
+  );
+}
+
+/** Orders ranges by how much they say about one port: the narrowest first, then by their text. */
+export function compareNarrowness(a: PortRange, b: PortRange): number {
+  const byWidth = a.last - a.first - (b.last - b.first);
+  if (byWidth !== 0) return byWidth;
+  const [textA, textB] = [portText(a), portText(b)];
+  return textA === textB ? 0 : textA < textB ? -1 : 1;
+}
+
+/** Returns, for each class that some of the ranges cover, the range that speaks for it: the narrowest, then by text. */
+export function rangeByClass(
+  classes: readonly PortClass[],
+  ranges: readonly PortRange[],
+): ReadonlyMap<PortClass, PortRange> {
+  const chosen = new Map<PortClass, PortRange>();
+  for (const range of ranges.toSorted(compareNarrowness)) {
+    for (const portClass of coveredClasses(classes, range)) {
+      if (!chosen.has(portClass)) chosen.set(portClass, range);
+    }
+  }
+  return chosen;
+}

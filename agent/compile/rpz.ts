@@ -1,0 +1,119 @@
+import { createHash } from "node:crypto";
+import type { NamePattern, Place, Policy } from "../policy/policy.ts";
+import { comparePlaces, compareText } from "./order.ts";
+import { ALLOW_ZONE, CANARY_NAME, DENY_ZONE } from "./release.ts";
+import { nameToken, placeToken, refuseRule } from "./tokens.ts";
+
+/** Both response policy zones as master files (RFC 1035 §5), and what proves which allow zone named serves. */
+export interface RpzZones {
+  readonly allow: string;
+  readonly deny: string;
+  /** Text of the TXT record at CANARY_NAME: the digest of the allow zone's records. */
+  readonly canary: string;
+  readonly allowSerial: number;
+  readonly denySerial: number;
+}
+
+/** Longest text of a name, without the trailing dot, that fits the 255 bytes of RFC 1035 §2.3.4. */
+const MAX_NAME_LENGTH = 253;
+/** Everything under it belongs to the canaries. */
+const RESERVED_NAME = "clawgress.invalid";
+
+/**
+ * Returns the zones of a policy. Allowed is what any group may resolve; the gate decides for each client before.
+ *
+ * Two zones and never one: with `* CNAME .` beside the allowed names, every parent of an allowed name would be a
+ * closest encloser that the wildcard does not reach (RFC 4592 §3.3.1) and would be resolved. For the same reason the
+ * allow zone holds nothing below a wildcard: names that a wildcard covers already are left out.
+ * @throws AgentError POLICY_INVALID for a name that cannot stand in the zone, with its place.
+ */
+export function renderZones(policy: Policy): RpzZones {
+  const owners = policy.mode === "deny-all" ? [] : allowedOwners(policy);
+  const records = owners.map(({ owner, place }) => `${owner} CNAME rpz-passthru. ; ${placeToken(place)}\n`).join("");
+  // Comments move with every edit of the source; only records make a new zone.
+  const canary = digest(owners.map(({ owner }) => owner).join("\n"));
+  const canaryOwner = nameToken(CANARY_NAME);
+  const denyRecords = "* CNAME .\n";
+  const allowSerial = serialOf(canary);
+  const denySerial = serialOf(digest(denyRecords));
+  return {
+    allow: `${zoneHead(ALLOW_ZONE, allowSerial)}${canaryOwner} TXT "${canary}"\n${records}`,
+    deny: `${zoneHead(DENY_ZONE, denySerial)}${denyRecords}`,
+    canary,
+    allowSerial,
+    denySerial,
+  };
+}
+
+interface Owner {
+  readonly owner: string;
+  readonly place: Place;
+}
+
+function allowedOwners(policy: Policy): readonly Owner[] {
+  const exact = new Map<string, Place>();
+  const subdomains = new Map<string, Place>();
+  for (const group of policy.groups) {
+    for (const { pattern, place } of group.names) {
+      checkPattern(pattern, place);
+      const places = pattern.kind === "exact" ? exact : subdomains;
+      const known = places.get(pattern.name);
+      if (known === undefined || comparePlaces(place, known) < 0) places.set(pattern.name, place);
+    }
+  }
+  const owners: Owner[] = [];
+  for (const [name, place] of exact) {
+    if (!isBelowAny(name, subdomains)) owners.push({ owner: nameToken(name), place });
+  }
+  for (const [name, place] of subdomains) {
+    if (!isBelowAny(name, subdomains)) owners.push({ owner: `*.${nameToken(name)}`, place });
+  }
+  return owners.sort((a, b) => compareText(a.owner, b.owner));
+}
+
+function isBelowAny(name: string, subdomains: ReadonlyMap<string, Place>): boolean {
+  for (let dot = name.indexOf("."); dot !== -1; dot = name.indexOf(".", dot + 1)) {
+    if (subdomains.has(name.slice(dot + 1))) return true;
+  }
+  return false;
+}
+
+function checkPattern(pattern: NamePattern, place: Place): void {
+  const { name, kind } = pattern;
+  const owner = kind === "exact" ? name : `*.${name}`;
+  const longest = MAX_NAME_LENGTH - ALLOW_ZONE.length - 1;
+  if (owner.length > longest) {
+    throw refuseRule(
+      place,
+      `the name has ${owner.length} characters; a response policy zone holds at most ${longest}`,
+      "allow a parent of it by a wildcard",
+    );
+  }
+  const lastLabel = name.slice(name.lastIndexOf(".") + 1);
+  if (lastLabel.startsWith("rpz-")) {
+    // `32.1.2.0.192.rpz-client-ip` would not be a name but a rule for a client.
+    throw refuseRule(place, `names under ${nameToken(lastLabel)} are instructions to the resolver`, "remove the entry");
+  }
+  const isReserved = name === RESERVED_NAME || name.endsWith(`.${RESERVED_NAME}`);
+  const coversReserved = kind === "subdomains" && RESERVED_NAME.endsWith(`.${name}`);
+  if (isReserved || coversReserved) {
+    throw refuseRule(place, `${RESERVED_NAME} is kept for the names that prove denying works`, "remove the entry");
+  }
+}
+
+/** Answers out of the zones are the gate's alone, which sets the times that clients see. */
+const TTL_S = 5;
+
+function zoneHead(zone: string, serial: number): string {
+  const soa = `@ SOA localhost. hostmaster.localhost. ${serial} 3600 600 86400 ${TTL_S}`;
+  return `$ORIGIN ${nameToken(zone)}.\n$TTL ${TTL_S}\n${soa}\n@ NS localhost.\n`;
+}
+
+function digest(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}
+
+/** A serial of zero would mean 'unset' to some tools. named loads a primary zone whatever the order of its serials. */
+function serialOf(hexDigest: string): number {
+  return Number.parseInt(hexDigest.slice(0, 8), 16) || 1;
+}
