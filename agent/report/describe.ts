@@ -1,0 +1,93 @@
+import { isIP } from "node:net";
+import type { Code } from "../errors.ts";
+import { plainText } from "../plain-text.ts";
+import type { ChangeCounts } from "../policy/compare-policies.ts";
+
+/** What became of a commit on this gateway. */
+export type Outcome =
+  | { readonly kind: "seen" }
+  | {
+      readonly kind: "confirmed";
+      readonly serial: number;
+      /** Principals whose approvals were counted. */
+      readonly approvedBy: readonly string[];
+      readonly insecure: boolean;
+      readonly changes: ChangeCounts;
+    }
+  | { readonly kind: "refused" | "rolled-back" | "failed"; readonly code: Code; readonly message: string };
+
+/** A commit status as forges know it. */
+export interface Status {
+  readonly state: "pending" | "success" | "failure" | "error";
+  /** At most 140 code points on one line. */
+  readonly description: string;
+}
+
+const MAX_DESCRIPTION = 140;
+const MAX_NAMES = 4;
+
+const things: readonly (readonly [name: string, list: "domains" | "networks" | "ports" | "hosts"])[] = [
+  ["domain", "domains"],
+  ["network", "networks"],
+  ["port", "ports"],
+  ["host", "hosts"],
+];
+
+/**
+ * Returns the commit status for an outcome. It is public to whoever may read the repository: it names counts, approvers
+ * and reasons, and no address of the gateway's surroundings.
+ */
+export function describeOutcome(outcome: Outcome): Status {
+  const status = (state: Status["state"], text: string): Status => ({
+    state,
+    description: plainText(text, MAX_DESCRIPTION),
+  });
+  switch (outcome.kind) {
+    case "seen":
+      return status("pending", "seen, not enforced yet");
+    case "confirmed":
+      return status("success", confirmedText(outcome));
+    case "refused":
+      return status("failure", `refused: ${outcome.code}: ${maskAddresses(outcome.message)}`);
+    case "rolled-back":
+      return status("failure", `rolled back: ${outcome.code}: ${maskAddresses(outcome.message)}`);
+    case "failed":
+      return status("error", `failed, will be tried again: ${outcome.code}: ${maskAddresses(outcome.message)}`);
+  }
+}
+
+function confirmedText(outcome: Outcome & { readonly kind: "confirmed" }): string {
+  const parts = [changesText(outcome.changes), `serial ${outcome.serial}`];
+  if (outcome.insecure) parts.push("NOT VERIFIED (insecure: true)");
+  else if (outcome.approvedBy.length > 0) parts.push(`by ${namesText(outcome.approvedBy)}`);
+  return parts.join(", ");
+}
+
+/** `+2 domains −1 network ~1 host` */
+function changesText(changes: ChangeCounts): string {
+  const parts = things.flatMap(([name, list]) => [
+    countText("+", changes[`${list}Added`], name),
+    countText("−", changes[`${list}Removed`], name),
+  ]);
+  const text = [...parts, countText("~", changes.hostsChanged, "host")].filter((part) => part !== "").join(" ");
+  return text === "" ? "no change" : text;
+}
+
+function countText(sign: string, count: number, name: string): string {
+  return count === 0 ? "" : `${sign}${count} ${name}${count === 1 ? "" : "s"}`;
+}
+
+function namesText(names: readonly string[]): string {
+  const shown = names.slice(0, MAX_NAMES).map((name) => plainText(name, 30));
+  return names.length <= MAX_NAMES ? shown.join(", ") : `${shown.join(", ")} and ${names.length - MAX_NAMES} more`;
+}
+
+/** Single addresses are the gateway's own affair; networks (`192.0.2.0/24`) stand in the policy, which is in the repository. */
+function maskAddresses(text: string): string {
+  return text.replace(/(?<![\w.:])[0-9a-fA-F:.]{3,45}(?![\w/])/g, (token) => {
+    const bare = token.replace(/[.:]$/, "");
+    if (isIP(bare) !== 0) return `(address)${token.slice(bare.length)}`;
+    const host = /^(\d+\.\d+\.\d+\.\d+):\d+$/.exec(bare)?.[1];
+    return host !== undefined && isIP(host) === 4 ? `(address)${token.slice(host.length)}` : token;
+  });
+}
