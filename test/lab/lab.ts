@@ -217,7 +217,7 @@ function startNameServer(
   logFile: string,
   env: { [name: string]: string },
 ): LabProcess {
-  return startProcess(namespace, ["named", "-n", "1", "-g", "-c", files.configuration], { env, logFile });
+  return startProcess(namespace, ["named", "-n", "1", "-f", "-c", files.configuration], { env, logFile });
 }
 
 async function waitForNameServer(call: CallServices, nameServer: LabProcess, logFile: string): Promise<void> {

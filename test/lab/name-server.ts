@@ -123,7 +123,10 @@ function configurationText(files: NameServerFiles, zones: readonly Zone[]): stri
   listen-on port 53 { ${addresses.dns.v4}; };
   listen-on-v6 port 53 { ${addresses.dns.v6}; };
   allow-query { any; };
-  recursion no;
+  // As a provider's resolver: RA, and whole CNAME chains across the zones. The root is here too, so nothing leaves.
+  recursion yes;
+  allow-recursion { any; };
+  empty-zones-enable no;
   dnssec-validation no;
   notify no;
   minimal-responses yes;
@@ -135,6 +138,7 @@ controls { };
 logging {
   channel queries { file ${quoted(files.queryLog)}; severity info; print-time yes; buffered no; };
   category queries { queries; };
+  category default { default_stderr; };
 };
 ${zones.map((zone) => `zone "${zone.name}" { type primary; file ${quoted(zoneFile(files.folder, zone.name))}; };`).join("\n")}
 `;
