@@ -1,4 +1,5 @@
-import { compareTexts, patternText } from "./pattern-text.ts";
+import { compareTexts } from "./compare-texts.ts";
+import { patternText } from "./decide.ts";
 import type { Policy, PortRange } from "./policy.ts";
 import { comparePorts, portText } from "./ports.ts";
 
