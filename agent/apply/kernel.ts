@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import type { LivePair } from "../compile/live-delta.ts";
 import { AgentError, type Json } from "../errors.ts";
 import { run, runChecked } from "../host/run.ts";
 
@@ -93,12 +94,6 @@ export async function rehearseRuleset(text: string | Buffer, scratchName: string
   } finally {
     await run(["ip", "netns", "del", scratchName], { timeoutMs: COMMAND_TIMEOUT_MS });
   }
-}
-
-/** A `group . grant` pair of the set `live`. */
-export interface LivePair {
-  readonly group: number;
-  readonly grant: number;
 }
 
 /** Returns the pairs in the kernel's set `live`. @throws AgentError HOST_COMMAND */

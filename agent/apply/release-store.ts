@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdir, readdir, rm } from "node:fs/promises";
+import { mkdir, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Artifact, Provenance, Release } from "../compile/release.ts";
 import { AgentError, type Json } from "../errors.ts";
@@ -64,14 +64,15 @@ export async function readProvenance(release: StoredRelease): Promise<Provenance
   return JSON.parse(bytes.toString("utf8")) as Provenance;
 }
 
-/** Removes the oldest releases beyond the newest ten, never one of those named. */
-export async function pruneReleases(
-  releases: string,
-  keep: readonly string[],
-  newestFirst: readonly string[],
-): Promise<void> {
-  const kept = new Set([...keep, ...newestFirst.slice(0, KEPT_RELEASES)]);
-  for (const name of await readdir(releases)) {
+/** Removes all but the newest ten releases, never one of those named. */
+export async function pruneReleases(releases: string, keep: readonly string[]): Promise<void> {
+  const names = await readdir(releases);
+  const ages = await Promise.all(
+    names.map(async (name) => ({ name, mtimeMs: (await stat(join(releases, name))).mtimeMs })),
+  );
+  const newest = ages.sort((a, b) => b.mtimeMs - a.mtimeMs).slice(0, KEPT_RELEASES);
+  const kept = new Set([...keep, ...newest.map(({ name }) => name)]);
+  for (const name of names) {
     if (!kept.has(name)) await rm(join(releases, name), { recursive: true, force: true });
   }
 }

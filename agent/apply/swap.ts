@@ -1,8 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { type LivePair, liveDelta } from "../compile/live-delta.ts";
 import { networkLive } from "../compile/network-live.ts";
 import type { GateRelease } from "../compile/release.ts";
-import { type LivePair, liveDelta } from "../compile/live-delta.ts";
 import type { ApplyContext } from "./context.ts";
 import { loadRuleset, readLivePairs } from "./kernel.ts";
 import { publishZones } from "./named-service.ts";

@@ -1,5 +1,4 @@
 import { AgentError, type Json } from "../errors.ts";
-import { readFileBytes } from "../host/files.ts";
 import { buildDecider, type Decision } from "../policy/decide.ts";
 import { decideTarget, findClient, parseTarget, ruleText } from "../policy/explain-flow.ts";
 import type { Parsed } from "../policy/parsed.ts";

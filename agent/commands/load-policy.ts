@@ -4,7 +4,7 @@ import type { GateRelease } from "../compile/release.ts";
 import { AgentError } from "../errors.ts";
 import { readFileBytes } from "../host/files.ts";
 import { readPointers } from "../host/pointer-store.ts";
-import { formatIssue } from "../policy/format-issue.ts";
+import { formatIssue } from "../policy/issue-log.ts";
 import { parsePolicy } from "../policy/parse-policy.ts";
 import type { Policy } from "../policy/policy.ts";
 import { pathsOf } from "../settings/paths.ts";
@@ -28,6 +28,11 @@ export async function loadEnforcedPolicy(configFile: string): Promise<Policy> {
   const settings = await loadSettings(configFile);
   const paths = pathsOf(settings);
   const { confirmed } = await readPointers(paths.pointers);
+  if (confirmed.release === null) {
+    throw new AgentError("STATE_CORRUPT", "no policy was confirmed yet: everything but the lifeline is denied", {
+      remedy: "run `clawgress sync`, or give a policy file with --policy",
+    });
+  }
   const release = await openRelease(paths.releases, confirmed.release);
   const bytes = await readFileBytes(join(release.folder, "gate.json"), 4 * MAX_POLICY_BYTES);
   return (JSON.parse(bytes.toString("utf8")) as GateRelease).policy;

@@ -61,6 +61,12 @@ const defaults = {
   paths: { state: "/var/lib/clawgress", run: "/run/clawgress" },
 } as const;
 
+/** What `compile` takes when it is given no agent.json: every default, and a resolver address that only documents itself. */
+export const defaultCompileSettings: Pick<Settings, "dns" | "health"> = {
+  dns: { ...defaults.dns, upstreams: ["192.0.2.53"] },
+  health: { ...defaults.health, probes: [] },
+};
+
 function fillDefaults(raw: RawSettings, report: Report): Settings {
   const github = raw.report?.github;
   const repository = { ...defaults.repository, ...raw.repository };

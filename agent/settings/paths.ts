@@ -38,11 +38,11 @@ export function pathsOf(settings: Pick<Settings, "paths">): Paths {
     status: join(run, "status.json"),
     base: join(run, "base.nft"),
     named: join(run, "named"),
-    namedPid: join(run, "named", "named.pid"),
+    namedPid: join(run, "named.pid.json"),
     rndcKey: join(run, "named", "rndc.key"),
     gate: join(run, "gate"),
-    gatePid: join(run, "gate", "gate.pid"),
+    gatePid: join(run, "gate.pid.json"),
     gateSocket: join(run, "gate", "control.sock"),
-    gateLog: join(run, "gate", "gate.log"),
+    gateLog: join(run, "gate.log"),
   };
 }

@@ -1,0 +1,33 @@
+import { compile } from "../compile/compile.ts";
+import { readPointers } from "../host/pointer-store.ts";
+import type { Policy } from "../policy/policy.ts";
+import { type CheckedRelease, checkArtifacts } from "./check-artifacts.ts";
+import type { ApplyContext } from "./context.ts";
+import { openRelease, type StoredRelease, storeRelease } from "./release-store.ts";
+
+/** What a gateway enforces before its first commit: nothing is allowed. */
+const DENY_ALL: Policy = {
+  version: 1,
+  mode: "deny-all",
+  groups: [{ name: "*", names: [], networks: [], place: { file: "built-in", line: 1, column: 1, pointer: "" } }],
+  hosts: [],
+};
+
+/**
+ * Returns the release that is to be in force: the confirmed one, checked against its digests, or before the first
+ * confirmed commit the built-in one that denies everything.
+ * @throws AgentError STATE_CORRUPT, APPLY_RELEASE_DAMAGED, APPLY_CHECK_FAILED
+ */
+export async function openEnforced(context: ApplyContext): Promise<CheckedRelease> {
+  const { paths } = context;
+  const { confirmed } = await readPointers(paths.pointers);
+  const stored =
+    confirmed.release === null ? await storeDenyAll(context) : await openRelease(paths.releases, confirmed.release);
+  return await checkArtifacts(stored);
+}
+
+async function storeDenyAll({ settings, paths }: ApplyContext): Promise<StoredRelease> {
+  const release = compile({ policy: DENY_ALL, settings });
+  const provenance = { commit: "0".repeat(40), serial: 0, repository: settings.repository.name, approvedBy: [] };
+  return await storeRelease(paths.releases, release, provenance);
+}

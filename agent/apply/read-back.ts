@@ -1,0 +1,46 @@
+import type { LivePair } from "../compile/live-delta.ts";
+import { isNetworkGrant } from "../compile/marks.ts";
+import { AgentError } from "../errors.ts";
+import type { CheckedRelease } from "./check-artifacts.ts";
+import type { ApplyContext } from "./context.ts";
+import { digestPolicyTable, hasTable, readLivePairs } from "./kernel.ts";
+import { readGateRelease, wantedLive } from "./swap.ts";
+
+/**
+ * Step 5, read back: returns when the kernel's rules and grants and the gate say that a release is in force. named's
+ * zones were read back when they were published.
+ * @throws AgentError APPLY_READBACK naming the part that differs.
+ */
+export async function readBack(context: ApplyContext, release: CheckedRelease): Promise<void> {
+  const gateRelease = await readGateRelease(release);
+  const [digest, base, pairs, status] = await Promise.all([
+    digestPolicyTable(),
+    hasTable("clawgress_base"),
+    readLivePairs(),
+    context.gate.status(),
+  ]);
+  if (!base) throw differs("the base table does not stand");
+  if (digest !== release.tableDigest) throw differs("the rules or maps of table clawgress are not the release's");
+  const missing = comparePairs(
+    pairs.filter(({ grant }) => isNetworkGrant(grant)),
+    wantedLive(gateRelease),
+  );
+  if (missing !== null) throw differs(missing);
+  if (status.digest !== release.digest) throw differs(`the gate serves release ${status.digest ?? "none"}`);
+  if (!status.named.ok) throw differs(`named: ${status.named.detail}`);
+}
+
+function comparePairs(kernel: readonly LivePair[], wanted: readonly LivePair[]): string | null {
+  const texts = new Set(kernel.map(pairText));
+  const lacks = wanted.filter((pair) => !texts.delete(pairText(pair)));
+  if (lacks.length > 0) return `the kernel lacks ${lacks.length} grants of networks`;
+  return texts.size > 0 ? `the kernel has ${texts.size} grants of networks too many` : null;
+}
+
+function pairText({ group, grant }: LivePair): string {
+  return `${group} ${grant}`;
+}
+
+function differs(what: string): AgentError {
+  return new AgentError("APPLY_READBACK", what);
+}

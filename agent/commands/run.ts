@@ -1,0 +1,89 @@
+import { schedule, validate } from "node-cron";
+import type { Agent } from "../agent.ts";
+import { ensureGate } from "../apply/gate-service.ts";
+import { startEnforcing } from "../apply/start-enforcing.ts";
+import { AgentError, codes, toAgentError } from "../errors.ts";
+import { sleepMs } from "../host/clock.ts";
+import { createLog } from "../host/log.ts";
+import { lockInstance } from "../host/single-instance.ts";
+import { reconcile } from "../reconcile.ts";
+import { writeStatusFile } from "../report/status-file.ts";
+import { openAgent, openApplyContext } from "../start.ts";
+import { loadSettings } from "./load-settings.ts";
+import type { Output } from "./output.ts";
+
+const WATCH_MS = 250;
+
+/**
+ * Runs the agent until SIGTERM or SIGINT: enforces what was confirmed, does one cycle at once and then on schedule, and
+ * starts the gate again whenever it ends. named, the gate and the rules stay when the agent goes.
+ * @throws AgentError SETTINGS_INVALID, STATE_*, HOST_*
+ */
+export async function runAgent(options: { readonly config: string }, _output: Output): Promise<number> {
+  const settings = await loadSettings(options.config);
+  if (!validate(settings.poll.schedule)) {
+    throw new AgentError("SETTINGS_INVALID", `poll.schedule is no cron expression: ${settings.poll.schedule}`, {
+      remedy: 'write five or six fields, such as "*/30 * * * * *" for every 30 seconds',
+    });
+  }
+  const log = createLog("agent");
+  const lock = await lockInstance(settings.paths.state);
+  const apply = await openApplyContext(settings, options.config, log);
+  const agent = await openAgent(settings, apply, log);
+  const stop = new AbortController();
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort());
+  log.info({ event: "agent-started", gateway: settings.gateway, pid: process.pid });
+  try {
+    await startEnforcing(apply);
+    await Promise.all([pollOnSchedule(agent, stop.signal), watchGate(agent, stop.signal)]);
+  } finally {
+    await agent.reporter?.close();
+    await agent.source.close();
+    await lock.release();
+    log.info({ event: "agent-stopped" });
+  }
+  return 0;
+}
+
+/** One cycle at a time: a poll that comes due during a cycle is skipped. Statuses are delivered beside it, never before it. */
+async function pollOnSchedule(agent: Agent, signal: AbortSignal): Promise<void> {
+  const cycle = async (): Promise<void> => {
+    await reconcile(agent, signal);
+    await writeStatusFile(agent).catch((error: Error) =>
+      agent.log.warn({ event: "status-unwritten", reason: error.message }),
+    );
+    void agent.reporter?.drain(signal).catch((error: Error) => {
+      agent.log.warn({ event: "report-failed", reason: error.message });
+    });
+  };
+  await cycle();
+  const { schedule: expression, jitterMs } = agent.settings.poll;
+  const task = schedule(expression, cycle, { timezone: "UTC", noOverlap: true, maxRandomDelay: jitterMs });
+  await untilAborted(signal);
+  await task.destroy();
+}
+
+/** The gate is in the path of every new name: it is started again at once when it ends. */
+async function watchGate(agent: Agent, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      if (await ensureGate(agent.apply)) agent.log.warn({ event: "gate-restarted" });
+    } catch (error) {
+      const failure = toAgentError(error, "HOST_SERVICE", "the gate does not start");
+      agent.log.error({
+        event: "gate-down",
+        code: failure.code,
+        reason: failure.message,
+        next: codes[failure.code].response,
+      });
+    }
+    await sleepMs(WATCH_MS, signal).catch(() => {
+      // Told to stop: the loop's condition ends it.
+    });
+  }
+}
+
+async function untilAborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}

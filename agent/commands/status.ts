@@ -1,0 +1,70 @@
+import type { AgentStatus } from "../report/status-file.ts";
+import { findDaemon } from "../host/daemon.ts";
+import { readFileIfAny } from "../host/files.ts";
+import { readPointers } from "../host/pointer-store.ts";
+import { openGateControl } from "../gate/control-client.ts";
+import { codes, type Json } from "../errors.ts";
+import { pathsOf } from "../settings/paths.ts";
+import { loadSettings } from "./load-settings.ts";
+import type { Output } from "./output.ts";
+
+const MAX_STATUS_BYTES = 64 * 1024;
+
+/** Says what is enforced, by whose approval, and what is wrong. Returns 0 when gate and named serve what was confirmed. */
+export async function showStatus(options: { readonly config: string }, output: Output): Promise<number> {
+  const settings = await loadSettings(options.config);
+  const paths = pathsOf(settings);
+  const { verified, confirmed, notes } = await readPointers(paths.pointers);
+  const bytes = await readFileIfAny(paths.status, MAX_STATUS_BYTES);
+  const agent = bytes === null ? null : (JSON.parse(bytes.toString("utf8")) as AgentStatus);
+  const [named, gate] = await Promise.all([findDaemon(paths.namedPid), askGate(paths.gateSocket)]);
+  const serves = gate !== null && gate.ready && gate.digest === confirmed.release;
+
+  output.line(`gateway   ${settings.gateway}${settings.trust.insecure ? "  INSECURE: unsigned policies run" : ""}`);
+  output.line(
+    confirmed.release === null
+      ? "enforced  nothing is confirmed yet: everything but the lifeline is denied"
+      : `enforced  serial ${confirmed.serial}, commit ${confirmed.commit}, since ${confirmed.at}`,
+  );
+  output.line(`verified  serial ${verified.serial}${verified.commit === null ? "" : `, commit ${verified.commit}`}`);
+  output.line(`gate      ${describeGate(gate)}`);
+  output.line(`named     ${named === null ? "does not run" : `runs (pid ${named})`}`);
+  output.line(`last      ${describeLast(agent)}`);
+  for (const note of notes) output.line(`note      ${note}`);
+  output.document({
+    ok: serves,
+    gateway: settings.gateway,
+    insecure: settings.trust.insecure,
+    verified: { ...verified },
+    confirmed: { ...confirmed },
+    gate: gate as unknown as Json,
+    named: { pid: named },
+    last: (agent?.last ?? null) as unknown as Json,
+    notes: [...notes],
+  });
+  return serves ? 0 : codes.GATE_UNREACHABLE.exit;
+}
+
+type GateStatus = Awaited<ReturnType<ReturnType<typeof openGateControl>["status"]>>;
+
+async function askGate(socket: string): Promise<GateStatus | null> {
+  try {
+    return await openGateControl(socket).status();
+  } catch {
+    // Not answering is an answer here: the lines below say so.
+    return null;
+  }
+}
+
+function describeGate(gate: GateStatus | null): string {
+  if (gate === null) return "does not answer: no client resolves anything";
+  const state = gate.ready ? "serves" : "does not serve yet";
+  return `${state}, ${gate.pins} pins for ${gate.clients} clients; named ${gate.named.ok ? "proved" : `not proved: ${gate.named.detail}`}`;
+}
+
+function describeLast(agent: AgentStatus | null): string {
+  if (agent?.last == null) return "the agent has not done a cycle yet";
+  const { outcome, commit, at, code, message, remedy } = agent.last;
+  const why = code === null ? "" : `\n          ${code}: ${message}${remedy === null ? "" : `\n          → ${remedy}`}`;
+  return `${outcome} ${commit ?? ""} at ${at}${why}`;
+}

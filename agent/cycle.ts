@@ -1,0 +1,54 @@
+import type { CheckedRelease } from "./apply/check-artifacts.ts";
+import type { Release } from "./compile/release.ts";
+import type { AgentError } from "./errors.ts";
+import type { Policy } from "./policy/policy.ts";
+import type { Outcome } from "./report/describe.ts";
+import type { CommitId, CommitReader } from "./source/source.ts";
+
+/** What the steps of one cycle have found out so far. */
+export interface Cycle {
+  readonly signal: AbortSignal;
+  readonly commit: CommitId | null;
+  readonly reader?: CommitReader;
+  readonly approval?: Approval;
+  readonly policy?: Policy;
+  readonly release?: Release;
+  readonly next?: CheckedRelease;
+  readonly previous?: CheckedRelease;
+}
+
+/** What trust makes of a commit. */
+export interface Approval {
+  readonly serial: number;
+  readonly lockDigest: string;
+  readonly approvedBy: readonly string[];
+  /** path → bytes of every file that the lock lists, each checked against it. */
+  readonly files: ReadonlyMap<string, Buffer>;
+}
+
+/** How a cycle ended. `failed` is tried again at the next poll; `refused` and `rolled-back` wait for another commit. */
+export type CycleOutcome =
+  | { readonly kind: "unchanged"; readonly commit: CommitId }
+  | {
+      readonly kind: "confirmed";
+      readonly commit: CommitId;
+      readonly serial: number;
+      readonly approvedBy: readonly string[];
+      /** False when the commit compiles to what was enforced already. */
+      readonly changed: boolean;
+      readonly report: Outcome;
+    }
+  | {
+      readonly kind: "refused" | "rolled-back" | "failed";
+      readonly commit: CommitId | null;
+      readonly error: AgentError;
+    };
+
+/** What a step gives: more of the cycle, or its end. */
+export type StepResult = Partial<Cycle> | { readonly done: CycleOutcome };
+
+/** Returns what an earlier step must have found out. */
+export function need<T>(value: T | null | undefined, what: string): T {
+  if (value === null || value === undefined) throw new Error(`a step came before the one that finds out the ${what}`);
+  return value;
+}

@@ -1,0 +1,70 @@
+import type { Agent } from "./agent.ts";
+import type { Cycle, CycleOutcome, StepResult } from "./cycle.ts";
+import { type AgentError, codes, toAgentError } from "./errors.ts";
+import { nowMs } from "./host/clock.ts";
+import { applyStaged, confirmUnchanged, stageRelease } from "./steps/apply-steps.ts";
+import { compileCommit, readPolicy, refuseBadRelease } from "./steps/policy-steps.ts";
+import { openHead, pollHead } from "./steps/source-steps.ts";
+import { approveContent, rememberVerified } from "./steps/trust-steps.ts";
+
+/** The whole story, in the order of the data. A step gives the next one what it found out, or ends the cycle. */
+const steps: readonly ((agent: Agent, cycle: Cycle) => Promise<StepResult>)[] = [
+  pollHead,
+  openHead,
+  approveContent,
+  rememberVerified,
+  readPolicy,
+  compileCommit,
+  confirmUnchanged,
+  refuseBadRelease,
+  stageRelease,
+  applyStaged,
+];
+
+/**
+ * Does one cycle: poll, and when the branch moved, verify, compile, apply and report. Returns how it ended; never throws
+ * for anything that the repository, the server or the machine does. What is enforced changes only in the apply step.
+ */
+export async function reconcile(agent: Agent, signal: AbortSignal): Promise<CycleOutcome> {
+  const startedAtMs = nowMs();
+  let cycle: Cycle = { signal, commit: null };
+  const outcome = await (async (): Promise<CycleOutcome> => {
+    try {
+      for (const step of steps) {
+        const result = await step(agent, cycle);
+        if ("done" in result) return result.done;
+        cycle = { ...cycle, ...result };
+      }
+      throw new Error("the last step did not end the cycle");
+    } catch (error) {
+      return endWithError(cycle, toAgentError(error, "APPLY_FAILED", "the cycle failed"));
+    }
+  })();
+  await settle(agent, outcome, nowMs() - startedAtMs);
+  return outcome;
+}
+
+function endWithError(cycle: Cycle, error: AgentError): CycleOutcome {
+  const { response } = codes[error.code];
+  const kind = response === "roll-back" ? "rolled-back" : response === "retry" ? "failed" : "refused";
+  return { kind, commit: cycle.commit, error };
+}
+
+/** Logs and reports how a cycle ended, and remembers a commit that needs no second look. */
+async function settle(agent: Agent, outcome: CycleOutcome, tookMs: number): Promise<void> {
+  const { log, memory, reporter } = agent;
+  if (outcome.kind === "unchanged") {
+    log.debug({ event: "cycle-unchanged", commit: outcome.commit, tookMs });
+  } else if (outcome.kind === "confirmed") {
+    memory.settledCommit = outcome.commit;
+    const { commit, serial, approvedBy } = outcome;
+    log.info({ event: "cycle-confirmed", commit, serial, approvedBy, changed: outcome.changed, tookMs });
+    await reporter?.post(commit, outcome.report);
+  } else {
+    const { code, message, remedy } = outcome.error;
+    log.warn({ event: `cycle-${outcome.kind}`, commit: outcome.commit, code, reason: message, remedy, tookMs });
+    if (outcome.kind !== "failed") memory.settledCommit = outcome.commit;
+    if (outcome.commit !== null) await reporter?.post(outcome.commit, { kind: outcome.kind, code, message });
+  }
+  memory.last = { outcome, atMs: nowMs() };
+}

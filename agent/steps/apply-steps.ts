@@ -1,0 +1,93 @@
+import type { Agent } from "../agent.ts";
+import { applyRelease } from "../apply/apply-release.ts";
+import { rememberBadRelease } from "../apply/bad-releases.ts";
+import { checkArtifacts } from "../apply/check-artifacts.ts";
+import { openEnforced } from "../apply/enforced.ts";
+import { pruneReleases, storeRelease } from "../apply/release-store.ts";
+import { readGateRelease } from "../apply/swap.ts";
+import type { Provenance } from "../compile/release.ts";
+import { type Cycle, type CycleOutcome, need, type StepResult } from "../cycle.ts";
+import type { ProbeResult } from "../health/probe.ts";
+import { nowMs } from "../host/clock.ts";
+import { readPointers, writeConfirmed } from "../host/pointer-store.ts";
+import { comparePolicies } from "../policy/compare-policies.ts";
+
+/** Ends the cycle for a commit that compiles to what is enforced already: the pointer moves, nothing else does. */
+export async function confirmUnchanged(agent: Agent, cycle: Cycle): Promise<StepResult> {
+  const { digest } = need(cycle.release, "release");
+  const { confirmed } = await readPointers(agent.paths.pointers);
+  if (confirmed.release !== digest) return {};
+  await moveConfirmed(agent, cycle);
+  return { done: await describeConfirmed(agent, cycle, false) };
+}
+
+/** Step 1, stage: writes the artifacts and lets nft, named and the kernel judge them. */
+export async function stageRelease(agent: Agent, cycle: Cycle): Promise<StepResult> {
+  const { releases } = agent.paths;
+  const stored = await storeRelease(releases, need(cycle.release, "release"), provenanceOf(agent, cycle));
+  const [next, previous] = await Promise.all([checkArtifacts(stored), openEnforced(agent.apply)]);
+  agent.log.info({ event: "release-staged", commit: cycle.commit, release: next.digest });
+  return { next, previous };
+}
+
+/** Steps 2 to 7. A release that is reverted is remembered, so that no restart and no rebase tries it again. */
+export async function applyStaged(agent: Agent, cycle: Cycle): Promise<StepResult> {
+  const commit = need(cycle.commit, "head");
+  const next = need(cycle.next, "staged release");
+  const previous = need(cycle.previous, "enforced release");
+  const { serial } = need(cycle.approval, "approval");
+  const report = await describeConfirmed(agent, cycle, true);
+  const outcome = await applyRelease(agent.apply, {
+    ...{ next, previous, commit, serial },
+    extraProbes: () => probeForge(agent, cycle),
+    onConfirm: () => moveConfirmed(agent, cycle),
+  });
+  if (outcome.kind === "confirmed") {
+    for (const { name, detail } of outcome.failedBefore) agent.log.warn({ event: "probe-failed-before", name, detail });
+    await pruneReleases(agent.paths.releases, [next.digest, previous.digest]);
+    return { done: report };
+  }
+  const { error } = outcome;
+  await rememberBadRelease(agent.paths.badReleases, {
+    ...{ digest: next.digest, commit, serial, reason: error.message },
+    at: new Date(nowMs()).toISOString(),
+  });
+  return { done: { kind: "rolled-back", commit, error } };
+}
+
+/** The branch that the agent sits on must still be reachable through the new rules. */
+async function probeForge(agent: Agent, cycle: Cycle): Promise<readonly ProbeResult[]> {
+  const name = "built-in: the Git server answers";
+  try {
+    const head = await agent.source.poll(cycle.signal);
+    return [{ name, mandatory: false, passed: true, detail: `the head is ${head}` }];
+  } catch (error) {
+    return [{ name, mandatory: false, passed: false, detail: (error as Error).message }];
+  }
+}
+
+async function moveConfirmed(agent: Agent, cycle: Cycle): Promise<void> {
+  await writeConfirmed(agent.paths.pointers, {
+    release: need(cycle.release, "release").digest,
+    serial: need(cycle.approval, "approval").serial,
+    commit: cycle.commit,
+    at: new Date(nowMs()).toISOString(),
+  });
+}
+
+async function describeConfirmed(agent: Agent, cycle: Cycle, changed: boolean): Promise<CycleOutcome> {
+  const commit = need(cycle.commit, "head");
+  const { serial, approvedBy } = need(cycle.approval, "approval");
+  const before = await readGateRelease(cycle.previous ?? (await openEnforced(agent.apply)));
+  const changes = comparePolicies(before.policy, need(cycle.policy, "policy"));
+  const { insecure } = agent.settings.trust;
+  return {
+    ...{ kind: "confirmed", commit, serial, approvedBy, changed },
+    report: { kind: "confirmed", serial, approvedBy, insecure, changes },
+  };
+}
+
+function provenanceOf(agent: Agent, cycle: Cycle): Provenance {
+  const { serial, approvedBy } = need(cycle.approval, "approval");
+  return { commit: need(cycle.commit, "head"), serial, repository: agent.settings.repository.name, approvedBy };
+}
