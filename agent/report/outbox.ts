@@ -27,6 +27,7 @@ const MAX_QUEUED = 100;
 const MAX_POSTED = 100;
 const FIRST_WAIT_MS = 5_000;
 const MAX_WAIT_MS = 15 * 60_000;
+const TWO_DAYS_MS = 2 * 86_400_000;
 
 /**
  * Returns the outbox with a status for a commit, or the same outbox when it says nothing new: only a change of state or
@@ -39,17 +40,14 @@ export function enqueue(outbox: Outbox, commit: CommitId, status: Status): Outbo
   const isNews = known === undefined || known.state !== status.state || known.description !== status.description;
   if (!isNews || (status.state === "pending" && known !== undefined)) return outbox;
   const others = outbox.queued.filter((entry) => entry.commit !== commit);
-  const posted = outbox.posted.find((entry) => entry.commit === commit);
-  // Back to what the forge was told last: nothing needs to be said.
-  if (posted?.state === status.state && posted.description === status.description) return { ...outbox, queued: others };
   const entry = { commit, ...status, attempts: waiting?.attempts ?? 0, notBeforeMs: waiting?.notBeforeMs ?? 0 };
   return { ...outbox, queued: [...others, entry].slice(-MAX_QUEUED) };
 }
 
 /** Returns the oldest status that is due, or null. */
 export function nextDue(outbox: Outbox, nowMs: number): QueuedStatus | null {
-  // A clock that was set back must not hold statuses for ever: no wait is longer than a day.
-  return outbox.queued.find(({ notBeforeMs }) => notBeforeMs <= nowMs || notBeforeMs > nowMs + 86_400_000) ?? null;
+  // A clock that was set back must not hold statuses for ever: no wait is as long as this.
+  return outbox.queued.find(({ notBeforeMs }) => notBeforeMs <= nowMs || notBeforeMs > nowMs + TWO_DAYS_MS) ?? null;
 }
 
 /** Returns the outbox after a delivery; a status that was superseded meanwhile stays in the queue. */
