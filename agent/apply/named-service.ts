@@ -17,6 +17,7 @@ const CHECK_TIMEOUT_MS = 60_000;
 /** 100,000 names load in 1.7 s, a million in 18 s (BIND 9.18, two cores). */
 const LOAD_TIMEOUT_MS = 60_000;
 const STOP_GRACE_MS = 3_000;
+const ASK_TIMEOUT_MS = 1_000;
 const POLL_MS = 5;
 const MAX_FILE_BYTES = 256 * 1024 * 1024;
 
@@ -106,7 +107,12 @@ async function rndc({ paths, settings }: ApplyContext, command: string): Promise
 async function awaitCanaries({ paths, settings }: ApplyContext, canary: string): Promise<void> {
   const endMs = monotonicMs() + LOAD_TIMEOUT_MS;
   const remedy = `see ${join(paths.named, "named.log")} and start.log beside it`;
-  const upstream = await openUpstream(settings.dns.namedPort);
+  const upstream = openUpstream({
+    address: "127.0.0.1",
+    port: settings.dns.namedPort,
+    timeoutMs: ASK_TIMEOUT_MS,
+    maxInFlight: 4,
+  });
   try {
     for (;;) {
       const state = await checkNamed(upstream, [canary]);
@@ -118,6 +124,6 @@ async function awaitCanaries({ paths, settings }: ApplyContext, canary: string):
       await sleepMs(POLL_MS);
     }
   } finally {
-    await upstream.close();
+    upstream.close();
   }
 }

@@ -1,9 +1,9 @@
-import type { AgentStatus } from "../report/status-file.ts";
+import { codes, type Json } from "../errors.ts";
+import { openGateControl } from "../gate/control-client.ts";
 import { findDaemon } from "../host/daemon.ts";
 import { readFileIfAny } from "../host/files.ts";
 import { readPointers } from "../host/pointer-store.ts";
-import { openGateControl } from "../gate/control-client.ts";
-import { codes, type Json } from "../errors.ts";
+import type { AgentStatus } from "../report/status-file.ts";
 import { pathsOf } from "../settings/paths.ts";
 import { loadSettings } from "./load-settings.ts";
 import type { Output } from "./output.ts";
@@ -18,7 +18,7 @@ export async function showStatus(options: { readonly config: string }, output: O
   const bytes = await readFileIfAny(paths.status, MAX_STATUS_BYTES);
   const agent = bytes === null ? null : (JSON.parse(bytes.toString("utf8")) as AgentStatus);
   const [named, gate] = await Promise.all([findDaemon(paths.namedPid), askGate(paths.gateSocket)]);
-  const serves = gate !== null && gate.ready && gate.digest === confirmed.release;
+  const serves = gate?.ready === true && gate.digest === confirmed.release;
 
   output.line(`gateway   ${settings.gateway}${settings.trust.insecure ? "  INSECURE: unsigned policies run" : ""}`);
   output.line(

@@ -1,5 +1,5 @@
-import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { existsSync } from "node:fs";
+import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { sleepMs } from "../../agent/host/clock.ts";
@@ -159,7 +159,13 @@ async function writeConfig(
   const defaults: { readonly [section: string]: unknown } = {
     version: 1,
     gateway: "gw-lab",
-    repository: { url: repository.url, name: "acme-egress", caFile: lab.caFile, tokenFile: gitTokenFile, timeoutMs: 10_000 },
+    repository: {
+      url: repository.url,
+      name: "acme-egress",
+      caFile: lab.caFile,
+      tokenFile: gitTokenFile,
+      timeoutMs: 10_000,
+    },
     poll: { schedule: "* * * * * *", jitterMs: 0 },
     trust: { root: rootFile },
     interfaces: { clients: ["lan0", "lan1"], upstream: ["wan0"] },
