@@ -13,6 +13,8 @@ export interface RunOptions {
 export interface RunResult {
   readonly exitCode: number;
   readonly stdout: string;
+  /** The same before decoding, for programs that print files. */
+  readonly stdoutBytes: Buffer;
   readonly stderr: string;
 }
 
@@ -62,12 +64,13 @@ export async function run(argv: readonly [string, ...string[]], options: RunOpti
     });
     child.on("close", (exitCode, signal) => {
       clearTimeout(timer);
-      const stdout = Buffer.concat(output.stdout).toString("utf8");
+      const stdoutBytes = Buffer.concat(output.stdout);
+      const stdout = stdoutBytes.toString("utf8");
       const stderr = Buffer.concat(output.stderr).toString("utf8");
       if (exitCode === null) {
         const reason = killedBecause ?? `was ended by ${signal}`;
         reject(new AgentError("HOST_COMMAND", `${program} ${reason}`, { details: { argv: [...argv], stderr } }));
-      } else resolve({ exitCode, stdout, stderr });
+      } else resolve({ exitCode, stdout, stdoutBytes, stderr });
     });
   });
 }

@@ -1,5 +1,6 @@
+import { compareTexts } from "../policy/compare-texts.ts";
 import { quoteText } from "../policy/parsed.ts";
-import { compareText } from "./names.ts";
+import { digestOf } from "./lock.ts";
 import { keysOfRole, type Role, type Root } from "./root.ts";
 import type { SshPublicKey } from "./ssh-key.ts";
 import { verifySshsig } from "./sshsig.ts";
@@ -64,7 +65,7 @@ export function countApprovals(input: CountInput): Count {
   const owners = new Map(root.principals.flatMap(({ name, keys: own }) => own.map((key) => [key.fingerprint, name])));
   const counted: string[] = [];
   const rejected: RejectedApproval[] = [];
-  for (const name of [...signatures.keys()].sort(compareText)) {
+  for (const name of [...signatures.keys()].sort(compareTexts)) {
     const own: readonly SshPublicKey[] | undefined = keys.get(name);
     const armored = signatures.get(name);
     if (armored === undefined) continue;
@@ -77,6 +78,19 @@ export function countApprovals(input: CountInput): Count {
     else rejected.push({ file: fileOf(name), why: nameOwner(result.why, name, owners) });
   }
   return { counted, rejected, missing: Math.max(0, role.threshold - counted.length) };
+}
+
+/** Returns how far the approval of a lock has come, by its exact bytes. */
+export function countPolicyApprovals(root: Root, lockBytes: Buffer, signatures: ReadonlyMap<string, Buffer>): Count {
+  const lockDigest = digestOf(lockBytes);
+  return countApprovals({
+    root,
+    role: root.roles.policy,
+    message: lockBytes,
+    namespace: POLICY_NAMESPACE,
+    signatures,
+    fileOf: (principal) => approvalPath(lockDigest, principal),
+  });
 }
 
 /** Adds whose key it was, when the signature is another principal's. */

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { compareText } from "./names.ts";
+import { compareTexts } from "../policy/compare-texts.ts";
 
 /** `clawgress.lock.json`: what was approved. The signatures are over its exact bytes. */
 export interface Lock {
@@ -22,7 +22,7 @@ export const MAX_LOCK_BYTES = 512 * 1024;
  * It is written by hand because JSON.stringify moves keys that look like numbers to the front.
  */
 export function renderLock(lock: Lock): Buffer {
-  const paths = Object.keys(lock.files).sort(compareText);
+  const paths = Object.keys(lock.files).sort(compareTexts);
   const files = paths.map((path) => `    ${JSON.stringify(path)}: ${JSON.stringify(lock.files[path])}`);
   const lines = [
     "{",

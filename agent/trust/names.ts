@@ -22,9 +22,3 @@ export const sha256Rule: TextRule = {
   pattern: /^[0-9a-f]{64}$/,
   about: "a SHA-256 digest in 64 lower-case hex digits",
 };
-
-/** Orders texts by their UTF-16 code units, for `sort`: the same on every machine. */
-export function compareText(a: string, b: string): number {
-  if (a === b) return 0;
-  return a < b ? -1 : 1;
-}

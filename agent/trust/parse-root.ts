@@ -1,8 +1,9 @@
 import type { Json } from "../errors.ts";
+import { compareTexts } from "../policy/compare-texts.ts";
 import { joinPointer, parseJsonText, type TextIssue } from "../policy/json-text.ts";
 import { quoteText } from "../policy/parsed.ts";
 import { type FieldReader, readFields } from "./fields.ts";
-import { compareText, nameRule, principalRule } from "./names.ts";
+import { nameRule, principalRule } from "./names.ts";
 import {
   MAX_KEYS_PER_PRINCIPAL,
   MAX_PRINCIPALS,
@@ -62,7 +63,7 @@ function readPrincipals(value: Json | undefined, fields: FieldReader): readonly 
     });
     return { name, keys };
   });
-  return principals.sort((a, b) => compareText(a.name, b.name));
+  return principals.sort((a, b) => compareTexts(a.name, b.name));
 }
 
 function readKey(line: Json, pointer: string, fields: FieldReader): SshPublicKey | null {
@@ -127,5 +128,5 @@ function readRole(
     seen.add(name);
   }
   const threshold = fields.integer(object["threshold"], `${pointer}/threshold`, 1, listed.length);
-  return threshold === null ? null : { principals: [...seen].sort(compareText), threshold };
+  return threshold === null ? null : { principals: [...seen].sort(compareTexts), threshold };
 }

@@ -1,9 +1,9 @@
 import type { Code } from "../errors.ts";
-import { formatTextIssue, type TextIssue } from "../policy/json-text.ts";
+import { compareTexts } from "../policy/compare-texts.ts";
+import type { TextIssue } from "../policy/json-text.ts";
 import { quoteText } from "../policy/parsed.ts";
-import { approvalPath, countApprovals, POLICY_NAMESPACE, type RejectedApproval } from "./approvals.ts";
+import { type Count, countPolicyApprovals, type RejectedApproval } from "./approvals.ts";
 import { digestOf, LOCK_PATH, type Lock } from "./lock.ts";
-import { compareText } from "./names.ts";
 import { parseLock } from "./parse-lock.ts";
 import type { VerifiedPointer } from "./pointers.ts";
 import type { Root } from "./root.ts";
@@ -76,14 +76,7 @@ export function verifyManifest(input: ManifestInput): ManifestResult {
   if (target !== null) return refuse("TRUST_WRONG_TARGET", ...target);
 
   const lockDigest = digestOf(lockBytes);
-  const approvals = countApprovals({
-    root,
-    role: root.roles.policy,
-    message: lockBytes,
-    namespace: POLICY_NAMESPACE,
-    signatures: input.signatures,
-    fileOf: (principal) => approvalPath(lockDigest, principal),
-  });
+  const approvals = countPolicyApprovals(root, lockBytes, input.signatures);
   const refuseAfter = (code: TrustCode, message: string, remedy: string): TrustRefusal => ({
     ...{ ok: false, code, message, remedy },
     ...approvals,
@@ -130,13 +123,7 @@ function refuseTarget(lock: Lock, expected: Target): Words | null {
   return null;
 }
 
-interface Missing {
-  readonly counted: readonly string[];
-  readonly rejected: readonly RejectedApproval[];
-  readonly missing: number;
-}
-
-function describeMissing(lock: Lock, root: Root, { counted, rejected, missing }: Missing): Words {
+function describeMissing(lock: Lock, root: Root, { counted, rejected, missing }: Count): Words {
   const { principals, threshold } = root.roles.policy;
   const others = principals.filter((name) => !counted.includes(name));
   const by = counted.length === 0 ? "nobody" : counted.join(", ");
@@ -186,17 +173,12 @@ function refuseOrder({
 
 function refuseFiles(lock: Lock, files: ReadonlyMap<string, string | null>): Words | null {
   const signAgain = "run `clawgress sign` on the branch and let the others approve again";
-  const unlisted = [...files.keys()].sort(compareText).find((path) => !Object.hasOwn(lock.files, path));
+  const unlisted = [...files.keys()].sort(compareTexts).find((path) => !Object.hasOwn(lock.files, path));
   if (unlisted !== undefined) return [`${quoteText(unlisted)} is not listed in the lock`, signAgain];
-  for (const path of Object.keys(lock.files).sort(compareText)) {
+  for (const path of Object.keys(lock.files).sort(compareTexts)) {
     const digest = files.get(path) ?? null;
     if (digest === null) return [`${quoteText(path)} is listed in the lock but missing`, signAgain];
     if (digest !== lock.files[path]) return [`${quoteText(path)} is not the file that was approved`, signAgain];
   }
   return null;
-}
-
-/** Returns issues of a root or lock as one text for people, a line each. */
-export function formatIssues(issues: readonly TextIssue[]): string {
-  return issues.map(formatTextIssue).join("\n");
 }

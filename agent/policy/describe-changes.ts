@@ -1,0 +1,28 @@
+import type { ChangedEntry, PolicyChanges } from "./compare-policies.ts";
+
+/**
+ * Returns what a change opens (`+`), closes (`-`) or alters (`~`), a line each, in the order of the lists.
+ * Names come from a validated policy, so every line is safe to print.
+ */
+export function describeChanges(changes: PolicyChanges): readonly string[] {
+  const entries = (sign: string, list: readonly ChangedEntry[]): readonly string[] =>
+    list.map(({ group, entry, ports }) => `${sign} ${whoOf(group)}: ${entry} on ${ports.join(", ")}`);
+  const hosts = (sign: string, names: readonly string[]): readonly string[] =>
+    names.map((name) => `${sign} host ${name}`);
+  return [
+    ...(changes.mode === null ? [] : [`~ mode is now ${changes.mode}`]),
+    ...entries("-", changes.domainsRemoved),
+    ...entries("-", changes.networksRemoved),
+    ...entries("-", changes.portsRemoved),
+    ...entries("+", changes.domainsAdded),
+    ...entries("+", changes.networksAdded),
+    ...entries("+", changes.portsAdded),
+    ...hosts("-", changes.hostsRemoved),
+    ...hosts("+", changes.hostsAdded),
+    ...hosts("~", changes.hostsChanged).map((line) => `${line} has other addresses or follows other rules`),
+  ];
+}
+
+function whoOf(group: string): string {
+  return group === "*" ? "everyone without own rules" : group;
+}
