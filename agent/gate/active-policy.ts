@@ -3,7 +3,7 @@ import { isAbsolute, join } from "node:path";
 import type { GateRelease, Provenance } from "../compile/release.ts";
 import { AgentError } from "../errors.ts";
 import { readFileBytes } from "../host/files.ts";
-import { buildDecider, type Decider } from "../policy/decide.ts";
+import { type Allowed, buildDecider, type Client, type Decider } from "../policy/decide.ts";
 import type { PortRange } from "../policy/policy.ts";
 import { portText } from "../policy/ports.ts";
 import { addressKind } from "./addresses.ts";
@@ -18,6 +18,10 @@ export interface ActivePolicy extends PolicyView {
   readonly release: GateRelease;
   readonly provenance: Provenance;
   readonly decider: Decider;
+  /** Returns who an address is, the probes' reserved ones included. */
+  clientOf(address: string): Client;
+  /** Returns what an allowed decision opens; null when the release gives its group no mark. */
+  accessFor(decision: Allowed): NameAccess | null;
 }
 
 const MAX_RELEASE_BYTES = 256 * 1024 * 1024;
@@ -65,22 +69,27 @@ export function indexPolicy(
     plans.set(key, plan);
     return plan;
   };
-  const accessOf = (client: string, name: string): NameAccess | null => {
-    const decision = decider.decideName(decider.clientOf(client), name);
+  const probes = probeClients(release);
+  const clientOf = (address: string): Client => probes.get(address) ?? decider.clientOf(address);
+  const accessFor = (decision: Allowed): NameAccess | null => {
     const groupName = decision.client.group.name;
     const groupMark = release.groups[groupName];
-    if (decision.verdict === "deny" || groupMark === undefined) return null;
-    return { groupMark, groupName, classes: planOf(decision.ports) };
+    return groupMark === undefined ? null : { groupMark, groupName, classes: planOf(decision.ports) };
   };
   return {
     ...loaded,
     decider,
-    accessOf,
+    clientOf,
+    accessFor,
+    accessOf: (client, name) => {
+      const decision = decider.decideName(clientOf(client), name);
+      return decision.verdict === "allow" ? accessFor(decision) : null;
+    },
     mayReach: (client, address) => {
       const kind = addressKind(address);
       if (kind === "never") return false;
       if (kind === "public" && !isOwnAddress(address)) return true;
-      return decider.coversAddress(decider.clientOf(client), address);
+      return decider.coversAddress(clientOf(client), address);
     },
     stands: ({ groupName, groupMark, grant }: LiveGrant) => {
       const group = groups.get(groupName);
@@ -90,6 +99,17 @@ export function indexPolicy(
       return decision.verdict === "allow" && decision.ports.some((range) => portText(range) === text);
     },
   };
+}
+
+/** A probe whose host the policy does not have follows the group of unknown clients, as its packets do. */
+function probeClients({ policy, probes }: GateRelease): ReadonlyMap<string, Client> {
+  const clients = new Map<string, Client>();
+  for (const { address, host: hostName } of probes) {
+    const host = policy.hosts.find(({ name }) => name === hostName) ?? null;
+    const group = policy.groups.find(({ name }) => name === (host?.group ?? "*"));
+    if (group !== undefined) clients.set(address, { host, group });
+  }
+  return clients;
 }
 
 /** What stands when there is no release: nothing. */

@@ -46,6 +46,8 @@ export function createPins(options: PinsOptions): Pins {
   /** The last write of a client that is under way: a second answer that needs nothing new must still wait for the first one's. */
   const underWay = new Map<string, Promise<boolean>>();
 
+  let isRecovering = false;
+
   const write = async (changes: readonly KernelChange[]): Promise<boolean> => {
     try {
       await writer.write(changes);
@@ -66,6 +68,7 @@ export function createPins(options: PinsOptions): Pins {
   return {
     ledger,
     pin: async (request) => {
+      if (isRecovering) return "failed";
       const result = pinAnswer(ledger, request, bounds, nowS());
       if (!result.ok) return "over-bound";
       const before = underWay.get(request.client);
@@ -88,12 +91,17 @@ export function createPins(options: PinsOptions): Pins {
       }
     },
     recover: async (entries, view) => {
-      await writer.drain();
-      const unknown = restoreLedger(ledger, await options.readKernel(), entries, nowS());
-      await writer.write(unknown);
-      const { changes } = reconcile(ledger, view, nowS());
-      rewriteJournal();
-      await writer.write(changes);
+      isRecovering = true;
+      try {
+        await writer.drain();
+        const unknown = restoreLedger(ledger, await options.readKernel(), entries, nowS());
+        await writer.write(unknown);
+        const { changes } = reconcile(ledger, view, nowS());
+        rewriteJournal();
+        await writer.write(changes);
+      } finally {
+        isRecovering = false;
+      }
     },
     drain: () => writer.drain(),
     tidy: async () => {

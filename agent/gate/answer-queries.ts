@@ -1,0 +1,180 @@
+import type { ActivePolicy } from "./active-policy.ts";
+import type { ClientTable } from "./clients.ts";
+import type { DenyRecords } from "./deny-records.ts";
+import type { Hold } from "./hold.ts";
+import { judgeQuery, type QueryVerdict, type Refusal, refuseAddress, refuseForNow } from "./judge-query.ts";
+import type { NameAccess } from "./ledger.ts";
+import type { NamedHealth } from "./named-check.ts";
+import type { Pins } from "./pins.ts";
+import type { Upstream } from "./upstream.ts";
+import { encodeName, HEADER_BYTES, MIN_UDP_BYTES, rcode as rcodes } from "./wire.ts";
+import { type Answer, buildAnswer, parseAnswer } from "./wire-answer.ts";
+import { buildOwnAnswer } from "./wire-own.ts";
+import { parseQuery, type Query } from "./wire-query.ts";
+
+export type Transport = "udp" | "tcp";
+
+/** What the gate goes by at this moment; `control` and the check of named change it. */
+export interface GateState {
+  policy: ActivePolicy | null;
+  named: NamedHealth;
+  /** False until the ledger agrees with the kernel: at the start, and after a write that failed. */
+  isKernelKnown: boolean;
+  /** Verdict → how often, since the start. */
+  readonly counters: Map<string, number>;
+}
+
+export interface AnswerOptions {
+  readonly state: GateState;
+  readonly pins: Pick<Pins, "pin">;
+  readonly upstream: Upstream;
+  readonly clients: ClientTable;
+  readonly records: DenyRecords;
+  readonly hold: Hold;
+  readonly nowS: () => number;
+}
+
+/** Returns the answer to a client's message, or null for none. Never rejects. */
+export type AnswerQuery = (message: Buffer, client: string, transport: Transport) => Promise<Buffer | null>;
+
+/** Queries under way over all clients; each holds a few hundred bytes. */
+const MAX_UNDER_WAY = 8192;
+const MAX_TCP_BYTES = 65_535;
+/** EDE codes (RFC 8914). */
+const BLOCKED = 15;
+const NOT_READY = 14;
+const NETWORK_ERROR = 23;
+/** A policy that is swapped while an answer is under way has the query judged again; more swaps than this are an attack on patience. */
+const MAX_TRIES = 3;
+
+/** Returns the gate's way from a query to its answer. */
+export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
+  const { state, hold, clients, nowS } = options;
+  const ask = createSharedAsk(options.upstream);
+  let underWay = 0;
+
+  const count = (verdict: string): void => {
+    state.counters.set(verdict, (state.counters.get(verdict) ?? 0) + 1);
+  };
+  const refuse = (refusal: Refusal, from: From, code = BLOCKED): Buffer => {
+    count(refusal.reason);
+    options.records.note(refusal, from, state.policy);
+    const isNegative = refusal.rcode === rcodes.NXDOMAIN;
+    const soaSerial = isNegative ? (state.policy?.provenance.serial ?? 1) : null;
+    const ede = { code, text: refusal.text };
+    return buildOwnAnswer(from.query, { rcode: refusal.rcode, soaSerial, ede }, from.maxBytes);
+  };
+  const fail = (verdict: string, text: string, from: From): Buffer => {
+    count(verdict);
+    const ede = { code: NETWORK_ERROR, text: `clawgress: ${text}` };
+    return buildOwnAnswer(from.query, { rcode: rcodes.SERVFAIL, soaSerial: null, ede }, from.maxBytes);
+  };
+  const notReady = (from: From, detail: string): Buffer =>
+    refuse(refuseForNow("not-ready", null, detail), from, NOT_READY);
+
+  /** Returns null when the policy was swapped meanwhile: the query is then judged anew. */
+  const forward = async (verdict: Forward, from: From): Promise<Buffer | null> => {
+    const { policy, decision, name } = verdict;
+    const access = policy.accessFor(decision);
+    if (!state.named.ok || access === null) return notReady(from, state.named.detail);
+    if (!state.isKernelKnown) return notReady(from, "the kernel's maps are not there");
+    const isWildcard = "pattern" in decision.rule && decision.rule.pattern.kind === "subdomains";
+    if (isWildcard && !clients.takeName(from.client, name, nowS())) {
+      return refuse(refuseForNow("dns-rate", decision.client, `too many names under a wildcard: ${name}`), from);
+    }
+    const answer = await ask(from.query, name, from.transport);
+    if (hold.isHeld && !(await hold.wait())) return notReady(from, "a new policy is taking effect");
+    if (state.policy !== policy) return null;
+    if (answer === null) return fail("upstream-failed", "named did not answer", from);
+    if (answer.addresses.length === 0 || answer.isTruncated)
+      return done(buildAnswer(answer, from.query, from.maxBytes));
+    return await openAndAnswer(answer, verdict, access, from);
+  };
+  const openAndAnswer = async (answer: Answer, verdict: Forward, access: NameAccess, from: From): Promise<Buffer> => {
+    const { policy, decision, name } = verdict;
+    const forbidden = answer.addresses.find(({ address }) => !policy.mayReach(from.client, address));
+    if (forbidden !== undefined) return refuse(refuseAddress(policy, decision.client, name, forbidden.address), from);
+    const message = buildAnswer(answer, from.query, from.maxBytes);
+    // An answer that does not fit carries no address, and the client comes back over TCP.
+    if (message.readUInt16BE(6) === 0) return done(message);
+    const outcome = await options.pins.pin({ client: from.client, name, access, addresses: answer.addresses });
+    if (outcome === "pinned") return done(message);
+    if (outcome === "failed") return fail("pin-failed", "the addresses could not be opened", from);
+    return refuse(refuseForNow("dns-rate", decision.client, `too many open addresses for ${name}`), from);
+  };
+  const done = (message: Buffer): Buffer => {
+    count("answered");
+    return message;
+  };
+  const answerParsed = async (from: From): Promise<Buffer> => {
+    if (!clients.takeQuery(from.client, nowS())) {
+      return refuse(refuseForNow("dns-rate", null, "too many queries"), from);
+    }
+    if (underWay >= MAX_UNDER_WAY) return notReady(from, "too many queries are under way");
+    underWay += 1;
+    try {
+      if (hold.isHeld && !(await hold.wait())) return notReady(from, "a new policy is taking effect");
+      for (let tries = 0; tries < MAX_TRIES; tries++) {
+        const verdict = judgeQuery(state.policy, from.client, from.query);
+        if (verdict.kind === "refuse") return refuse(verdict, from);
+        if (verdict.kind === "no-data") return done(noData(state, from));
+        const answer = await forward(verdict, from);
+        if (answer !== null) return answer;
+      }
+      return notReady(from, "the policy keeps changing");
+    } finally {
+      underWay -= 1;
+    }
+  };
+  return async (message, client, transport) => {
+    const parsed = parseQuery(message);
+    if (parsed.kind === "drop") {
+      count("dropped");
+      return null;
+    }
+    if (parsed.kind === "error") {
+      count("dns-malformed");
+      const refusal = { ...refuseForNow("dns-malformed", null, "malformed"), rcode: parsed.rcode };
+      options.records.note(refusal, { client, query: null }, state.policy);
+      return clients.takeQuery(client, nowS()) ? parsed.answer : null;
+    }
+    const { query } = parsed;
+    const maxBytes = transport === "tcp" ? MAX_TCP_BYTES : (query.edns?.udpBytes ?? MIN_UDP_BYTES);
+    return await answerParsed({ query, client, transport, maxBytes });
+  };
+}
+
+type Forward = Extract<QueryVerdict, { kind: "forward" }>;
+
+interface From {
+  readonly query: Query;
+  readonly client: string;
+  readonly transport: Transport;
+  readonly maxBytes: number;
+}
+
+function noData(state: GateState, from: From): Buffer {
+  const soaSerial = state.policy?.provenance.serial ?? 1;
+  return buildOwnAnswer(from.query, { rcode: rcodes.NOERROR, soaSerial, ede: null }, from.maxBytes);
+}
+
+/** Returns a way to ask named in which equal questions that are under way at the same time are asked once. */
+function createSharedAsk(
+  upstream: Upstream,
+): (query: Query, name: string, transport: Transport) => Promise<Answer | null> {
+  const asked = new Map<string, Promise<Answer | null>>();
+  return (query, name, transport) => {
+    const dnssecOk = query.edns?.dnssecOk ?? false;
+    const { checkingDisabled, type } = query;
+    const key = `${transport} ${type} ${dnssecOk} ${checkingDisabled} ${name}`;
+    const known = asked.get(key);
+    if (known !== undefined) return known;
+    const nameBytes = encodeName(name);
+    const answer = upstream.ask({ nameBytes, type, dnssecOk, checkingDisabled }, transport).then((message) => {
+      asked.delete(key);
+      return message === null ? null : parseAnswer(message, HEADER_BYTES + nameBytes.length + 4);
+    });
+    asked.set(key, answer);
+    return answer;
+  };
+}

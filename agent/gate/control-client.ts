@@ -1,0 +1,108 @@
+import { request } from "node:http";
+import { AgentError } from "../errors.ts";
+import type { NamedHealth } from "./named-check.ts";
+
+/** What a gate says of itself. */
+export interface GateStatus {
+  /** True when it answers allowed names: a release is loaded and named enforces it. */
+  readonly ready: boolean;
+  readonly pid: number;
+  /** Of the release in force; null when there is none, and everything is denied. */
+  readonly digest: string | null;
+  readonly commit: string | null;
+  readonly serial: number | null;
+  readonly isHeld: boolean;
+  /** Elements in the kernel's pin maps, pairs in `live`, and clients seen lately. */
+  readonly pins: number;
+  readonly grants: number;
+  readonly clients: number;
+  readonly residentBytes: number;
+  /** How elements are written: `netlink`, or the slower program `nft`. */
+  readonly writer: "netlink" | "nft";
+  /** Verdict or reason → queries since the gate started. */
+  readonly counters: { readonly [verdict: string]: number };
+  readonly named: NamedHealth;
+}
+
+/**
+ * The gate as the apply sees it. Every call is bounded in time.
+ * Each throws AgentError GATE_UNREACHABLE when nothing answers, GATE_REFUSED with the gate's reason when it says no.
+ */
+export interface GateControl {
+  status(): Promise<GateStatus>;
+  /** Loads the release in a folder beside the one in force; returns its digest. */
+  prepare(folder: string): Promise<string>;
+  /** Makes clients wait, for at most `maxMs` (1–30,000); resolves when no kernel write of the gate is under way. */
+  hold(maxMs: number): Promise<void>;
+  /** Puts the prepared release in force; the same one again changes nothing. */
+  activate(digest: string): Promise<void>;
+  resume(): Promise<void>;
+  /** Ends the gate in order; what it pinned stays. */
+  shutdown(): Promise<void>;
+}
+
+/** Loading a large release reads and indexes megabytes. */
+const TIMEOUT_MS = 30_000;
+const MAX_ANSWER_BYTES = 1024 * 1024;
+
+/** Returns the gate behind a control socket. Nothing is connected until a call. */
+export function createGateControl(socketPath: string): GateControl {
+  const call = (method: "GET" | "POST", path: string, body?: object): Promise<{ readonly [key: string]: unknown }> =>
+    callGate(socketPath, method, path, body);
+  return {
+    status: async () => (await call("GET", "/status")) as unknown as GateStatus,
+    prepare: async (folder) => String((await call("POST", "/prepare", { folder }))["digest"]),
+    hold: async (maxMs) => {
+      await call("POST", "/hold", { maxMs });
+    },
+    activate: async (digest) => {
+      await call("POST", "/activate", { digest });
+    },
+    resume: async () => {
+      await call("POST", "/resume");
+    },
+    shutdown: async () => {
+      await call("POST", "/shutdown");
+    },
+  };
+}
+
+function callGate(
+  socketPath: string,
+  method: "GET" | "POST",
+  path: string,
+  body: object | undefined,
+): Promise<{ readonly [key: string]: unknown }> {
+  const unreachable = (reason: string, cause?: unknown): AgentError =>
+    new AgentError("GATE_UNREACHABLE", `the DNS gate does not answer on ${socketPath}: ${reason}`, {
+      remedy: "is the gate running? its log is beside the socket",
+      cause,
+    });
+  return new Promise((resolve, reject) => {
+    const text = body === undefined ? "" : JSON.stringify(body);
+    const headers = { "content-type": "application/json", "content-length": Buffer.byteLength(text) };
+    const call = request({ socketPath, method, path, headers, agent: false }, (response) => {
+      const chunks: Buffer[] = [];
+      let bytes = 0;
+      response.on("data", (chunk: Buffer) => {
+        bytes += chunk.length;
+        if (bytes > MAX_ANSWER_BYTES) call.destroy(new Error("its answer is too long"));
+        else chunks.push(chunk);
+      });
+      response.on("error", (error) => reject(unreachable(error.message, error)));
+      response.on("end", () => {
+        try {
+          const answer = JSON.parse(Buffer.concat(chunks).toString("utf8")) as { readonly [key: string]: unknown };
+          if (response.statusCode === 200) resolve(answer);
+          else reject(new AgentError("GATE_REFUSED", `the DNS gate refused ${path}: ${String(answer["error"])}`));
+        } catch (error) {
+          reject(unreachable("its answer is no JSON", error));
+        }
+      });
+    });
+    const timer = setTimeout(() => call.destroy(new Error(`no answer within ${TIMEOUT_MS} ms`)), TIMEOUT_MS);
+    call.on("close", () => clearTimeout(timer));
+    call.on("error", (error) => reject(unreachable(error.message, error)));
+    call.end(text);
+  });
+}

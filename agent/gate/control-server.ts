@@ -1,0 +1,137 @@
+import { chmod, mkdir, unlink } from "node:fs/promises";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { connect } from "node:net";
+import { dirname } from "node:path";
+import { AgentError, toAgentError } from "../errors.ts";
+import type { GateControl } from "./control-client.ts";
+import type { Listener } from "./listen-udp.ts";
+
+const MAX_BODY_BYTES = 64 * 1024;
+const MAX_HOLD_MS = 30_000;
+
+/**
+ * Serves the gate's control calls on a Unix socket that only its own user and root may use; returns when it listens.
+ * A socket that an earlier gate left behind is replaced, one that answers is not.
+ * @throws AgentError STATE_LOCKED when another gate answers on it, HOST_FILE when it cannot be made.
+ */
+export async function serveControl(socketPath: string, control: GateControl): Promise<Listener> {
+  if (await isAnswering(socketPath)) {
+    throw new AgentError("STATE_LOCKED", `another gate serves ${socketPath}`, { remedy: "stop it first" });
+  }
+  const server = createServer({ maxHeaderSize: 8192, requestTimeout: 10_000 }, (request, response) => {
+    void answerCall(control, request, response);
+  });
+  server.on("clientError", (_error, socket) => socket.destroy());
+  try {
+    await mkdir(dirname(socketPath), { recursive: true });
+    await unlink(socketPath).catch(() => {});
+    // The mask holds while the socket is made, so that at no moment anybody else could connect.
+    const mask = process.umask(0o177);
+    try {
+      await new Promise<void>((resolve, reject) => {
+        server.once("error", reject);
+        server.listen(socketPath, resolve);
+      });
+    } finally {
+      process.umask(mask);
+    }
+    await chmod(socketPath, 0o600);
+  } catch (error) {
+    throw new AgentError("HOST_FILE", `cannot serve ${socketPath}: ${(error as Error).message}`, {
+      remedy: "its folder must belong to the gate's user",
+      cause: error,
+    });
+  }
+  return {
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeIdleConnections();
+      }),
+  };
+}
+
+async function answerCall(control: GateControl, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  let status = 200;
+  let answer: unknown;
+  try {
+    answer = await dispatch(control, `${request.method} ${request.url}`, await readBody(request));
+  } catch (error) {
+    const known = toAgentError(error, "GATE_REFUSED", "the call failed");
+    status = known.code === "USAGE" ? 400 : 409;
+    answer = { error: known.message, code: known.code };
+  }
+  const text = JSON.stringify(answer);
+  response.writeHead(status, { "content-type": "application/json", "content-length": Buffer.byteLength(text) });
+  response.end(text);
+}
+
+async function dispatch(
+  control: GateControl,
+  call: string,
+  body: { readonly [key: string]: unknown },
+): Promise<unknown> {
+  switch (call) {
+    case "GET /status":
+      return await control.status();
+    case "POST /prepare":
+      return { digest: await control.prepare(textOf(body, "folder")) };
+    case "POST /hold": {
+      const maxMs = body["maxMs"];
+      if (!Number.isInteger(maxMs) || (maxMs as number) < 1 || (maxMs as number) > MAX_HOLD_MS) {
+        throw new AgentError("USAGE", `maxMs must be a whole number from 1 to ${MAX_HOLD_MS}`);
+      }
+      await control.hold(maxMs as number);
+      return {};
+    }
+    case "POST /activate":
+      await control.activate(textOf(body, "digest"));
+      return {};
+    case "POST /resume":
+      await control.resume();
+      return {};
+    case "POST /shutdown":
+      await control.shutdown();
+      return {};
+    default:
+      throw new AgentError("USAGE", `there is no call ${call.slice(0, 100)}`);
+  }
+}
+
+function textOf(body: { readonly [key: string]: unknown }, key: string): string {
+  const value = body[key];
+  if (typeof value !== "string") throw new AgentError("USAGE", `the body needs the text ${key}`);
+  return value;
+}
+
+async function readBody(request: IncomingMessage): Promise<{ readonly [key: string]: unknown }> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > MAX_BODY_BYTES) throw new AgentError("USAGE", `the body has more than ${MAX_BODY_BYTES} bytes`);
+    chunks.push(chunk);
+  }
+  if (bytes === 0) return {};
+  let value: unknown;
+  try {
+    value = JSON.parse(Buffer.concat(chunks).toString("utf8"));
+  } catch (error) {
+    throw new AgentError("USAGE", "the body is no JSON", { cause: error });
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new AgentError("USAGE", "the body is no object");
+  }
+  return value as { readonly [key: string]: unknown };
+}
+
+function isAnswering(socketPath: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(socketPath);
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once("error", () => resolve(false));
+  });
+}

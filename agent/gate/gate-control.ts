@@ -1,0 +1,159 @@
+import { join } from "node:path";
+import type { Logger } from "pino";
+import { AgentError } from "../errors.ts";
+import { readFileIfAny, replaceFile } from "../host/files.ts";
+import { type ActivePolicy, loadPolicy, nothingAllowed } from "./active-policy.ts";
+import type { GateState } from "./answer-queries.ts";
+import type { ClientTable } from "./clients.ts";
+import type { GateControl } from "./control-client.ts";
+import type { Hold } from "./hold.ts";
+import { parseJournal } from "./journal.ts";
+import { checkNamed } from "./named-check.ts";
+import type { Pins } from "./pins.ts";
+import type { Upstream } from "./upstream.ts";
+
+export interface GateParts {
+  readonly state: GateState;
+  readonly pins: Pins;
+  readonly clients: ClientTable;
+  readonly hold: Hold;
+  readonly upstream: Upstream;
+  readonly writer: "netlink" | "nft";
+  /** Folder of the gate's run files. */
+  readonly folder: string;
+  readonly isOwnAddress: (address: string) => boolean;
+  readonly log: Pick<Logger, "info" | "warn" | "error">;
+  readonly stop: () => void;
+}
+
+/** The control calls, and the care for what they rest on. */
+export interface RunningControl extends GateControl {
+  /** Asks named for its canaries and notes the outcome. */
+  checkNow(): Promise<void>;
+  /** Loads the release that was in force last, if there is one, and takes over what is in the kernel. */
+  start(): Promise<void>;
+  /** Makes ledger and kernel agree again after a failed write. Never rejects. */
+  repair(): Promise<void>;
+}
+
+const MAX_PATH_BYTES = 4096;
+const MAX_JOURNAL_BYTES = 256 * 1024 * 1024;
+/** A check that fails is made once more after this before clients feel it: a reload is under way, or a packet was lost. */
+const RECHECK_MS = 200;
+
+/** Returns the control of a gate's parts. Calls that change something run one after the other. */
+export function createControl(parts: GateParts): RunningControl {
+  const { state, pins, hold, log } = parts;
+  const releaseFile = join(parts.folder, "release");
+  const journalFile = join(parts.folder, "grants.jsonl");
+  let prepared: ActivePolicy | null = null;
+  let queue: Promise<unknown> = Promise.resolve();
+  const inTurn = <Result>(work: () => Promise<Result>): Promise<Result> => {
+    const turn = queue.then(work, work);
+    queue = turn.catch(() => {});
+    return turn;
+  };
+  const recover = async (policy: ActivePolicy | null): Promise<void> => {
+    const journal = (await readFileIfAny(journalFile, MAX_JOURNAL_BYTES))?.toString("utf8") ?? "";
+    state.isKernelKnown = false;
+    await pins.recover(parseJournal(journal), policy ?? nothingAllowed);
+    state.isKernelKnown = true;
+  };
+  const checkOnce = async (): Promise<GateState["named"]> => {
+    const canaries = [state.policy, prepared].flatMap((policy) => (policy === null ? [] : [policy.release.canary]));
+    return await checkNamed(parts.upstream, canaries);
+  };
+  const checkNow = async (): Promise<void> => {
+    const { policy, named } = state;
+    const wasOk = named.ok;
+    let health = await checkOnce();
+    if (wasOk && !health.ok) {
+      await new Promise((resolve) => setTimeout(resolve, RECHECK_MS));
+      health = await checkOnce();
+    }
+    // What was found out about an earlier release says nothing about this one.
+    if (state.policy !== policy) return;
+    if (health.ok !== state.named.ok) log[health.ok ? "info" : "warn"]({ named: health }, health.detail);
+    state.named = health;
+  };
+  const activate = async (digest: string): Promise<void> => {
+    const next = prepared?.digest === digest ? prepared : state.policy;
+    if (next === null || next.digest !== digest) {
+      throw new AgentError("GATE_REFUSED", `release ${digest.slice(0, 64)} is not prepared`);
+    }
+    const previous = state.policy;
+    // The policy counts from here on; a pin that is asked for by the old one is judged again.
+    state.policy = next;
+    try {
+      // The same release again: somebody doubts that the kernel is as it should be.
+      if (previous?.digest === digest || !state.isKernelKnown) await recover(next);
+      else await pins.activate(next);
+      await replaceFile(releaseFile, `${next.folder}\n`, 0o644);
+    } catch (error) {
+      state.policy = previous;
+      state.isKernelKnown = false;
+      throw error;
+    }
+    prepared = null;
+    log.info({ digest, commit: next.provenance.commit, serial: next.provenance.serial }, "policy in force");
+  };
+  const repair = async (): Promise<void> => {
+    if (state.isKernelKnown) return;
+    try {
+      await recover(state.policy);
+      log.info({ pins: pins.ledger.pins }, "took over the kernel's maps");
+    } catch (error) {
+      log.warn({ reason: (error as Error).message }, "the kernel's maps cannot be read or written yet");
+    }
+  };
+  return {
+    status: async () => ({
+      ready: state.policy !== null && state.named.ok && state.isKernelKnown,
+      pid: process.pid,
+      digest: state.policy?.digest ?? null,
+      commit: state.policy?.provenance.commit ?? null,
+      serial: state.policy?.provenance.serial ?? null,
+      isHeld: hold.isHeld,
+      pins: pins.ledger.pins,
+      grants: pins.ledger.grants.live.size,
+      clients: parts.clients.size(),
+      residentBytes: process.memoryUsage.rss(),
+      writer: parts.writer,
+      counters: Object.fromEntries([...state.counters].sort(([a], [b]) => (a < b ? -1 : 1))),
+      named: state.named,
+    }),
+    prepare: (folder) =>
+      inTurn(async () => {
+        prepared = await loadPolicy(folder, parts.isOwnAddress);
+        return prepared.digest;
+      }),
+    hold: async (maxMs) => {
+      hold.begin(maxMs);
+      await pins.drain();
+    },
+    activate: async (digest) => {
+      await inTurn(() => activate(digest));
+      await checkNow();
+    },
+    resume: async () => hold.end(),
+    shutdown: async () => {
+      setImmediate(parts.stop);
+    },
+    checkNow,
+    repair: () => inTurn(repair),
+    start: async () => {
+      await inTurn(async () => {
+        const folder = (await readFileIfAny(releaseFile, MAX_PATH_BYTES))?.toString("utf8").trim() ?? "";
+        if (folder !== "") {
+          try {
+            state.policy = await loadPolicy(folder, parts.isOwnAddress);
+          } catch (error) {
+            log.error({ folder, reason: (error as Error).message }, "no release: everything is denied");
+          }
+        }
+        await repair();
+      });
+      await checkNow();
+    },
+  };
+}

@@ -1,0 +1,199 @@
+import { networkInterfaces } from "node:os";
+import { join } from "node:path";
+import type { Logger } from "pino";
+import { openAppendLog } from "../host/append-log.ts";
+import { monotonicMs, nowMs } from "../host/clock.ts";
+import { pathsOf } from "../settings/paths.ts";
+import type { Settings } from "../settings/settings.ts";
+import { type AnswerQuery, createAnswerQuery, type GateState } from "./answer-queries.ts";
+import { createClientTable } from "./clients.ts";
+import { serveControl } from "./control-server.ts";
+import { createDenyRecords } from "./deny-records.ts";
+import { createControl, type RunningControl } from "./gate-control.ts";
+import { createHold } from "./hold.ts";
+import { readFlowMarks, readKernelState } from "./kernel-read.ts";
+import { openKernelWriter } from "./kernel-writer.ts";
+import { listenTcp } from "./listen-tcp.ts";
+import { type Listener, listenUdp } from "./listen-udp.ts";
+import { createPins, type Pins } from "./pins.ts";
+import { openUpstream } from "./upstream.ts";
+
+export type GateLog = Pick<Logger, "info" | "warn" | "error">;
+
+const UPSTREAM_TIMEOUT_MS = 4000;
+const MAX_UPSTREAM_IN_FLIGHT = 4000;
+const MAX_WAITING_IN_HOLD = 4096;
+const MAX_PINS = 262_144;
+const MAX_LIVE_GRANTS = 131_072;
+const MAX_DENY_LOG_BYTES = 8 * 1024 * 1024;
+const CHECK_MS = 5000;
+const CHECK_NOT_READY_MS = 500;
+const TIDY_MS = 10_000;
+
+/**
+ * Runs the DNS gate until SIGTERM, SIGINT or the control call `shutdown`; what it pinned stays in the kernel. It needs
+ * CAP_NET_ADMIN, and its port when that is below 1024, and no other privilege.
+ * @throws AgentError HOST_FILE, STATE_LOCKED; Error of the system when a port is taken.
+ */
+export async function runGate(settings: Settings, log: GateLog): Promise<void> {
+  const paths = pathsOf(settings);
+  const nowS = (): number => monotonicMs() / 1000;
+  const ownAddresses = createOwnAddresses();
+  const state: GateState = {
+    policy: null,
+    named: { ok: false, detail: "named was not asked yet" },
+    isKernelKnown: false,
+    counters: new Map(),
+  };
+  const journal = openAppendLog(join(paths.gate, "grants.jsonl"), { mode: 0o640 });
+  const denyLog = openAppendLog(join(paths.gate, "deny.jsonl"), { mode: 0o640, maxBytes: MAX_DENY_LOG_BYTES });
+  const { writer, by } = openKernelWriter();
+  const { maxPinsPerClient } = settings.gate;
+  const pins = createPins({
+    writer,
+    readKernel: readKernelState,
+    readFlowMarks,
+    journal,
+    bounds: { maxPinsPerClient, maxPins: MAX_PINS, maxLiveGrants: MAX_LIVE_GRANTS },
+    nowS,
+    onMismatch: (error) => {
+      state.isKernelKnown = false;
+      log.warn({ reason: (error as Error).message }, "a kernel write failed; its answers are withheld");
+    },
+  });
+  const clients = createClientTable(settings.gate);
+  const hold = createHold(MAX_WAITING_IN_HOLD);
+  const upstream = openUpstream({
+    address: "127.0.0.1",
+    port: settings.dns.namedPort,
+    timeoutMs: UPSTREAM_TIMEOUT_MS,
+    maxInFlight: MAX_UPSTREAM_IN_FLIGHT,
+  });
+  const records = createDenyRecords({
+    gateway: settings.gateway,
+    log: denyLog,
+    nowMs,
+    monotonicS: nowS,
+    onError: (error) => log.warn({ reason: (error as Error).message }, "a deny record could not be written"),
+  });
+  const answer = createAnswerQuery({ state, pins, upstream, clients, records, hold, nowS });
+
+  let stop = (): void => {};
+  const stopped = new Promise<void>((resolve) => {
+    stop = resolve;
+  });
+  const control = createControl({
+    state,
+    pins,
+    clients,
+    hold,
+    upstream,
+    writer: by,
+    folder: paths.gate,
+    isOwnAddress: ownAddresses.has,
+    log,
+    stop,
+  });
+  process.once("SIGTERM", stop);
+  process.once("SIGINT", stop);
+  const listeners: Listener[] = [];
+  const timers: Timers = { isStopped: false, handles: new Set() };
+  try {
+    listeners.push(await serveControl(paths.gateSocket, control));
+    await control.start();
+    listeners.push(...(await listenEverywhere(settings.gate.port, answer, log)));
+    keepChecking(timers, control, state);
+    keepTidying(timers, { pins, clients, control, ownAddresses, nowS });
+    log.info({ port: settings.gate.port, writer: by, ready: state.named.ok }, "the gate answers");
+    await stopped;
+  } finally {
+    process.off("SIGTERM", stop);
+    process.off("SIGINT", stop);
+    timers.isStopped = true;
+    for (const handle of timers.handles) clearTimeout(handle);
+    hold.end();
+    await Promise.all(listeners.map((listener) => listener.close()));
+    upstream.close();
+    await pins.drain();
+    writer.close();
+    journal.close();
+    denyLog.close();
+  }
+}
+
+/** Client packets are redirected, so they arrive on whatever address the client's side of the gateway has. */
+async function listenEverywhere(port: number, answer: AnswerQuery, log: GateLog): Promise<readonly Listener[]> {
+  const listeners = [await listenUdp(4, port, answer), await listenTcp(4, port, answer)];
+  try {
+    listeners.push(await listenUdp(6, port, answer), await listenTcp(6, port, answer));
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code !== "EAFNOSUPPORT" && code !== "EADDRNOTAVAIL") throw error;
+    log.warn({ code }, "this machine has no IPv6; the gate answers over IPv4 alone");
+  }
+  return listeners;
+}
+
+interface Timers {
+  isStopped: boolean;
+  readonly handles: Set<NodeJS.Timeout>;
+}
+
+/** Runs work again and again, each time after a pause from the end of the last. */
+function repeat(timers: Timers, work: () => Promise<number>): void {
+  const next = (delayMs: number): void => {
+    if (timers.isStopped) return;
+    const handle = setTimeout(() => {
+      timers.handles.delete(handle);
+      void work().then(next);
+    }, delayMs);
+    timers.handles.add(handle);
+  };
+  next(0);
+}
+
+function keepChecking(timers: Timers, control: RunningControl, state: GateState): void {
+  repeat(timers, async () => {
+    await control.checkNow();
+    if (!state.isKernelKnown) await control.repair();
+    return state.named.ok && state.isKernelKnown ? CHECK_MS : CHECK_NOT_READY_MS;
+  });
+}
+
+function keepTidying(
+  timers: Timers,
+  parts: {
+    readonly pins: Pins;
+    readonly clients: { sweep(nowS: number): void };
+    readonly control: RunningControl;
+    readonly ownAddresses: OwnAddresses;
+    readonly nowS: () => number;
+  },
+): void {
+  repeat(timers, async () => {
+    parts.ownAddresses.refresh();
+    parts.clients.sweep(parts.nowS());
+    await parts.pins.tidy();
+    return TIDY_MS;
+  });
+}
+
+interface OwnAddresses {
+  readonly has: (address: string) => boolean;
+  readonly refresh: () => void;
+}
+
+/** The gateway's own addresses, as of the last refresh. */
+function createOwnAddresses(): OwnAddresses {
+  const read = (): ReadonlySet<string> => {
+    const all = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
+    return new Set(all.map(({ address }) => address));
+  };
+  let current = read();
+  return {
+    has: (address) => current.has(address),
+    refresh: () => {
+      current = read();
+    },
+  };
+}

@@ -1,0 +1,71 @@
+import type { Allowed, Client } from "../policy/decide.ts";
+import type { Reason } from "../policy/reasons.ts";
+import type { ActivePolicy } from "./active-policy.ts";
+import { CLASS_IN, escapedNameText, isMetaType, rcode, rrType, typeText } from "./wire.ts";
+import type { Query } from "./wire-query.ts";
+
+/** What becomes of a query before anybody else is asked. */
+export type QueryVerdict =
+  | { readonly kind: "forward"; readonly name: string; readonly decision: Allowed; readonly policy: ActivePolicy }
+  | { readonly kind: "no-data" }
+  | Refusal;
+
+export interface Refusal {
+  readonly kind: "refuse";
+  readonly rcode: number;
+  readonly reason: Reason;
+  readonly client: Client | null;
+  readonly nearMiss: string | null;
+  /** For people, in the extended error and the record. */
+  readonly text: string;
+}
+
+/**
+ * Returns the verdict on a query. The name is judged before the type, so that a denied name is denied alike for every
+ * type; the root is refused instead, since NXDOMAIN for it would tell a caching client that no name exists at all.
+ */
+export function judgeQuery(policy: ActivePolicy | null, clientAddress: string, query: Query): QueryVerdict {
+  if (query.class !== CLASS_IN) return refuse(rcode.REFUSED, "dns-type", "only class IN is answered");
+  if (policy === null) return refuse(rcode.NXDOMAIN, "not-ready", "no policy is loaded");
+  const client = policy.clientOf(clientAddress);
+  const shown = query.name ?? escapedNameText(query.nameBytes);
+  if (query.name === null || query.name === "") {
+    const code = query.name === "" ? rcode.REFUSED : rcode.NXDOMAIN;
+    return { ...refuse(code, "dns-not-allowed", notAllowed(policy, shown === "" ? "the root" : shown)), client };
+  }
+  const decision = policy.decider.decideName(client, query.name);
+  if (decision.verdict === "deny") {
+    const refusal = refuse(rcode.NXDOMAIN, decision.reason, notAllowed(policy, shown));
+    return { ...refusal, client, nearMiss: decision.nearMiss };
+  }
+  if (isMetaType(query.type)) {
+    const text = `queries of type ${typeText(query.type)} are never answered`;
+    return { ...refuse(rcode.REFUSED, "dns-type", text), client };
+  }
+  // Their hints and keys would lead a client to addresses that were never pinned, or past the check of names.
+  if (query.type === rrType.HTTPS || query.type === rrType.SVCB) return { kind: "no-data" };
+  return { kind: "forward", name: query.name, decision, policy };
+}
+
+/** Returns the refusal of an answer that leads to an address which the client may not be led to. */
+export function refuseAddress(policy: ActivePolicy, client: Client, name: string, address: string): Refusal {
+  const text = `${name} resolves to ${address}, a private or reserved address that ${policyText(policy)} does not open`;
+  return { ...refuse(rcode.NXDOMAIN, "private-answer", text), client };
+}
+
+/** Returns the refusal that is no verdict on the name: try again later. */
+export function refuseForNow(reason: Reason, client: Client | null, text: string): Refusal {
+  return { ...refuse(rcode.SERVFAIL, reason, text), client };
+}
+
+function refuse(code: number, reason: Reason, text: string): Refusal {
+  return { kind: "refuse", rcode: code, reason, client: null, nearMiss: null, text: `clawgress: ${text}` };
+}
+
+function notAllowed(policy: ActivePolicy, name: string): string {
+  return `${name} is not allowed by ${policyText(policy)}`;
+}
+
+function policyText({ provenance }: ActivePolicy): string {
+  return `policy ${provenance.commit.slice(0, 7)} (serial ${provenance.serial})`;
+}
