@@ -19,6 +19,8 @@ export interface TestRepository {
   readonly folder: string;
   /** Runs git in the repository and returns its output without the last newline. */
   git(args: readonly string[], stdin?: Buffer | string): string;
+  /** Runs git in the repository and returns its output as bytes. */
+  gitBytes(args: readonly string[], stdin?: Buffer | string): Buffer;
   /** Stores an object exactly as given, however malformed, and returns its id. */
   writeObject(type: "blob" | "tree" | "commit", content: Buffer | string): string;
   /** Returns a tree object's content from rows of mode, name and id, in the order given. */
@@ -35,15 +37,14 @@ export interface TestRepository {
 /** Returns a new bare repository in a temporary folder; the test removes it. */
 export function makeRepository(objectFormat: "sha1" | "sha256" = "sha1"): TestRepository {
   const folder = mkdtempSync(join(tmpdir(), "clawgress-git-"));
-  const git = (args: readonly string[], stdin?: Buffer | string): string =>
+  const gitBytes: TestRepository["gitBytes"] = (args, stdin) =>
     execFileSync("git", ["--git-dir", folder, ...args], {
       env: environment,
       input: stdin ?? "",
       maxBuffer: 256 * 1024 * 1024,
       stdio: ["pipe", "pipe", "pipe"],
-    })
-      .toString("utf8")
-      .replace(/\n$/, "");
+    });
+  const git: TestRepository["git"] = (args, stdin) => gitBytes(args, stdin).toString("utf8").replace(/\n$/, "");
   execFileSync("git", ["init", "-q", "--bare", "-b", "main", `--object-format=${objectFormat}`, folder], {
     env: environment,
   });
@@ -61,6 +62,7 @@ export function makeRepository(objectFormat: "sha1" | "sha256" = "sha1"): TestRe
   return {
     folder,
     git,
+    gitBytes,
     writeObject,
     treeBytes,
     commitTree,
