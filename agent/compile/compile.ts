@@ -1,11 +1,11 @@
 import { createHash } from "node:crypto";
+import { compareTexts } from "../policy/compare-texts.ts";
 import type { Policy } from "../policy/policy.ts";
 import { probeAddresses, type Settings } from "../settings/settings.ts";
 import { canonicalJson } from "./canonical-json.ts";
 import { groupMarks } from "./grants.ts";
 import { renderNamedConf } from "./named-conf.ts";
 import { renderPolicyTable } from "./nft-policy.ts";
-import { compareText } from "./order.ts";
 import { portClasses } from "./port-classes.ts";
 import type { Artifact, GateRelease, PortClass, Release } from "./release.ts";
 import { renderZones } from "./rpz.ts";
@@ -36,7 +36,7 @@ export function compile({ policy, settings }: { policy: Policy; settings: Compil
   const artifacts = [...files, { path: "manifest.json", bytes: manifest }];
   return {
     digest: sha256(manifest),
-    artifacts: artifacts.sort((a, b) => compareText(a.path, b.path)),
+    artifacts: artifacts.sort((a, b) => compareTexts(a.path, b.path)),
   };
 }
 

@@ -1,11 +1,11 @@
+import { compareTexts } from "../policy/compare-texts.ts";
 import type { Cidr, Policy, PortRange } from "../policy/policy.ts";
 import { portText } from "../policy/ports.ts";
 import { assignMark, GROUP_MAX, GROUP_MIN, NETWORK_GRANT_MAX, NETWORK_GRANT_MIN } from "./marks.ts";
-import { compareText } from "./order.ts";
 
 /** Returns the mark of every group by its name; a group keeps its mark whatever other groups come or go. */
 export function groupMarks(policy: Policy): ReadonlyMap<string, number> {
-  const names = policy.groups.map((group) => group.name).sort(compareText);
+  const names = policy.groups.map((group) => group.name).sort(compareTexts);
   return assignAll(names, (name) => `group ${name}`, GROUP_MIN, GROUP_MAX);
 }
 
@@ -30,7 +30,7 @@ export function networkGrants(policy: Policy): ReadonlyMap<string, number> {
       for (const range of ports) texts.add(networkGrantText(network, range));
     }
   }
-  return assignAll([...texts].sort(compareText), (text) => text, NETWORK_GRANT_MIN, NETWORK_GRANT_MAX);
+  return assignAll([...texts].sort(compareTexts), (text) => text, NETWORK_GRANT_MIN, NETWORK_GRANT_MAX);
 }
 
 function assignAll(

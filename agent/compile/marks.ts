@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 
 /**
  * The numbers that the kernel sees. All are derived from names by hash, so that the same policy gives the same bytes
@@ -27,7 +27,7 @@ export const GROUP_MAX = 0x3fff_ffff;
  */
 export function assignMark(text: string, min: number, max: number, isTaken: (mark: number) => boolean): number {
   const span = max - min + 1;
-  const start = createHash("sha256").update(text).digest().readUInt32BE(0) % span;
+  const start = Number.parseInt(hash("sha256", text, "hex").slice(0, 8), 16) % span;
   for (let step = 0; step < span; step++) {
     const mark = min + ((start + step) % span);
     if (!isTaken(mark)) return mark;

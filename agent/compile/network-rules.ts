@@ -1,51 +1,47 @@
-import { cidrRange, type Family, formatAddress } from "../policy/cidr.ts";
+import type { Family } from "../policy/cidr.ts";
 import type { Cidr, Group, Place, Policy, PortRange } from "../policy/policy.ts";
 import { sortPorts } from "../policy/ports.ts";
+import { comparePlaces } from "./compare-places.ts";
 import { groupMarks, networkGrants, networkGrantText } from "./grants.ts";
-import { comparePlaces } from "./order.ts";
 import { rangeByClass } from "./port-classes.ts";
 import type { PortClass } from "./release.ts";
 
-/** One element of `net4` or `net6`: members of a group may reach a network on a class of ports, by a grant. */
-export interface NetworkElement {
+/** One network of a group: the classes of ports that its members may reach there, each by its grant. */
+export interface NetworkEntry {
   readonly family: Family;
   readonly group: number;
   readonly address: string;
   readonly prefixLength: number;
-  readonly portClass: number;
-  readonly grant: number;
+  readonly grants: readonly { readonly portClass: number; readonly grant: number }[];
   readonly place: Place;
 }
 
 /**
- * Returns every element that the networks of a policy need, in the order of its groups and networks: one for each
- * network and class. Nested networks need no flattening, for the kernel asks for the longest prefix first.
+ * Returns every network of a policy, in the order of its groups and networks. Nested networks need no flattening, for
+ * the kernel asks for the longest prefix first; a class of ports that it lacks is then asked of the next one.
  */
-export function* networkElements(policy: Policy, classes: readonly PortClass[]): Generator<NetworkElement> {
+export function* networkEntries(policy: Policy, classes: readonly PortClass[]): Generator<NetworkEntry> {
   if (policy.mode === "deny-all") return;
   const groups = groupMarks(policy);
   const grants = networkGrants(policy);
   const chosenRanges = new Map<string, ReadonlyMap<PortClass, PortRange>>();
   for (const group of policy.groups) {
+    const groupMark = lookUp(groups, group.name);
     for (const { network, ports, place } of joinNetworks(group)) {
       const key = JSON.stringify(ports);
       const chosen = chosenRanges.get(key) ?? rangeByClass(classes, ports);
       chosenRanges.set(key, chosen);
-      const { family, first } = cidrRange(network);
-      const address = formatAddress({ family, value: first });
-      const prefixLength = prefixLengthOf(network);
-      for (const [portClass, range] of chosen) {
-        const grant = lookUp(grants, networkGrantText(network, range));
-        yield {
-          family,
-          group: lookUp(groups, group.name),
-          address,
-          prefixLength,
+      yield {
+        family: network.includes(":") ? 6 : 4,
+        group: groupMark,
+        address: network.slice(0, network.indexOf("/")),
+        prefixLength: prefixLengthOf(network),
+        grants: [...chosen].map(([portClass, range]) => ({
           portClass: portClass.mark,
-          grant,
-          place,
-        };
-      }
+          grant: lookUp(grants, networkGrantText(network, range)),
+        })),
+        place,
+      };
     }
   }
 }

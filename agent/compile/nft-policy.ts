@@ -3,7 +3,7 @@ import type { Policy } from "../policy/policy.ts";
 import type { ProbeAddress } from "../settings/settings.ts";
 import { type ClientRange, clientGroups } from "./client-groups.ts";
 import { groupMarks } from "./grants.ts";
-import { type NetworkElement, networkElements, prefixLengths } from "./network-rules.ts";
+import { type NetworkEntry, networkEntries, prefixLengths } from "./network-rules.ts";
 import { policyObjects, renderChains, staticMaps } from "./nft-chains.ts";
 import type { PortClass } from "./release.ts";
 import { addressToken, markToken, placeToken, portToken } from "./tokens.ts";
@@ -90,11 +90,13 @@ function* elements<T>(map: StaticMap, items: Iterable<T>, render: (item: T) => s
 }
 
 function* networks(policy: Policy, classes: readonly PortClass[]): Generator<Buffer> {
+  const entries = [...networkEntries(policy, classes)];
   for (const family of [4, 6] as const) {
-    const own = function* (): Generator<NetworkElement> {
-      for (const element of networkElements(policy, classes)) if (element.family === family) yield element;
-    };
-    yield* elements(`net${family}`, own(), renderNetwork);
+    yield* elements(
+      `net${family}`,
+      entries.filter((entry) => entry.family === family),
+      renderNetwork,
+    );
   }
 }
 
@@ -110,9 +112,14 @@ function renderClass({ first, last, mark }: PortClass): string {
   return `${ports} : ${markToken(mark)},\n`;
 }
 
-function renderNetwork(element: NetworkElement): string {
+function renderNetwork(entry: NetworkEntry): string {
+  const start = `${markToken(entry.group)} . ${addressToken(entry.address)} . `;
+  const trace = placeToken(entry.place);
   // The length of the prefix shares a field with the class: 10.0.0.0/8 and 10.0.0.0/16 begin alike.
-  const classAndLength = element.portClass + element.prefixLength * 0x1_0000;
-  const key = `${markToken(element.group)} . ${addressToken(element.address)} . ${markToken(classAndLength)}`;
-  return `${key} : ${markToken(element.grant)}, # ${placeToken(element.place)}\n`;
+  return entry.grants
+    .map(({ portClass, grant }) => {
+      const classAndLength = markToken(portClass + entry.prefixLength * 0x1_0000);
+      return `${start}${classAndLength} : ${markToken(grant)}, # ${trace}\n`;
+    })
+    .join("");
 }

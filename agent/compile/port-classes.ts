@@ -1,4 +1,5 @@
 import { AgentError } from "../errors.ts";
+import { compareTexts } from "../policy/compare-texts.ts";
 import type { Policy, PortRange } from "../policy/policy.ts";
 import { portText, splitAtoms } from "../policy/ports.ts";
 import { assignMark, CLASS_MAX, CLASS_MIN } from "./marks.ts";
@@ -41,10 +42,7 @@ export function coveredClasses(classes: readonly PortClass[], range: PortRange):
 
 /** Orders ranges by how much they say about one port: the narrowest first, then by their text. */
 export function compareNarrowness(a: PortRange, b: PortRange): number {
-  const byWidth = a.last - a.first - (b.last - b.first);
-  if (byWidth !== 0) return byWidth;
-  const [textA, textB] = [portText(a), portText(b)];
-  return textA === textB ? 0 : textA < textB ? -1 : 1;
+  return a.last - a.first - (b.last - b.first) || compareTexts(portText(a), portText(b));
 }
 
 /** Returns, for each class that some of the ranges cover, the range that speaks for it: the narrowest, then by text. */

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
+import { compareTexts } from "../policy/compare-texts.ts";
 import type { NamePattern, Place, Policy } from "../policy/policy.ts";
-import { comparePlaces, compareText } from "./order.ts";
+import { comparePlaces } from "./compare-places.ts";
 import { ALLOW_ZONE, CANARY_NAME, DENY_ZONE } from "./release.ts";
 import { nameToken, placeToken, refuseRule } from "./tokens.ts";
 
@@ -68,7 +69,7 @@ function allowedOwners(policy: Policy): readonly Owner[] {
   for (const [name, place] of subdomains) {
     if (!isBelowAny(name, subdomains)) owners.push({ owner: `*.${nameToken(name)}`, place });
   }
-  return owners.sort((a, b) => compareText(a.owner, b.owner));
+  return owners.sort((a, b) => compareTexts(a.owner, b.owner));
 }
 
 function isBelowAny(name: string, subdomains: ReadonlyMap<string, Place>): boolean {

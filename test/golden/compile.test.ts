@@ -1,0 +1,33 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import { compile } from "../../agent/compile/compile.ts";
+import { liveDelta } from "../../agent/compile/live-delta.ts";
+import { networkLive } from "../../agent/compile/network-live.ts";
+import { renderBase } from "../../agent/compile/nft-base.ts";
+import { parsePolicy } from "../../agent/policy/parse-policy.ts";
+import { baseUsers, settingsWith } from "../support/compile-samples.ts";
+
+const examplesFolder = new URL("../../examples/", import.meta.url);
+const examples = readdirSync(examplesFolder, { withFileTypes: true })
+  .filter((entry) => entry.isDirectory() && readdirSync(new URL(entry.name, examplesFolder)).includes("policy.json"))
+  .map((entry) => entry.name)
+  .sort();
+
+describe.each(examples)("what examples/%s compiles into", (example) => {
+  const parsed = parsePolicy(readFileSync(new URL(`${example}/policy.json`, examplesFolder)), "policy.json");
+  if (!parsed.ok) throw new Error(`examples/${example} has errors`);
+  const { policy } = parsed;
+
+  it("is what a reader has reviewed", async () => {
+    const release = compile({ policy, settings: settingsWith() });
+    const files = release.artifacts.map(({ path, bytes }) => [path, bytes.toString("utf8")] as const);
+    for (const [path, text] of [...files, ["live.nft", liveDelta([], networkLive(policy))] as const]) {
+      const readable = path === "gate.json" ? `${JSON.stringify(JSON.parse(text), null, 1)}\n` : text;
+      await expect(readable).toMatchFileSnapshot(`compile/${example}/${path}`);
+    }
+  });
+});
+
+it("the base tables are what a reader has reviewed", async () => {
+  await expect(renderBase(settingsWith(), baseUsers)).toMatchFileSnapshot("compile/base.nft");
+});
