@@ -159,10 +159,12 @@ async function raise(
   const clients = new Map<ClientNode, LabClient>();
   let movingSerial = 1;
 
+  const nodeEnv = { ...env, ...programEnv(tls.ca) };
+
   const exec: Lab["exec"] = (node, argv, { timeoutMs = 10_000, env: extra, ...rest } = {}) =>
-    run([...enter(node), ...argv], { timeoutMs, env: { ...env, ...extra }, ...rest });
+    run([...enter(node), ...argv], { timeoutMs, env: { ...nodeEnv, ...extra }, ...rest });
   const execChecked: Lab["execChecked"] = (node, argv, { timeoutMs = 10_000, env: extra, ...rest } = {}) =>
-    runChecked([...enter(node), ...argv], { timeoutMs, env: { ...env, ...extra }, ...rest });
+    runChecked([...enter(node), ...argv], { timeoutMs, env: { ...nodeEnv, ...extra }, ...rest });
   const git: LabGit = {
     host: "git.lab.test",
     token: tokens.git,
@@ -185,7 +187,7 @@ async function raise(
     exec,
     execChecked,
     spawn: (node, argv, spawnOptions = {}) =>
-      startProcess(namespace(node), argv, { ...spawnOptions, env: { ...spawnOptions.env, ...env } }),
+      startProcess(namespace(node), argv, { ...spawnOptions, env: { ...nodeEnv, ...spawnOptions.env, ...env } }),
     client: (node) => {
       const client = clients.get(node) ?? startClient(namespace(node), node, tls.ca, env);
       clients.set(node, client);
@@ -209,6 +211,12 @@ async function raise(
       await stop();
     },
   };
+}
+
+/** What git and curl need to find their way in the lab whatever the caller's shell has set: its CA, and no proxy. */
+function programEnv(caFile: string): { readonly [name: string]: string } {
+  const proxies = ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
+  return { GIT_SSL_CAINFO: caFile, CURL_CA_BUNDLE: caFile, ...Object.fromEntries(proxies.map((name) => [name, ""])) };
 }
 
 function startNameServer(

@@ -39,7 +39,7 @@ To try something:
   ${inside("gateway")} dig @${addresses.dns.v4} www.allowed.test
   ${inside("agent1")} dig @${addresses.lan.v4} www.allowed.test
   ${inside("agent1")} curl --cacert ${running.caFile} --resolve www.allowed.test:443:203.0.113.12 https://www.allowed.test/
-  ${inside("gateway")} git -c http.sslCAInfo=${running.caFile} ls-remote https://lab:${running.git.token}@git.lab.test/NAME.git
+  ${inside("gateway")} env GIT_SSL_CAINFO=${running.caFile} git ls-remote https://lab:${running.git.token}@git.lab.test/NAME.git
   ${inside("internet")} nft list table inet lab
 
 Folder            ${running.folder}
