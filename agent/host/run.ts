@@ -40,6 +40,9 @@ export async function run(argv: readonly [string, ...string[]], options: RunOpti
     const kill = (reason: string): void => {
       killedBecause ??= reason;
       child.kill("SIGKILL");
+      // A grandchild may hold the pipes open for as long as it likes; nobody waits for it.
+      child.stdout.destroy();
+      child.stderr.destroy();
     };
     const timer = setTimeout(() => kill(`took longer than ${options.timeoutMs} ms`), options.timeoutMs);
     const collect = (stream: "stdout" | "stderr") => (chunk: Buffer) => {
@@ -67,7 +70,7 @@ export async function run(argv: readonly [string, ...string[]], options: RunOpti
       const stdoutBytes = Buffer.concat(output.stdout);
       const stdout = stdoutBytes.toString("utf8");
       const stderr = Buffer.concat(output.stderr).toString("utf8");
-      if (exitCode === null) {
+      if (exitCode === null || killedBecause !== null) {
         const reason = killedBecause ?? `was ended by ${signal}`;
         reject(new AgentError("HOST_COMMAND", `${program} ${reason}`, { details: { argv: [...argv], stderr } }));
       } else resolve({ exitCode, stdout, stdoutBytes, stderr });
