@@ -14,14 +14,17 @@ import { loadSettings } from "./load-settings.ts";
 import type { Output } from "./output.ts";
 import { POLICY_PATH } from "./plan-lock.ts";
 
-export interface InitRepositoryOptions {
-  readonly repositoryFolder: string;
+export interface InitOptions {
+  /** Makes the state of the gateway that `config` describes, instead of a repository. */
+  readonly gateway?: boolean;
+  readonly config: string;
+  readonly repositoryFolder?: string;
   /** The opaque name that locks and gateways carry. */
-  readonly name: string;
+  readonly name?: string;
   /** `alice=alice.pub`, once for each key; a name may come several times. */
-  readonly principals: readonly string[];
-  /** How many must approve. */
-  readonly threshold: number;
+  readonly principal?: readonly string[];
+  /** How many must approve; default: all when there are one or two people, else two. */
+  readonly threshold?: number;
   readonly group: string;
   readonly branch: string;
 }
@@ -32,13 +35,42 @@ const FIRST_POLICY = '{\n  "version": 1,\n  "mode": "deny-all"\n}\n';
 /** Git must store the bytes that were signed. */
 const ATTRIBUTES = "* -text\n";
 
+/** Starts a gateway's state or a policy repository; returns 0. @throws AgentError USAGE when neither is named, or both */
+export async function init(options: InitOptions, output: Output): Promise<number> {
+  const { gateway = false, config, repositoryFolder, name } = options;
+  if (gateway && repositoryFolder === undefined) return await initGateway(config, output);
+  const principals = options.principal ?? [];
+  if (gateway || repositoryFolder === undefined || name === undefined || principals.length === 0) {
+    throw new AgentError("USAGE", "say what to start", {
+      remedy:
+        "init --gateway --config FILE, or init --repository-folder DIR --name NAME --principal alice=alice.pub --principal bob=bob.pub",
+    });
+  }
+  const { branch, group, threshold } = options;
+  return await initRepository(
+    { repositoryFolder, name, principals, threshold: threshold ?? null, group, branch },
+    output,
+  );
+}
+
+interface RepositoryOptions {
+  readonly repositoryFolder: string;
+  readonly name: string;
+  readonly principals: readonly string[];
+  readonly threshold: number | null;
+  readonly group: string;
+  readonly branch: string;
+}
+
 /**
  * Makes a policy repository in a folder: the root of trust, a policy that denies everything, and a first lock that
  * waits for its approvals. Returns 0. @throws AgentError USAGE when something of it exists or an option is wrong
  */
-export async function initRepository(options: InitRepositoryOptions, output: Output): Promise<number> {
-  const { repositoryFolder: folder, threshold } = options;
-  const rootBytes = renderRoot(options, await readPrincipals(options.principals));
+async function initRepository(options: RepositoryOptions, output: Output): Promise<number> {
+  const { repositoryFolder: folder } = options;
+  const principals = await readPrincipals(options.principals);
+  const threshold = options.threshold ?? Math.min(2, principals.size);
+  const rootBytes = renderRoot(options.name, threshold, principals);
   const root = parseRoot(rootBytes, rootPath(1));
   if (!root.ok) {
     throw new AgentError("USAGE", root.issues.map(formatTextIssue).join("\n"), {
@@ -79,16 +111,12 @@ export async function initRepository(options: InitRepositoryOptions, output: Out
   return 0;
 }
 
-export interface InitGatewayOptions {
-  readonly config: string;
-}
-
 /**
  * Gives a gateway its empty state: nothing verified, nothing confirmed. Done once, at installation; returns 0.
  * @throws AgentError SETTINGS_INVALID, STATE_CORRUPT when the gateway has a state already
  */
-export async function initGateway(options: InitGatewayOptions, output: Output): Promise<number> {
-  const settings = await loadSettings(options.config);
+async function initGateway(config: string, output: Output): Promise<number> {
+  const settings = await loadSettings(config);
   const { pointers } = pathsOf(settings);
   await initialisePointers(pointers);
   output.line(`${pointers} holds the empty start: the first approved serial, whatever it is, will be accepted.`);
@@ -109,12 +137,12 @@ async function readPrincipals(options: readonly string[]): Promise<ReadonlyMap<s
   return principals;
 }
 
-function renderRoot(options: InitRepositoryOptions, principals: ReadonlyMap<string, readonly string[]>): Buffer {
-  const role = { principals: [...principals.keys()], threshold: options.threshold };
+function renderRoot(repository: string, threshold: number, principals: ReadonlyMap<string, readonly string[]>): Buffer {
+  const role = { principals: [...principals.keys()], threshold };
   const root = {
     version: 1,
     root: 1,
-    repository: options.name,
+    repository,
     principals: Object.fromEntries([...principals].map(([name, keys]) => [name, { keys }])),
     roles: { policy: role, root: role },
   };

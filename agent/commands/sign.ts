@@ -17,10 +17,20 @@ import type { Root } from "../trust/root.ts";
 import { loadNewestRoot } from "./load-root.ts";
 import { type ChangeReport, reportChanges } from "./lock-changes.ts";
 import type { Output } from "./output.ts";
-import { type LockOptions, type LockPlan, planLock } from "./plan-lock.ts";
-import { findSigningKey, type KeyChoice, type SigningKey } from "./signing-key.ts";
+import { type LockPlan, planLock } from "./plan-lock.ts";
+import { findSigningKey, type SigningKey } from "./signing-key.ts";
 
-export interface SignOptions extends LockOptions, KeyChoice {}
+export interface SignOptions {
+  readonly repositoryFolder: string;
+  /** @see KeyChoice */
+  readonly key?: string;
+  readonly principal?: string;
+  /** @see LockOptions */
+  readonly serial?: number;
+  readonly file?: readonly string[];
+  readonly branch?: string;
+  readonly group?: string;
+}
 
 /**
  * Approves the policy in a working clone: shows what would change, writes the lock unless it already says so, signs it
@@ -31,8 +41,18 @@ export async function sign(options: SignOptions, output: Output): Promise<number
   const folder = options.repositoryFolder;
   const tree = openWorkTree(folder);
   const root = await loadNewestRoot(tree);
-  const key = await findSigningKey(root, options);
-  const plan = await planLock(options, root, tree);
+  const key = await findSigningKey(root, { key: options.key ?? null, principal: options.principal ?? null });
+  const plan = await planLock(
+    {
+      repositoryFolder: folder,
+      serial: options.serial ?? null,
+      files: options.file ?? [],
+      branch: options.branch ?? null,
+      group: options.group ?? null,
+    },
+    root,
+    tree,
+  );
   const changes = await reportChanges(plan);
   for (const line of describePlan(plan, changes)) output.line(line);
 

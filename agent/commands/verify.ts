@@ -15,10 +15,10 @@ import type { Output } from "./output.ts";
 
 export interface VerifyOptions {
   readonly repositoryFolder: string;
-  /** The root of trust to judge by; null for the newest one in the repository, which proves less. */
-  readonly root: string | null;
-  /** A revision to read from Git's objects; null for the working tree. */
-  readonly commit: string | null;
+  /** The root of trust to judge by; default: the newest one in the repository, which proves less. */
+  readonly root?: string;
+  /** A revision to read from Git's objects; default: the working tree. */
+  readonly commit?: string;
 }
 
 /** Signature files in the folder of one lock, beyond those of principals. */
@@ -31,7 +31,7 @@ const MAX_APPROVAL_FILES = 10_000;
  */
 export async function verify(options: VerifyOptions, output: Output): Promise<number> {
   const { tree, where } = await openPlace(options);
-  const root = options.root === null ? await loadNewestRoot(tree) : await loadRoot(options.root);
+  const root = options.root === undefined ? await loadNewestRoot(tree) : await loadRoot(options.root);
   const lockBytes = await tree.readFile(LOCK_PATH, MAX_LOCK_BYTES);
   const parsed = lockBytes === null ? null : parseLock(lockBytes);
   const lock = parsed?.ok === true ? parsed.lock : null;
@@ -57,7 +57,7 @@ export async function verify(options: VerifyOptions, output: Output): Promise<nu
   const ignored = lockBytes === null ? [] : await listIgnored(tree, root, lockBytes);
 
   output.line(`${where}, judged by ${options.root ?? `${rootPath(root.root)} of the repository itself`}`);
-  if (options.root === null) {
+  if (options.root === undefined) {
     output.note(
       "A root from the repository shows who is meant to sign; use --root with the file of a gateway for proof.",
     );
@@ -77,7 +77,7 @@ export async function verify(options: VerifyOptions, output: Output): Promise<nu
 }
 
 async function openPlace({ repositoryFolder, commit }: VerifyOptions): Promise<{ tree: Tree; where: string }> {
-  if (commit === null) return { tree: openWorkTree(repositoryFolder), where: "The working tree" };
+  if (commit === undefined) return { tree: openWorkTree(repositoryFolder), where: "The working tree" };
   const id = await resolveCommit(repositoryFolder, commit);
   if (id !== null) return { tree: openCommitTree(repositoryFolder, id), where: `Commit ${id}` };
   throw new AgentError("USAGE", `there is no commit ${quoteText(commit)}`, {
