@@ -83,7 +83,9 @@ export async function initialisePointers(folder: string): Promise<void> {
   const fresh = `${folder}.new`;
   try {
     await rm(fresh, { recursive: true, force: true });
-    await mkdir(fresh, { recursive: true, mode: 0o700 });
+    // The folders above are passed through by the gate's user on its way to the releases; only this one is private.
+    await mkdir(dirname(folder), { recursive: true });
+    await mkdir(fresh, { mode: 0o700 });
     for (const kind of pointerKinds) {
       for (const slot of slotNames) await writeSlot(fresh, kind, slot, { sequence: 1, pointer: emptyPointers[kind] });
     }
