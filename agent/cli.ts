@@ -50,6 +50,7 @@ function buildProgram(choose: (verb: Verb) => void): Command {
     );
   verb("check", "what a pull request runs: policy, lock, serial, approvals", "clawgress check .")
     .argument("[folder]", "a checkout of the policy repository", ".")
+    .option("--approved", "fail when approvals are missing")
     .action((folder, options) =>
       choose(async (output) => (await import("./commands/check.ts")).checkRepository({ folder, ...options }, output)),
     );

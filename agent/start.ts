@@ -1,11 +1,10 @@
-import { mkdir } from "node:fs/promises";
+import { mkdir, realpath } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import type { Logger } from "pino";
 import type { Agent } from "./agent.ts";
 import type { ApplyContext } from "./apply/context.ts";
 import { AgentError } from "./errors.ts";
-import { openGateControl } from "./gate/control-client.ts";
+import { createGateControl } from "./gate/control-client.ts";
 import { readFileBytes } from "./host/files.ts";
 import { healPointers } from "./host/pointer-store.ts";
 import { resolveUser } from "./host/users.ts";
@@ -25,9 +24,9 @@ export async function openApplyContext(settings: Settings, configFile: string, l
     settings,
     paths,
     configFile: resolve(configFile),
-    programFolder: dirname(fileURLToPath(import.meta.url)),
+    programFolder: dirname(await realpath(process.argv[1] ?? "")),
     users: { named: await resolveUser(settings.dns.user), gate: await resolveUser(settings.gate.user) },
-    gate: openGateControl(paths.gateSocket),
+    gate: createGateControl(paths.gateSocket),
     log,
   };
 }

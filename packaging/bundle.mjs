@@ -1,10 +1,13 @@
-// Builds dist/: one self-contained file a program. koffi stays outside: it carries a native library.
+// Builds dist/: one file a program, and chunks that are loaded when a verb needs them, so that `status` and the gate do not
+// pay for Git. koffi stays outside: it carries a native library.
+import { rmSync } from "node:fs";
 import { build } from "esbuild";
 
 const banner = {
   js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
 };
 
+rmSync("dist", { recursive: true, force: true });
 await build({
   entryPoints: {
     clawgress: "agent/cli.ts",
@@ -16,6 +19,8 @@ await build({
   outdir: "dist",
   outExtension: { ".js": ".mjs" },
   bundle: true,
+  splitting: true,
+  chunkNames: "chunks/[name]-[hash]",
   platform: "node",
   format: "esm",
   target: "node20",

@@ -96,8 +96,10 @@ export async function rehearseRuleset(text: string | Buffer, scratchName: string
   }
 }
 
-/** Returns the pairs in the kernel's set `live`. @throws AgentError HOST_COMMAND */
+/** Returns the pairs in the kernel's set `live`; none before the first release. @throws AgentError HOST_COMMAND */
 export async function readLivePairs(): Promise<readonly LivePair[]> {
+  const skeleton = await listJson([], ["-t", "list", "table", "inet", POLICY_TABLE]);
+  if (!skeleton.some((entry) => nameOf(entry["set"]).includes("live"))) return [];
   const [entry] = await listJson([], ["list", "set", "inet", POLICY_TABLE, "live"]);
   const elements = (entry?.["set"] as { readonly elem?: readonly Json[] } | undefined)?.elem ?? [];
   return elements.flatMap((element) => {

@@ -34,7 +34,7 @@ export async function ensureProbeNamespace(namespace: string, addresses: readonl
     ]),
     `link set ${CLIENT_INTERFACE} up`,
     `route add default via ${gateway4}`,
-    `-6 route add default via ${gateway6}`,
+    `route add ::/0 via ${gateway6}`,
   ];
   await runChecked(["ip", "-batch", "-"], { timeoutMs: TIMEOUT_MS, stdin: `${outside.join("\n")}\n` });
   await runChecked([...inside, "ip", "-batch", "-"], { timeoutMs: TIMEOUT_MS, stdin: `${client.join("\n")}\n` });

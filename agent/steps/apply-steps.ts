@@ -10,7 +10,7 @@ import { type Cycle, type CycleOutcome, need, type StepResult } from "../cycle.t
 import type { ProbeResult } from "../health/probe.ts";
 import { nowMs } from "../host/clock.ts";
 import { readPointers, writeConfirmed } from "../host/pointer-store.ts";
-import { comparePolicies } from "../policy/compare-policies.ts";
+import { comparePolicies, countChanges } from "../policy/compare-policies.ts";
 
 /** Ends the cycle for a commit that compiles to what is enforced already: the pointer moves, nothing else does. */
 export async function confirmUnchanged(agent: Agent, cycle: Cycle): Promise<StepResult> {
@@ -79,7 +79,7 @@ async function describeConfirmed(agent: Agent, cycle: Cycle, changed: boolean): 
   const commit = need(cycle.commit, "head");
   const { serial, approvedBy } = need(cycle.approval, "approval");
   const before = await readGateRelease(cycle.previous ?? (await openEnforced(agent.apply)));
-  const changes = comparePolicies(before.policy, need(cycle.policy, "policy"));
+  const changes = countChanges(comparePolicies(before.policy, need(cycle.policy, "policy")));
   const { insecure } = agent.settings.trust;
   return {
     ...{ kind: "confirmed", commit, serial, approvedBy, changed },

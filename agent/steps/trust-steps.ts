@@ -3,18 +3,11 @@ import { type Approval, type Cycle, need, type StepResult } from "../cycle.ts";
 import { AgentError } from "../errors.ts";
 import { nowMs } from "../host/clock.ts";
 import { readPointers, writeVerified } from "../host/pointer-store.ts";
-import type { CommitReader } from "../source/source.ts";
-import { approvalPaths } from "../trust/approvals.ts";
-import { digestOf, LOCK_PATH, MAX_LOCK_BYTES } from "../trust/lock.ts";
-import { parseLock } from "../trust/parse-lock.ts";
-import { MAX_ROOT_FILES, ROOT_FOLDER, type Root } from "../trust/root.ts";
+import { digestFiles, readApprovals, readListedFiles } from "../source/read-manifest.ts";
+import { LOCK_PATH, MAX_LOCK_BYTES } from "../trust/lock.ts";
+import { MAX_ROOT_FILES, ROOT_FOLDER } from "../trust/root.ts";
 import { refuseNewerRoot } from "../trust/root-chain.ts";
-import { MAX_SIGNATURE_BYTES } from "../trust/sshsig.ts";
 import { type TrustRefusal, verifyManifest } from "../trust/verify-approval.ts";
-
-/** 100,000 entries with all their fields. */
-const MAX_FILE_BYTES = 64 * 1024 * 1024;
-const MAX_TOTAL_BYTES = 128 * 1024 * 1024;
 
 /** Reads the lock, its approvals and every file it lists, and judges them by the root of trust and what was verified before. */
 export async function approveContent(agent: Agent, cycle: Cycle): Promise<StepResult> {
@@ -36,9 +29,8 @@ export async function approveContent(agent: Agent, cycle: Cycle): Promise<StepRe
   // Judged without files first: nobody can make a gateway read large files by a lock that nobody approved.
   const early = verifyManifest({ ...judge, files: new Map() });
   if (!early.ok && early.code !== "TRUST_LOCK_MISMATCH") throw toError(early);
-  const files = await readListedFiles(reader, lockBytes, settings.repository.policyPath);
-  const digests = new Map([...files].map(([path, bytes]) => [path, bytes === null ? null : digestOf(bytes)]));
-  const result = verifyManifest({ ...judge, files: digests });
+  const files = await readListedFiles(reader, lockBytes, [settings.repository.policyPath]);
+  const result = verifyManifest({ ...judge, files: digestFiles(files) });
   if (!result.ok) throw toError(result);
   const present = [...files].flatMap(([path, bytes]) => (bytes === null ? [] : [[path, bytes] as const]));
   const { lock, lockDigest, approvedBy } = result;
@@ -63,39 +55,6 @@ export async function rememberVerified(agent: Agent, cycle: Cycle): Promise<Step
     at: new Date(nowMs()).toISOString(),
   });
   return {};
-}
-
-async function readListedFiles(
-  reader: CommitReader,
-  lockBytes: Buffer | null,
-  policyPath: string,
-): Promise<ReadonlyMap<string, Buffer | null>> {
-  const parsed = lockBytes === null ? null : parseLock(lockBytes);
-  const listed = parsed?.ok === true ? Object.keys(parsed.lock.files) : [];
-  const files = new Map<string, Buffer | null>();
-  let totalBytes = 0;
-  for (const path of new Set([policyPath, ...listed])) {
-    const bytes = await reader.readFile(path, MAX_FILE_BYTES);
-    totalBytes += bytes?.length ?? 0;
-    if (totalBytes > MAX_TOTAL_BYTES) {
-      throw new AgentError(
-        "SOURCE_TOO_LARGE",
-        `the files of the lock have more than ${MAX_TOTAL_BYTES} bytes together`,
-      );
-    }
-    files.set(path, bytes);
-  }
-  return files;
-}
-
-async function readApprovals(reader: CommitReader, root: Root, lockBytes: Buffer | null): Promise<Map<string, Buffer>> {
-  const signatures = new Map<string, Buffer>();
-  if (lockBytes === null) return signatures;
-  for (const [principal, path] of approvalPaths(root, digestOf(lockBytes))) {
-    const bytes = await reader.readFile(path, MAX_SIGNATURE_BYTES);
-    if (bytes !== null) signatures.set(principal, bytes);
-  }
-  return signatures;
 }
 
 function toError({ code, message, remedy, counted, missing }: TrustRefusal): AgentError {

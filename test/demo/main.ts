@@ -138,6 +138,8 @@ try {
 } catch (error) {
   failures += 1;
   console.error(error);
+  const log = await readFile(join(lab.folder, "gateway", "agent.log"), "utf8").catch(() => "the agent wrote no log");
+  console.error(`The agent's last words:\n${log.split("\n").slice(-15).join("\n")}`);
 } finally {
   await lab.stop();
 }
