@@ -43,7 +43,7 @@ const defaults = {
     username: "x-access-token",
     tokenFile: null,
     timeoutMs: 30_000,
-    maxPackBytes: 64 * 1024 * 1024,
+    maxPackBytes: 16 * 1024 * 1024,
   },
   poll: { schedule: "*/30 * * * * *", jitterMs: 5_000 },
   trust: { mode: "manifest", insecure: false },

@@ -15,7 +15,7 @@ export interface PackLimits {
 }
 
 export const defaultPackLimits: PackLimits = {
-  maxObjects: 100_000,
+  maxObjects: 50_000,
   maxObjectBytes: 16 * 1024 * 1024,
   maxTotalBytes: 192 * 1024 * 1024,
   maxDeltaDepth: 256,
