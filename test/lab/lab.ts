@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { chmod, mkdir, mkdtemp, writeFile } from "node:fs/promises";
+import { chmod, mkdir, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sleepMs } from "../../agent/host/clock.ts";
@@ -104,8 +104,8 @@ export interface WebRequest {
 export async function startLab(options: LabOptions = {}): Promise<Lab> {
   const startedMs = performance.now();
   const id = randomBytes(3).toString("hex");
-  const folder = await mkdtemp(join(tmpdir(), `clawgress-lab-${id}-`));
-  const watcher = startWatcher(id, folder);
+  const folder = join(tmpdir(), `clawgress-lab-${id}-${randomBytes(3).toString("hex")}`);
+  const watcher = await startWatcher(id, folder);
   try {
     const lab = await raise(id, folder, options, watcher.stop);
     return { ...lab, startMs: performance.now() - startedMs };

@@ -1,6 +1,7 @@
-// Ends one lab: waits until its standard input closes (the owner said so, or died in whatever way), then removes every
+// Makes a lab's folder and prints "ready"; from then on nothing can be left behind. Waits until its standard input closes (the owner said so, or died in whatever way), then removes every
 // process, namespace and file of the lab. Runs in a session of its own. Arguments: id, folder.
 import { execFile } from "node:child_process";
+import { mkdirSync } from "node:fs";
 import { readdir, readFile, rm, rmdir } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
@@ -70,9 +71,11 @@ async function clean() {
   await rmdir("/etc/netns").catch(() => {});
 }
 
+mkdirSync(folder, { recursive: process.argv[4] === "again", mode: 0o755 });
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => {});
 process.stdin.resume();
-process.stdin.on("error", () => {});
+for (const stream of [process.stdin, process.stdout, process.stderr]) stream.on("error", () => {});
+console.log("ready");
 process.stdin.once("close", () => {
   clean().then(
     () => process.exit(0),
