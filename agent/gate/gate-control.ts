@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import type { Logger } from "pino";
 import { AgentError } from "../errors.ts";
+import { sleepMs } from "../host/clock.ts";
 import { readFileIfAny, replaceFile } from "../host/files.ts";
 import { type ActivePolicy, loadPolicy, nothingAllowed } from "./active-policy.ts";
 import type { GateState } from "./answer-queries.ts";
@@ -40,6 +41,8 @@ const MAX_PATH_BYTES = 4096;
 const MAX_JOURNAL_BYTES = 256 * 1024 * 1024;
 /** A check that fails is made once more after this before clients feel it: a reload is under way, or a packet was lost. */
 const RECHECK_MS = 200;
+/** A named that hangs does not keep the gate from starting; until it answers, nobody is served. */
+const FIRST_CHECK_MS = 1000;
 
 /** Returns the control of a gate's parts. Calls that change something run one after the other. */
 export function createControl(parts: GateParts): RunningControl {
@@ -68,7 +71,7 @@ export function createControl(parts: GateParts): RunningControl {
     const wasOk = named.ok;
     let health = await checkOnce();
     if (wasOk && !health.ok) {
-      await new Promise((resolve) => setTimeout(resolve, RECHECK_MS));
+      await sleepMs(RECHECK_MS);
       health = await checkOnce();
     }
     // What was found out about an earlier release says nothing about this one.
@@ -153,7 +156,7 @@ export function createControl(parts: GateParts): RunningControl {
         }
         await repair();
       });
-      await checkNow();
+      await Promise.race([checkNow(), sleepMs(FIRST_CHECK_MS)]);
     },
   };
 }

@@ -26,6 +26,7 @@ const MAX_WAITING_IN_HOLD = 4096;
 const MAX_PINS = 262_144;
 const MAX_LIVE_GRANTS = 131_072;
 const MAX_DENY_LOG_BYTES = 8 * 1024 * 1024;
+const MAX_START_HOLD_MS = 10_000;
 const CHECK_MS = 5000;
 const CHECK_NOT_READY_MS = 500;
 const TIDY_MS = 10_000;
@@ -99,9 +100,12 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
   const listeners: Listener[] = [];
   const timers: Timers = { isStopped: false, handles: new Set() };
   try {
-    listeners.push(await serveControl(paths.gateSocket, control));
-    await control.start();
+    // Bound first, so that a second gate fails before it touches anything; who asks meanwhile waits.
+    hold.begin(MAX_START_HOLD_MS);
     listeners.push(...(await listenEverywhere(settings.gate.port, answer, log)));
+    await control.start();
+    listeners.push(await serveControl(paths.gateSocket, control));
+    hold.end();
     keepChecking(timers, control, state);
     keepTidying(timers, { pins, clients, control, ownAddresses, nowS });
     log.info({ port: settings.gate.port, writer: by, ready: state.named.ok }, "the gate answers");
