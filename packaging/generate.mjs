@@ -19,6 +19,34 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const schemaFolder = join(root, "policy-schema");
 const suffix = ".schema.json";
 
+const errorBounds = `
+class Overflow extends Error {
+  constructor(errors) { super("too many errors"); this.errors = errors; }
+}
+function addError(errors, error) {
+  errors.push(error);
+  if (errors.length >= 1000) throw new Overflow(errors);
+  return errors;
+}
+function joinErrors(errors, more) {
+  for (const error of more) addError(errors, error);
+  return errors;
+}
+function bounded(run) {
+  const validate = (value) => {
+    try {
+      const isValid = run(value);
+      validate.errors = run.errors;
+      return isValid;
+    } catch (error) {
+      if (!(error instanceof Overflow)) throw error;
+      validate.errors = error.errors;
+      return false;
+    }
+  };
+  return validate;
+}`;
+
 const names = readdirSync(schemaFolder)
   .filter((file) => file.endsWith(suffix))
   .map((file) => file.slice(0, -suffix.length))
@@ -40,6 +68,21 @@ for (const name of names) {
 for (const path of stale) console.error(`${path} is not current; run: npm run generate`);
 process.exitCode = stale.length > 0 ? 1 : 0;
 
+/**
+ * Replaces how the compiled code collects errors. As generated it copies all errors at each reference, which is
+ * quadratic, and keeps each one, which fills the memory of a gateway that reads a hostile file; so they are appended
+ * in place, and the validation ends with the 1000th.
+ */
+function boundErrors(code, name) {
+  const bounded = code
+    .replaceAll(/vErrors\.push\((\w+)\)/g, "addError(vErrors, $1)")
+    .replaceAll(/vErrors\.concat\((\w+)\.errors\)/g, "joinErrors(vErrors, $1.errors)")
+    .replace(/export const validate = (\w+);export default \w+;/, "export const validate = bounded($1);");
+  const isComplete = !/vErrors\.(?:push|concat)/.test(bounded) && bounded.includes("bounded(");
+  if (!isComplete) throw new Error(`the code of ${name}${suffix} has an unknown form: adapt boundErrors`);
+  return `${errorBounds}\n${bounded}`;
+}
+
 /** Returns the text of an ES module that exports `validate` and requires nothing. */
 async function compileSchema(name) {
   const schema = JSON.parse(readFileSync(join(schemaFolder, `${name}${suffix}`), "utf8"));
@@ -53,7 +96,7 @@ async function compileSchema(name) {
     inlineRefs: false,
     code: { source: true, esm: true },
   });
-  const code = standalone.default(ajv, ajv.compile(schema));
+  const code = boundErrors(standalone.default(ajv, ajv.compile(schema)), name);
   const result = await build({
     stdin: { contents: code, resolveDir: root, sourcefile: `${name}.mjs`, loader: "js" },
     bundle: true,

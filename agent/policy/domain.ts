@@ -23,21 +23,28 @@ const lookAlikes = /[\p{Script=Cyrillic}\p{Script=Greek}\p{Script=Armenian}\p{Sc
  * because that function repairs what it should refuse: `%65`, `ex/ample`, full-width digits).
  */
 export function parseDomainName(text: string): Parsed<DomainName> {
-  const quoted = quoteText(text);
   if (text === "") return refuse("the name is empty", "write a host name, such as api.example.com");
-  if (text.length > MAX_INPUT_LENGTH) return refuse(`${quoted} is longer than a name can be`, "shorten it");
-  if (text.endsWith(".")) return refuse(`${quoted} ends in a dot`, "write the name without the dot at its end");
-  if (isIP(text) !== 0) return refuse(`${quoted} is an address, not a name`, 'write it under "ips"');
+  if (text.length > MAX_INPUT_LENGTH) return refuse(`${quoteText(text)} is longer than a name can be`, "shorten it");
+  if (text.endsWith("."))
+    return refuse(`${quoteText(text)} ends in a dot`, "write the name without the dot at its end");
+  if (isIP(text) !== 0) return refuse(`${quoteText(text)} is an address, not a name`, 'write it under "ips"');
   if (text.includes("*")) {
-    return refuse(`${quoted} has a * in the middle`, 'only "*." at the beginning is a wildcard; list the names');
+    return refuse(
+      `${quoteText(text)} has a * in the middle`,
+      'only "*." at the beginning is a wildcard; list the names',
+    );
   }
-  if (!nameCharacters.test(text) || text.normalize("NFKC") !== text.normalize("NFC")) {
-    return refuse(`${quoted} contains characters that no host name has`, explainCharacters(text));
+  const isAscii = asciiCharacters.test(text);
+  if (!isAscii && (!nameCharacters.test(text) || text.normalize("NFKC") !== text.normalize("NFC"))) {
+    return refuse(`${quoteText(text)} contains characters that no host name has`, explainCharacters(text));
   }
-  if (text.split(".").some((part) => latin.test(part) && lookAlikes.test(part))) {
-    return refuse(`${quoted} mixes Latin letters with look-alikes`, "if it is what you mean, write its xn-- form");
+  if (!isAscii && text.split(".").some((part) => latin.test(part) && lookAlikes.test(part))) {
+    return refuse(
+      `${quoteText(text)} mixes Latin letters with look-alikes`,
+      "if it is what you mean, write its xn-- form",
+    );
   }
-  const name = asciiCharacters.test(text) && !/xn--/i.test(text) ? text.toLowerCase() : domainToASCII(text);
+  const name = isAscii && !/xn--/i.test(text) ? text.toLowerCase() : domainToASCII(text);
   return checkLabels(text, name);
 }
 
@@ -65,34 +72,35 @@ export function parseDomainPattern(text: string): Parsed<NamePattern> {
 }
 
 function checkLabels(text: string, name: string): Parsed<DomainName> {
-  const quoted = quoteText(text);
   const labels = name.split(".");
   if (text.includes("..") || text.startsWith("."))
-    return refuse(`${quoted} has an empty label`, "remove the extra dot");
+    return refuse(`${quoteText(text)} has an empty label`, "remove the extra dot");
   if (name === "" || labels.length !== text.split(".").length) {
-    return refuse(`${quoted} is no valid international name`, "check its spelling, or write its xn-- form");
+    return refuse(`${quoteText(text)} is no valid international name`, "check its spelling, or write its xn-- form");
   }
-  if (isIP(name) !== 0) return refuse(`${quoted} is an address in disguise`, 'write addresses under "ips"');
-  if (name.length > MAX_NAME_LENGTH) return refuse(`${quoted} is longer than ${MAX_NAME_LENGTH} bytes`, "shorten it");
+  if (isIP(name) !== 0) return refuse(`${quoteText(text)} is an address in disguise`, 'write addresses under "ips"');
+  if (name.length > MAX_NAME_LENGTH)
+    return refuse(`${quoteText(text)} is longer than ${MAX_NAME_LENGTH} bytes`, "shorten it");
   const long = labels.find((part) => part.length > 63);
-  if (long !== undefined) return refuse(`${quoted} has a label longer than 63 bytes`, "shorten the label");
+  if (long !== undefined) return refuse(`${quoteText(text)} has a label longer than 63 bytes`, "shorten the label");
   const wrong = labels.find((part) => !label.test(part));
   if (wrong !== undefined) {
     const rule = "a label has letters, digits and inner hyphens; _ only at its beginning";
-    return refuse(`${quoted} has the wrong label ${quoteText(wrong)}`, rule);
+    return refuse(`${quoteText(text)} has the wrong label ${quoteText(wrong)}`, rule);
   }
   const last = labels.at(-1) ?? "";
   if (/^(?:[0-9]+|0x[0-9a-f]*)$/.test(last)) {
-    return refuse(`${quoted} ends in a number, as only addresses do`, 'write addresses under "ips"');
+    return refuse(`${quoteText(text)} ends in a number, as only addresses do`, 'write addresses under "ips"');
   }
-  return checkReserved(quoted, last, name);
+  return checkReserved(text, last, name);
 }
 
-function checkReserved(quoted: string, last: string, name: string): Parsed<DomainName> {
+function checkReserved(text: string, last: string, name: string): Parsed<DomainName> {
   // named reads owners such as `32.1.2.0.192.rpz-client-ip` as triggers on addresses, not as names.
-  if (last.startsWith("rpz-")) return refuse(`${quoted} is a keyword of response policy zones`, "remove it");
-  if (last === "localhost") return refuse(`${quoted} names the machine itself`, "loopback is never opened by a name");
-  if (last === "invalid") return refuse(`${quoted} can never exist (RFC 6761)`, "remove it");
+  if (last.startsWith("rpz-")) return refuse(`${quoteText(text)} is a keyword of response policy zones`, "remove it");
+  if (last === "localhost")
+    return refuse(`${quoteText(text)} names the machine itself`, "loopback is never opened by a name");
+  if (last === "invalid") return refuse(`${quoteText(text)} can never exist (RFC 6761)`, "remove it");
   return accept(name as DomainName);
 }
 

@@ -2,7 +2,7 @@ import { cidrRange, compareCidrs, parseCidr } from "./cidr.ts";
 import { compareTexts } from "./compare-texts.ts";
 import type { HostDocument } from "./document.ts";
 import type { IssueLog } from "./issue-log.ts";
-import { joinPointer } from "./json-text.ts";
+import { joinPointer } from "./json-pointer.ts";
 import { quoteText } from "./parsed.ts";
 import type { Cidr, HostEntry, Place } from "./policy.ts";
 import { findSpecialRanges } from "./special.ts";

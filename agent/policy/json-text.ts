@@ -1,7 +1,8 @@
-import type { ArrayNode, DocumentNode, MemberNode, ObjectNode, ValueNode } from "@humanwhocodes/momoa";
 import { parse } from "@humanwhocodes/momoa";
 import type { Json } from "../errors.ts";
-import { decodeText, hex4, type PositionAt, positionOf, scanText } from "./json-bytes.ts";
+import { decodeText, type PositionAt, positionOf, scanText } from "./json-bytes.ts";
+import { splitPointer } from "./json-pointer.ts";
+import { type Scanned, type Spot, scanJson } from "./json-scan.ts";
 import { quoteText } from "./parsed.ts";
 import type { Place } from "./policy.ts";
 
@@ -27,15 +28,15 @@ export interface JsonTextOptions {
   readonly file: string;
   /** Default 1 MiB; at most 64 MiB. */
   readonly maxBytes?: number;
-  /** Arrays and objects inside one another; default 64. */
+  /** Arrays and objects inside one another; default 64, at most 1000. */
   readonly maxDepth?: number;
 }
 
-export const DEFAULT_MAX_BYTES = 1024 * 1024;
+const DEFAULT_MAX_BYTES = 1024 * 1024;
 /** What `maxBytes` may be raised to: 100,000 entries with owner, reason and ticket each. */
-export const HIGHEST_MAX_BYTES = 64 * 1024 * 1024;
+const HIGHEST_MAX_BYTES = 64 * 1024 * 1024;
 const DEFAULT_MAX_DEPTH = 64;
-const MAX_ISSUES = 100;
+const HIGHEST_MAX_DEPTH = 1000;
 
 /**
  * Returns the value of a JSON text (RFC 8259, UTF-8) and a way to find places in it; or every reason why it is refused.
@@ -45,33 +46,26 @@ const MAX_ISSUES = 100;
 export function parseJsonText(bytes: Uint8Array, options: JsonTextOptions): JsonResult {
   const { file } = options;
   const maxBytes = Math.min(options.maxBytes ?? DEFAULT_MAX_BYTES, HIGHEST_MAX_BYTES);
+  const maxDepth = Math.min(options.maxDepth ?? DEFAULT_MAX_DEPTH, HIGHEST_MAX_DEPTH);
   const decoded = decodeText(bytes, maxBytes);
-  const scanned = decoded.ok ? scanText(decoded.text, options.maxDepth ?? DEFAULT_MAX_DEPTH) : decoded;
-  if (!scanned.ok) return refuseAt(file, scanned);
-  const { text } = scanned;
-
-  let document: DocumentNode;
+  const checked = decoded.ok ? scanText(decoded.text, maxDepth) : decoded;
+  if (!checked.ok) return refuseAt(file, checked);
+  const { text } = checked;
+  // The platform's parser judges the grammar; the library is asked only where a refused text is wrong.
   try {
-    document = parse(text, { mode: "json" });
-  } catch (error) {
-    return refuseAt(file, explainSyntax(text, error));
+    JSON.parse(text);
+  } catch {
+    return refuseAt(file, explainSyntax(text));
   }
-  const issues: TextIssue[] = [];
-  const value = toValue(document.body, { file, pointer: "", issues });
-  if (issues.length > 0) return { ok: false, issues };
-  return { ok: true, value, locate: buildLocator(file, document.body) };
+  const scanned = scanJson(text);
+  if (scanned.issues.length > 0) return { ok: false, issues: toTextIssues(file, text, scanned) };
+  return { ok: true, value: scanned.value, locate: buildLocator(file, text, scanned.spot) };
 }
 
-/** Returns one line for people: `file:line:column: message (remedy)`. */
+/** Returns one line for people: `file:line:column: message; remedy`. */
 export function formatTextIssue(issue: TextIssue): string {
   const { file, line, column } = issue.place;
   return `${file}:${line}:${column}: ${issue.message}; ${issue.remedy}`;
-}
-
-/** Returns a pointer (RFC 6901) to a member or element of what another pointer names. */
-export function joinPointer(pointer: string, key: string | number): string {
-  const step = typeof key === "number" ? String(key) : key.replaceAll("~", "~0").replaceAll("/", "~1");
-  return `${pointer}/${step}`;
 }
 
 function refuseAt(file: string, problem: PositionAt): { readonly ok: false; readonly issues: readonly TextIssue[] } {
@@ -79,21 +73,23 @@ function refuseAt(file: string, problem: PositionAt): { readonly ok: false; read
   return { ok: false, issues: [{ place: { file, line, column, pointer: "" }, message, remedy }] };
 }
 
-function explainSyntax(text: string, error: unknown): PositionAt {
-  const at = error as { readonly line?: number; readonly column?: number; readonly offset?: number };
-  const offset = at.offset ?? text.length;
-  const isEnd =
-    offset >= text.length || (error as Error).name === "UnexpectedEOF" || /end of input/.test(String(error));
-  if (isEnd) {
+function toTextIssues(file: string, text: string, scanned: Scanned): readonly TextIssue[] {
+  return scanned.issues.map(({ offset, pointer, message, remedy, other }) => {
+    const first = other === null ? null : positionOf(text, other);
+    const where = first === null ? "" : `; the first is at line ${first.line}, column ${first.column}`;
+    return { place: { file, ...positionOf(text, offset), pointer }, message: `${message}${where}`, remedy };
+  });
+}
+
+function explainSyntax(text: string): PositionAt {
+  const offset = findSyntaxError(text);
+  if (offset >= text.length) {
     const message = text.trim() === "" ? "the text is empty" : "the text ends before the JSON is complete";
-    return {
-      ...positionOf(text, text.length),
-      message,
-      remedy: "close every bracket, brace and quote that was opened",
-    };
+    const remedy = "close every bracket, brace and quote that was opened";
+    return { ...positionOf(text, text.length), message, remedy };
   }
+  const position = positionOf(text, offset);
   const found = String.fromCodePoint(text.codePointAt(offset) ?? 0);
-  const position = { line: at.line ?? 1, column: at.column ?? 1 };
   const before = text.slice(0, offset).trimEnd().at(-1);
   if ((found === "}" || found === "]") && before === ",") {
     return { ...position, message: `a comma stands before ${found}`, remedy: "remove the comma after the last entry" };
@@ -104,110 +100,60 @@ function explainSyntax(text: string, error: unknown): PositionAt {
   if (found === "'") {
     return { ...position, message: "a single quote is no JSON", remedy: "write strings and keys in double quotes" };
   }
-  return {
-    ...position,
-    message: `${quoteText(found)} is not expected here`,
-    remedy: "look for a missing comma, colon or quote before it",
-  };
+  const remedy = "look for a missing comma, colon or quote before it";
+  return { ...position, message: `${quoteText(found)} is not expected here`, remedy };
 }
 
-interface Walk {
-  readonly file: string;
-  readonly pointer: string;
-  readonly issues: TextIssue[];
-}
-
-function toValue(node: ValueNode, walk: Walk): Json {
-  switch (node.type) {
-    case "Object":
-      return toObject(node, walk);
-    case "Array":
-      return node.elements.map((element, index) =>
-        toValue(element.value, { ...walk, pointer: joinPointer(walk.pointer, index) }),
-      );
-    case "String":
-      checkString(node.value, node.loc.start, "the string", walk);
-      return node.value;
-    case "Number":
-      if (!Number.isFinite(node.value) || Math.abs(node.value) > Number.MAX_SAFE_INTEGER) {
-        addIssue(walk, node.loc.start, "the number is too large to be exact", "write a number below 2^53");
-      }
-      // A negative zero would compare equal to zero but print differently elsewhere.
-      return node.value + 0;
-    case "Boolean":
-      return node.value;
-    default:
-      return null;
+function findSyntaxError(text: string): number {
+  try {
+    parse(text, { mode: "json" });
+  } catch (error) {
+    const isEnd = /end of input/.test(String(error));
+    const { offset } = error as { readonly offset?: number };
+    return isEnd || offset === undefined ? text.length : offset;
   }
+  return 0;
 }
 
-function toObject(node: ObjectNode, walk: Walk): Json {
-  const object: Record<string, Json> = Object.create(null);
-  const first = new Map<string, MemberNode>();
-  for (const member of node.members) {
-    const key = keyOf(member);
-    checkString(key, member.name.loc.start, "the key", walk);
-    const earlier = first.get(key);
-    if (earlier !== undefined) {
-      const { line, column } = earlier.name.loc.start;
-      const message = `the key ${quoteText(key)} stands twice; the first is at line ${line}, column ${column}`;
-      addIssue(
-        { ...walk, pointer: joinPointer(walk.pointer, key) },
-        member.name.loc.start,
-        message,
-        "keep one of them",
-      );
-      continue;
-    }
-    first.set(key, member);
-    object[key] = toValue(member.value, { ...walk, pointer: joinPointer(walk.pointer, key) });
-  }
-  return object;
-}
-
-// Direction marks make a reviewer see another text than the machine does; line separators break one-line logs.
-const forbiddenCharacters = /[\p{Cc}\p{Cs}\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]/u;
-
-function checkString(text: string, at: { line: number; column: number }, what: string, walk: Walk): void {
-  const found = forbiddenCharacters.exec(text);
-  if (found === null) return;
-  const message = `${what} contains the forbidden character U+${hex4(found[0].codePointAt(0) ?? 0)}`;
-  addIssue(walk, at, message, "remove it; control and direction characters and half surrogate pairs are refused");
-}
-
-function addIssue(walk: Walk, at: { line: number; column: number }, message: string, remedy: string): void {
-  if (walk.issues.length >= MAX_ISSUES) return;
-  const place = { file: walk.file, line: at.line, column: at.column, pointer: walk.pointer };
-  walk.issues.push({ place, message, remedy });
-}
-
-function keyOf(member: MemberNode): string {
-  return member.name.type === "String" ? member.name.value : member.name.name;
-}
-
-function buildLocator(file: string, root: ValueNode): JsonDocument["locate"] {
-  // Member lists are searched by key once per object, so that places in 10,000 hosts are not quadratic.
-  const members = new WeakMap<ObjectNode, Map<string, MemberNode>>();
-  const membersOf = (node: ObjectNode): Map<string, MemberNode> => {
-    const known = members.get(node);
-    if (known !== undefined) return known;
-    const map = new Map(node.members.map((member) => [keyOf(member), member]));
-    members.set(node, map);
-    return map;
+function buildLocator(file: string, text: string, root: Spot): JsonDocument["locate"] {
+  const lineStarts = findLineStarts(text);
+  const placeAt = (offset: number, pointer: string): Place => {
+    const line = countUpTo(lineStarts, offset);
+    return { file, line, column: offset - (lineStarts[line - 1] ?? 0) + 1, pointer };
   };
-  const elementOf = (node: ArrayNode, step: string): ValueNode | undefined => node.elements[Number(step)]?.value;
-
   return (pointer, part = "value") => {
-    let node: ValueNode = root;
-    let start = root.loc.start;
-    for (const step of pointer.split("/").slice(1)) {
-      const key = step.replaceAll("~1", "/").replaceAll("~0", "~");
-      const member: MemberNode | undefined = node.type === "Object" ? membersOf(node).get(key) : undefined;
-      const next: ValueNode | undefined = node.type === "Array" ? elementOf(node, key) : member?.value;
-      if (next === undefined) return { file, line: node.loc.start.line, column: node.loc.start.column, pointer };
-      node = next;
-      start = part === "key" && member !== undefined ? member.name.loc.start : node.loc.start;
+    let spot: Spot = root;
+    let offset = startOf(root);
+    for (const step of splitPointer(pointer)) {
+      if (typeof spot === "number") return placeAt(spot, pointer);
+      const member = "members" in spot ? spot.members.get(step) : undefined;
+      const next: Spot | undefined = "items" in spot ? spot.items[Number(step)] : member?.value;
+      if (next === undefined) return placeAt(startOf(spot), pointer);
+      offset = part === "key" && member !== undefined ? member.key : startOf(next);
+      spot = next;
     }
-    return { file, line: start.line, column: start.column, pointer };
+    return placeAt(offset, pointer);
   };
+}
+
+function startOf(spot: Spot): number {
+  return typeof spot === "number" ? spot : spot.start;
+}
+
+function findLineStarts(text: string): readonly number[] {
+  const starts = [0];
+  for (const { index, 0: end } of text.matchAll(/\r\n|[\r\n]/g)) starts.push(index + end.length);
+  return starts;
+}
+
+/** Returns how many of some ascending numbers are at most a limit. */
+function countUpTo(ascending: readonly number[], limit: number): number {
+  let low = 0;
+  let high = ascending.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((ascending[middle] ?? 0) <= limit) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }

@@ -2,7 +2,7 @@ import { compareTexts } from "./compare-texts.ts";
 import type { PolicyDocument } from "./document.ts";
 import { GLOBAL_GROUP, readHosts } from "./hosts.ts";
 import type { IssueLog } from "./issue-log.ts";
-import { joinPointer } from "./json-text.ts";
+import { joinPointer } from "./json-pointer.ts";
 import { readLabels } from "./labels.ts";
 import type { Group, Policy } from "./policy.ts";
 import { joinRules, NO_RULES, type Rules, readRules } from "./rules.ts";

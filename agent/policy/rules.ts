@@ -1,10 +1,10 @@
-import { addressBits, cidrRange, compareCidrs, parseCidr, rangeToCidrs } from "./cidr.ts";
+import { addressBits, cidrRange, compareRanges, parseCidr, rangeToCidrs } from "./cidr.ts";
 import { compareTexts } from "./compare-texts.ts";
 import { patternText } from "./decide.ts";
 import type { AllowDocument, EntryDetails, PortEntry } from "./document.ts";
 import { parseDomainPattern } from "./domain.ts";
 import type { IssueLog } from "./issue-log.ts";
-import { joinPointer } from "./json-text.ts";
+import { joinPointer } from "./json-pointer.ts";
 import type { LabelBook } from "./labels.ts";
 import { lintName, lintNetwork, lintPort } from "./lints.ts";
 import { quoteText } from "./parsed.ts";
@@ -38,8 +38,8 @@ export function readRules(allow: AllowDocument | undefined, pointer: string, con
 /** Returns both sets of rules as one; where both have an entry: the union of its ports and the label of the first. */
 export function joinRules(first: Rules, second: Rules): Rules {
   return {
-    names: mergeRules([...first.names, ...second.names], (rule) => patternText(rule.pattern), compareTexts),
-    networks: mergeRules([...first.networks, ...second.networks], (rule) => rule.network, compareCidrs),
+    names: mergeNames([...first.names, ...second.names]),
+    networks: mergeNetworks([...first.networks, ...second.networks]),
   };
 }
 
@@ -67,7 +67,7 @@ function readNames(
       patterns.push({ ...parsed.value, kind: "subdomains" });
     for (const pattern of patterns) rules.push({ pattern, ports: details.ports ?? ports, label, place: details.place });
   }
-  return mergeRules(rules, (rule) => patternText(rule.pattern), compareTexts);
+  return mergeNames(rules);
 }
 
 function readNetworks(
@@ -91,7 +91,7 @@ function readNetworks(
       rules.push({ network, ports: details.ports ?? ports, label, place: details.place });
     }
   }
-  return mergeRules(rules, (rule) => rule.network, compareCidrs);
+  return mergeNetworks(rules);
 }
 
 /** Returns a network without the addresses that no entry opens; a network of nothing else is an error. */
@@ -155,12 +155,22 @@ function warnRepeated(written: Map<string, Place>, text: string, place: Place, l
   else log.warn(place, `${quoteText(text)} stands in the list since line ${earlier.line}`, "remove one of them");
 }
 
-function mergeRules<R extends NameRule | NetworkRule, K extends string>(
+function mergeNames(rules: readonly NameRule[]): readonly NameRule[] {
+  const merged = mergeRules(rules, (rule) => patternText(rule.pattern));
+  return [...merged.entries()].sort(([a], [b]) => compareTexts(a, b)).map(([, rule]) => rule);
+}
+
+function mergeNetworks(rules: readonly NetworkRule[]): readonly NetworkRule[] {
+  const merged = mergeRules(rules, (rule) => rule.network);
+  const ranged = [...merged.values()].map((rule) => ({ rule, range: cidrRange(rule.network) }));
+  return ranged.sort((a, b) => compareRanges(a.range, b.range)).map(({ rule }) => rule);
+}
+
+function mergeRules<R extends NameRule | NetworkRule>(
   rules: readonly R[],
-  keyOf: (rule: R) => K,
-  compare: (a: K, b: K) => number,
-): readonly R[] {
-  const merged = new Map<K, R>();
+  keyOf: (rule: R) => string,
+): ReadonlyMap<string, R> {
+  const merged = new Map<string, R>();
   for (const rule of rules) {
     const key = keyOf(rule);
     const earlier = merged.get(key);
@@ -170,5 +180,5 @@ function mergeRules<R extends NameRule | NetworkRule, K extends string>(
       merged.set(key, { ...earlier, ports, label: earlier.label ?? rule.label });
     }
   }
-  return [...merged.entries()].sort(([a], [b]) => compare(a, b)).map(([, rule]) => rule);
+  return merged;
 }

@@ -1,5 +1,5 @@
+import { joinPointer } from "./json-pointer.ts";
 import type { JsonDocument, TextIssue } from "./json-text.ts";
-import { joinPointer } from "./json-text.ts";
 import { quoteText } from "./parsed.ts";
 
 /** What a generated validator says about one violation; `parentSchema` is the schema object that refused. */

@@ -1,5 +1,6 @@
 import type { AllowDocument, EntryDetails, HostDocument, PolicyDocument, ProxyDocument } from "./document.ts";
-import { type JsonDocument, joinPointer } from "./json-text.ts";
+import { joinPointer } from "./json-pointer.ts";
+import type { JsonDocument } from "./json-text.ts";
 import type { Issue } from "./policy.ts";
 
 const remedy = "remove it; a policy is never enforced without one of its parts";

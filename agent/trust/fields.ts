@@ -1,5 +1,6 @@
 import type { Json } from "../errors.ts";
-import { type JsonDocument, joinPointer, type TextIssue } from "../policy/json-text.ts";
+import { joinPointer } from "../policy/json-pointer.ts";
+import type { JsonDocument, TextIssue } from "../policy/json-text.ts";
 import { quoteText } from "../policy/parsed.ts";
 
 export type JsonObject = { readonly [key: string]: Json };

@@ -1,5 +1,6 @@
 import type { Json } from "../errors.ts";
-import { joinPointer, parseJsonText, type TextIssue } from "../policy/json-text.ts";
+import { joinPointer } from "../policy/json-pointer.ts";
+import { parseJsonText, type TextIssue } from "../policy/json-text.ts";
 import { quoteText } from "../policy/parsed.ts";
 import { type FieldReader, readFields } from "./fields.ts";
 import { LOCK_PATH, type Lock, MAX_LOCK_BYTES, MAX_LOCK_FILES, refusePath, renderLock } from "./lock.ts";

@@ -1,6 +1,7 @@
 import type { Json } from "../errors.ts";
 import { compareTexts } from "../policy/compare-texts.ts";
-import { joinPointer, parseJsonText, type TextIssue } from "../policy/json-text.ts";
+import { joinPointer } from "../policy/json-pointer.ts";
+import { parseJsonText, type TextIssue } from "../policy/json-text.ts";
 import { quoteText } from "../policy/parsed.ts";
 import { type FieldReader, readFields } from "./fields.ts";
 import { nameRule, principalRule } from "./names.ts";
