@@ -54,6 +54,33 @@ describe("a closed gateway", () => {
   });
 });
 
+describe("packets that nobody masks", () => {
+  const forward = ["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"];
+
+  test("arrive under the client's own address and are not answered", async () => {
+    await lab.execChecked("gateway", forward);
+    await lab.mark();
+    expect(await lab.client("agent1").connect("203.0.113.10", 80, { timeoutMs: 300 })).toMatchObject({
+      outcome: "timeout",
+    });
+    expect(
+      (await lab.packets({ from: lab.addresses.agent1.v4, to: "203.0.113.10", port: 80 })).packets,
+    ).toBeGreaterThan(0);
+  });
+
+  test("are answered where the internet side knows the way back", async () => {
+    const routed = await startLab({ routeClients: true });
+    try {
+      await routed.execChecked("gateway", forward);
+      for (const address of ["203.0.113.10", "2001:db8:1::a"]) {
+        expect(await routed.client("guest").connect(address, 80)).toMatchObject({ outcome: "connected" });
+      }
+    } finally {
+      await routed.stop();
+    }
+  });
+});
+
 describe("an opened gateway", () => {
   beforeAll(async () => {
     await openGateway(lab);

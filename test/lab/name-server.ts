@@ -1,6 +1,6 @@
 import { appendFile, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { run, runChecked } from "../../agent/host/run.ts";
+import { runChecked } from "../../agent/host/run.ts";
 import { addresses, type NameAddresses } from "./addresses.ts";
 import { buildMovingZone, buildZones, movingZone, type Zone } from "./zones.ts";
 
@@ -142,10 +142,4 @@ logging {
 };
 ${zones.map((zone) => `zone "${zone.name}" { type primary; file ${quoted(zoneFile(files.folder, zone.name))}; };`).join("\n")}
 `;
-}
-
-/** Returns named's complaint about the prepared files, empty when there is none. */
-export async function checkNameServer(files: NameServerFiles): Promise<string> {
-  const result = await run(["named-checkconf", "-z", files.configuration], { timeoutMs });
-  return result.exitCode === 0 ? "" : `${result.stdout}${result.stderr}`;
 }
