@@ -32,8 +32,6 @@ export interface Role {
   readonly threshold: number;
 }
 
-export type RoleName = keyof Root["roles"];
-
 /** The folder of the chain of roots: `trust/1.json`, `trust/2.json`, … */
 export const ROOT_FOLDER = "trust";
 export const MAX_ROOT_BYTES = 256 * 1024;

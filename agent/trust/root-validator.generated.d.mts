@@ -1,7 +1,0 @@
-import type { SchemaError } from "../policy/schema-issues.ts";
-
-/** Returns whether a value has the shape of root.schema.json; its errors are those of the last call. */
-export const validate: {
-  (value: unknown): boolean;
-  readonly errors?: readonly SchemaError[] | null;
-};
