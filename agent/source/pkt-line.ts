@@ -25,31 +25,37 @@ export interface PacketReader {
   isBetweenPackets(): boolean;
 }
 
-/** Returns a reader of packets from a stream of bytes that is cut anywhere. */
+/** Returns a reader of packets from a stream of bytes that is cut anywhere; the work is linear in the bytes however small the cuts are. */
 export function createPacketReader(): PacketReader {
-  let rest: Buffer = Buffer.alloc(0);
+  // The beginning of a packet that is not complete yet.
+  const held = Buffer.alloc(MAX_PACKET_BYTES);
+  let heldBytes = 0;
+  /** Moves bytes behind what is held until `wanted` are there; returns how many were taken. */
+  const hold = (chunk: Buffer, at: number, wanted: number): number => {
+    const taken = Math.max(0, Math.min(wanted - heldBytes, chunk.length - at));
+    chunk.copy(held, heldBytes, at, at + taken);
+    heldBytes += taken;
+    return taken;
+  };
   return {
     push: (chunk) => {
-      const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
       const packets: Packet[] = [];
       let at = 0;
-      while (bytes.length - at >= 4) {
-        const length = packetLength(bytes, at);
+      while (at < chunk.length) {
+        at += hold(chunk, at, 4);
+        if (heldBytes < 4) break;
+        const length = packetLength(held);
         const mark = marks[length];
-        if (mark !== undefined) {
-          packets.push({ kind: mark });
-          at += 4;
-        } else {
-          if (bytes.length - at < length) break;
-          packets.push({ kind: "data", data: bytes.subarray(at + 4, at + length) });
-          at += length;
-        }
+        if (mark === undefined) {
+          at += hold(chunk, at, length);
+          if (heldBytes < length) break;
+          packets.push({ kind: "data", data: Buffer.from(held.subarray(4, length)) });
+        } else packets.push({ kind: mark });
+        heldBytes = 0;
       }
-      // A copy: the chunk's memory is not held for a few bytes at its end.
-      rest = Buffer.from(bytes.subarray(at));
       return packets;
     },
-    isBetweenPackets: () => rest.length === 0,
+    isBetweenPackets: () => heldBytes === 0,
   };
 }
 
@@ -72,8 +78,8 @@ export function serverText(bytes: Buffer): string {
   return plainText(bytes.subarray(0, 1024).toString("utf8"), 160);
 }
 
-function packetLength(bytes: Buffer, at: number): number {
-  const digits = bytes.toString("latin1", at, at + 4);
+function packetLength(bytes: Buffer): number {
+  const digits = bytes.toString("latin1", 0, 4);
   const length = /^[0-9a-fA-F]{4}$/.test(digits) ? Number.parseInt(digits, 16) : Number.NaN;
   if (length >= 4 ? length <= MAX_PACKET_BYTES : length <= 2) return length;
   throw new AgentError("SOURCE_PROTOCOL", `the answer is not Git's packet framing (length '${plainText(digits, 4)}')`);
