@@ -1,13 +1,14 @@
 // Builds dist/: one file a program, and chunks that are loaded when a verb needs them, so that `status` and the gate do not
 // pay for Git. koffi stays outside: it carries a native library.
-import { rmSync } from "node:fs";
+import { renameSync, rmSync } from "node:fs";
 import { build } from "esbuild";
 
 const banner = {
   js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
 };
 
-rmSync("dist", { recursive: true, force: true });
+// Built beside and swapped in, so that a program that starts meanwhile finds all of its chunks.
+const fresh = `dist.${process.pid}`;
 await build({
   entryPoints: {
     clawgress: "agent/cli.ts",
@@ -16,7 +17,7 @@ await build({
     demo: "test/demo/main.ts",
     bench: "test/bench/main.ts",
   },
-  outdir: "dist",
+  outdir: fresh,
   outExtension: { ".js": ".mjs" },
   bundle: true,
   splitting: true,
@@ -31,3 +32,5 @@ await build({
   legalComments: "linked",
   logLevel: "warning",
 });
+rmSync("dist", { recursive: true, force: true });
+renameSync(fresh, "dist");

@@ -120,7 +120,10 @@ async function tell(lab: Lab): Promise<void> {
   if (kept.outcome !== "connected" || cut.outcome !== "connected") throw new Error("the streams do not open");
   const removed = await gateway.commit(names("api.allowed.test"), { message: "the web page is not needed" });
   await showStatus(gateway, removed, true);
-  await sleepMs(1_000);
+  // Each side is told at its own next packet.
+  await cut.stream.write();
+  await kept.stream.write();
+  await sleepMs(300);
   const [cutState, keptState] = await Promise.all([cut.stream.state(), kept.stream.state()]);
   show("the connection to www.allowed.test", cutState.state === "reset", cutState.state);
   show(
