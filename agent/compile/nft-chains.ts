@@ -4,6 +4,8 @@ import { markToken, numberToken } from "./tokens.ts";
 
 /** What the chains depend on: the mark of the group `*` and the lengths of prefixes that the policy's networks have. */
 export interface ChainParts {
+  /** True stamps nothing at all: `deny-all` holds even if the gate is dead and its grants are still in `live`. */
+  readonly denyAll: boolean;
   readonly globalGroup: number;
   readonly prefixLengths4: readonly number[];
   readonly prefixLengths6: readonly number[];
@@ -49,10 +51,7 @@ export function renderChains(parts: ChainParts): string {
     ["readmit", admitRules(parts, "saddr", "sport")],
     ["outward", outwardRules(parts)],
     ["inward", inwardRules(parts)],
-    [
-      "forward",
-      ["meta mark set 0x00000000", "ct state invalid return", "iifname @lan goto outward", "oifname @lan goto inward"],
-    ],
+    ["forward", forwardRules(parts)],
   ];
   return chains
     .map(([name, rules]) => {
@@ -60,6 +59,12 @@ export function renderChains(parts: ChainParts): string {
       return `flush chain inet clawgress ${name}\n${lines.join("")}`;
     })
     .join("");
+}
+
+function forwardRules({ denyAll }: ChainParts): readonly string[] {
+  const clear = "meta mark set 0x00000000";
+  if (denyAll) return [clear];
+  return [clear, "ct state invalid return", "iifname @lan goto outward", "oifname @lan goto inward"];
 }
 
 function outwardRules(parts: ChainParts): readonly string[] {

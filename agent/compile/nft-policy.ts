@@ -26,6 +26,7 @@ export function renderPolicyTable(
   };
   const clients = clientGroups(policy, probes);
   const chains = renderChains({
+    denyAll: policy.mode === "deny-all",
     globalGroup: markOf("*"),
     prefixLengths4: prefixLengths(policy, 4),
     prefixLengths6: prefixLengths(policy, 6),

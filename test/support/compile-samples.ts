@@ -6,7 +6,8 @@ import type { DnsSettings } from "../../agent/settings/settings.ts";
 
 /** Returns the normalised policy of a document that must be valid. */
 export function policyOf(document: object, file = "policy.json"): Policy {
-  const result = parsePolicy(Buffer.from(JSON.stringify(document, null, 2)), file);
+  const bytes = Buffer.from(JSON.stringify(document, null, 2));
+  const result = parsePolicy(bytes, file, { maxBytes: 64 * 1024 * 1024 });
   if (!result.ok) throw new Error(result.issues.map(({ message }) => message).join("; "));
   return result.policy;
 }
