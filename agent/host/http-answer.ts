@@ -62,7 +62,7 @@ export function toHttpError(error: unknown, baseUrl: URL): AgentError {
   if (error instanceof AgentError) return error;
   const reason = reasonOf(error);
   const nodeCode = (error as NodeJS.ErrnoException | null)?.code ?? "";
-  const isParserError = nodeCode.startsWith("HPE_");
+  const isParserError = nodeCode.startsWith("HPE_") || (error instanceof Error && error.name === "HTTPParserError");
   const proxyStatus = /^Proxy response \((\d{3})\)/.exec(reason)?.[1];
   const row: FailureRow = isParserError
     ? { code: "SOURCE_PROTOCOL" }

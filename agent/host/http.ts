@@ -68,7 +68,7 @@ export function openHttpClient(settings: HttpSettings): HttpClient {
     if (current?.key === key) return current.dispatcher;
     const ca = settings.caFile === null ? {} : { ca: await readFileBytes(settings.caFile, MAX_CA_BYTES) };
     const connect = { lookup, timeout: 10_000, autoSelectFamily: true, ...ca };
-    const options = { connections: 2, pipelining: 1, bodyTimeout: 0, maxHeaderSize: 16_384 };
+    const options = { connections: 1, pipelining: 1, bodyTimeout: 0, maxHeaderSize: 16_384 };
     const made =
       settings.proxy === null
         ? new Agent({ ...options, connect })
