@@ -1,4 +1,4 @@
-import { GROUP_MAX, GROUP_MIN, NETWORK_GRANT_MAX, NETWORK_GRANT_MIN } from "./marks.ts";
+import { GROUP_MAX, GROUP_MIN, isNetworkGrant, NETWORK_GRANT_MAX, NETWORK_GRANT_MIN } from "./marks.ts";
 import { markToken, numberToken } from "./tokens.ts";
 
 /** An element of the kernel's set `live`: a grant in force for a group. */
@@ -15,14 +15,10 @@ export interface LivePair {
  */
 export function liveDelta(kernel: readonly LivePair[], wanted: readonly LivePair[]): string {
   const wantedTexts = new Set(wanted.map(pairText));
-  const kernelTexts = new Set(kernel.filter(isNetworkPair).map(pairText));
+  const kernelTexts = new Set(kernel.filter(({ grant }) => isNetworkGrant(grant)).map(pairText));
   const removed = [...kernelTexts].filter((text) => !wantedTexts.has(text)).sort();
   const added = [...wantedTexts].filter((text) => !kernelTexts.has(text)).sort();
   return command("delete", removed) + command("add", added);
-}
-
-function isNetworkPair({ grant }: LivePair): boolean {
-  return grant >= NETWORK_GRANT_MIN && grant <= NETWORK_GRANT_MAX;
 }
 
 function pairText({ group, grant }: LivePair): string {
