@@ -8,7 +8,7 @@ export const CONTROL_KEY_NAME = "clawgress";
 
 /**
  * Returns named.conf for our own instance. Paths are relative to the folder that named is started in, which holds both
- * zones and `rndc.key`, and must be writable to its user. Every option is known to BIND 9.18 and 9.20.
+ * zones and `rndc.key`, and must be writable to its user. BIND 9.18 knows every option and calls none deprecated.
  *
  * Options that a hole was measured behind: `qname-wait-recurse no` (denied names went upstream), `break-dnssec yes`
  * (DO=1 answered denied names of signed zones), `recursive-only no` (RD=0 read the cache), `min-update-interval 0`
