@@ -83,7 +83,8 @@ function toTextIssues(file: string, text: string, scanned: Scanned): readonly Te
 
 function explainSyntax(text: string): PositionAt {
   const offset = findSyntaxError(text);
-  if (offset >= text.length) {
+  const isLastComma = text[offset] === "," && text.slice(offset + 1).trim() === "";
+  if (offset >= text.length || isLastComma) {
     const message = text.trim() === "" ? "the text is empty" : "the text ends before the JSON is complete";
     const remedy = "close every bracket, brace and quote that was opened";
     return { ...positionOf(text, text.length), message, remedy };

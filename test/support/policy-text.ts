@@ -1,0 +1,22 @@
+import { formatIssue } from "../../agent/policy/issue-log.ts";
+import { parsePolicy } from "../../agent/policy/parse-policy.ts";
+import type { Policy, PolicyResult } from "../../agent/policy/policy.ts";
+
+/** Returns the result for a document or a text. */
+export function parseDocument(document: unknown): PolicyResult {
+  const text = typeof document === "string" ? document : JSON.stringify(document);
+  return parsePolicy(Buffer.from(text), "policy.json");
+}
+
+/** Returns the policy of a document that must be valid. */
+export function validPolicy(document: unknown): Policy {
+  const result = parseDocument(document);
+  if (!result.ok) throw new Error(result.issues.map(formatIssue).join("\n"));
+  return result.policy;
+}
+
+/** Returns all issues, warnings included, as `pointer: message`. */
+export function issueTexts(document: unknown): readonly string[] {
+  const result = parseDocument(document);
+  return (result.ok ? result.warnings : result.issues).map(({ place, message }) => `${place.pointer}: ${message}`);
+}

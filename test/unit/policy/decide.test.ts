@@ -1,0 +1,192 @@
+import { describe, expect, test } from "vitest";
+import { buildDecider, type Decision, patternText } from "../../../agent/policy/decide.ts";
+import type { Protocol } from "../../../agent/policy/policy.ts";
+import { portText } from "../../../agent/policy/ports.ts";
+import { validPolicy } from "../../support/policy-text.ts";
+
+const decider = buildDecider(
+  validPolicy({
+    version: 1,
+    allow: {
+      domains: [
+        "exact.example.com",
+        "*.wild.example.com",
+        { domain: "*.deep.wild.example.com", ports: [8443], label: "deep" },
+        { domain: "api.deep.wild.example.com", ports: ["443/udp"] },
+      ],
+      ips: [{ network: "192.0.2.0/24", label: "wide" }, { network: "192.0.2.128/25", ports: [22] }, "2001:db8:1::/48"],
+      ports: [443],
+    },
+    labels: { "*.wild.example.com": "wild" },
+    hosts: {
+      lone: { sources: ["10.0.0.0/24"], allow: { domains: ["lone.example.com"], ips: ["198.51.100.7"], ports: [80] } },
+      nested: { sources: ["10.0.0.8/29", "2001:db8:f::/64"] },
+      single: { sources: ["10.0.0.9"], allow: {} },
+    },
+  }),
+);
+
+const show = (decision: Decision): string => {
+  if (decision.verdict === "deny")
+    return `deny ${decision.reason}${decision.nearMiss === null ? "" : `: ${decision.nearMiss}`}`;
+  const { rule, label, ports } = decision;
+  const what = "pattern" in rule ? patternText(rule.pattern) : rule.network;
+  return `allow by ${what} on ${ports.map(portText).join(",")}${label === null ? "" : ` (${label})`}`;
+};
+const who = { lone: "10.0.0.1", nested: "10.0.0.10", single: "10.0.0.9", nobody: "10.9.9.9" };
+type Who = keyof typeof who;
+
+test.each([
+  ["10.0.0.1", "lone"],
+  ["10.0.0.7", "lone"],
+  ["10.0.0.8", "nested"],
+  ["10.0.0.9", "single"],
+  ["10.0.0.15", "nested"],
+  ["10.0.0.16", "lone"],
+  ["10.0.0.255", "lone"],
+  ["10.0.1.0", null],
+  ["9.255.255.255", null],
+  ["0.0.0.0", null],
+  ["255.255.255.255", null],
+  ["2001:db8:f::1", "nested"],
+  ["2001:db8:f:1::1", null],
+  ["::ffff:10.0.0.9", "single"],
+  ["::a00:9", null],
+])("%s is the client %s: the most specific source wins", (address, expected) => {
+  expect(decider.clientOf(address).host?.name ?? null).toBe(expected);
+});
+
+test("the same host is the same client, so that callers can key by it", () => {
+  expect(decider.clientOf("10.0.0.1")).toBe(decider.clientOf("10.0.0.2"));
+  expect(decider.clientOf("10.9.9.9")).toBe(decider.clientOf("10.9.9.8"));
+});
+
+test.each(["", "10.0.0", "fe80::1%eth0", "example.com"])("%j is no address", (text) => {
+  expect(() => decider.clientOf(text)).toThrow(RangeError);
+});
+
+describe("names", () => {
+  test.each<[Who, string, string]>([
+    ["nobody", "exact.example.com", "allow by exact.example.com on 443/tcp"],
+    ["nobody", "a.exact.example.com", "deny dns-not-allowed: exact.example.com is listed, but not its subdomains"],
+    ["nobody", "a.b.exact.example.com", "deny dns-not-allowed: exact.example.com is listed, but not its subdomains"],
+    ["nobody", "notexact.example.com", "deny dns-not-allowed"],
+    ["nobody", "a.wild.example.com", "allow by *.wild.example.com on 443/tcp (wild)"],
+    ["nobody", "a.b.c.wild.example.com", "allow by *.wild.example.com on 443/tcp (wild)"],
+    [
+      "nobody",
+      "wild.example.com",
+      "deny dns-not-allowed: *.wild.example.com is listed: the subdomains of wild.example.com, not wild.example.com itself",
+    ],
+    ["nobody", "deep.wild.example.com", "allow by *.wild.example.com on 443/tcp (wild)"],
+    ["nobody", "x.deep.wild.example.com", "allow by *.deep.wild.example.com on 443/tcp,8443/tcp (deep)"],
+    ["nobody", "api.deep.wild.example.com", "allow by api.deep.wild.example.com on 443/tcp,8443/tcp,443/udp (deep)"],
+    ["nobody", "lone.example.com", "deny dns-not-allowed: lone.example.com is allowed for host lone"],
+    ["nobody", "com", "deny dns-not-allowed"],
+    ["nobody", "", "deny dns-not-allowed"],
+    ["nested", "exact.example.com", "allow by exact.example.com on 443/tcp"],
+    ["lone", "lone.example.com", "allow by lone.example.com on 80/tcp"],
+    [
+      "lone",
+      "exact.example.com",
+      "deny dns-not-allowed: exact.example.com is allowed for clients without an allow list of their own",
+    ],
+    [
+      "lone",
+      "a.wild.example.com",
+      "deny dns-not-allowed: *.wild.example.com is allowed for clients without an allow list of their own",
+    ],
+    ["single", "lone.example.com", "deny dns-not-allowed: lone.example.com is allowed for host lone"],
+  ])("%s asks for %j: %s", (client, name, expected) => {
+    expect(show(decider.decideName(decider.clientOf(who[client]), name))).toBe(expected);
+  });
+
+  test.each<[string, Protocol, number, string]>([
+    ["exact.example.com", "tcp", 443, "allow by exact.example.com on 443/tcp"],
+    ["exact.example.com", "udp", 443, "deny port-not-allowed: exact.example.com is allowed on 443/tcp"],
+    ["exact.example.com", "tcp", 80, "deny port-not-allowed: exact.example.com is allowed on 443/tcp"],
+    ["x.deep.wild.example.com", "tcp", 443, "allow by *.deep.wild.example.com on 443/tcp,8443/tcp (deep)"],
+    ["api.deep.wild.example.com", "udp", 443, "allow by api.deep.wild.example.com on 443/tcp,8443/tcp,443/udp (deep)"],
+    ["evil.example", "tcp", 443, "deny dns-not-allowed"],
+  ])("a flow to %s on %s %i: %s", (name, protocol, port, expected) => {
+    expect(show(decider.decideNameFlow(decider.clientOf(who.nobody), name, protocol, port))).toBe(expected);
+  });
+});
+
+describe("addresses", () => {
+  test.each<[Who, string, Protocol, number, string]>([
+    ["nobody", "192.0.2.1", "tcp", 443, "allow by 192.0.2.0/24 on 443/tcp (wide)"],
+    ["nobody", "192.0.2.1", "tcp", 22, "deny port-not-allowed: 192.0.2.1 is allowed on 443/tcp"],
+    ["nobody", "192.0.2.129", "tcp", 22, "allow by 192.0.2.128/25 on 22/tcp,443/tcp (wide)"],
+    ["nobody", "192.0.2.255", "tcp", 443, "allow by 192.0.2.128/25 on 22/tcp,443/tcp (wide)"],
+    ["nobody", "192.0.3.0", "tcp", 443, "deny ip-not-allowed"],
+    ["nobody", "192.0.1.255", "tcp", 443, "deny ip-not-allowed"],
+    ["nobody", "2001:db8:1:ffff::1", "tcp", 443, "allow by 2001:db8:1::/48 on 443/tcp"],
+    ["nobody", "2001:db8:2::", "tcp", 443, "deny ip-not-allowed"],
+    ["nobody", "198.51.100.7", "tcp", 80, "deny ip-not-allowed: 198.51.100.7/32 is allowed for host lone"],
+    ["lone", "198.51.100.7", "tcp", 80, "allow by 198.51.100.7/32 on 80/tcp"],
+    ["lone", "::ffff:198.51.100.7", "tcp", 80, "allow by 198.51.100.7/32 on 80/tcp"],
+    [
+      "lone",
+      "192.0.2.1",
+      "tcp",
+      80,
+      "deny ip-not-allowed: 192.0.2.0/24 is allowed for clients without an allow list of their own",
+    ],
+  ])("%s to %s %s %i: %s", (client, address, protocol, port, expected) => {
+    expect(show(decider.decideAddress(decider.clientOf(who[client]), address, protocol, port))).toBe(expected);
+  });
+
+  test("an address is covered on any port at all", () => {
+    const client = decider.clientOf(who.nobody);
+    expect(["192.0.2.200", "192.0.3.1", "2001:db8:1::1"].map((text) => decider.coversAddress(client, text))).toEqual([
+      true,
+      false,
+      true,
+    ]);
+  });
+
+  test("no network of any width covers loopback, link-local and metadata addresses", () => {
+    const open = buildDecider(validPolicy({ version: 1, allow: { ips: ["0.0.0.0/0", "::/0"] } }));
+    const client = open.clientOf("10.0.0.1");
+    const covered = (text: string): boolean => open.coversAddress(client, text);
+    const special = [
+      "127.0.0.1",
+      "169.254.169.254",
+      "0.0.0.0",
+      "224.0.0.1",
+      "255.255.255.255",
+      "::1",
+      "::",
+      "fe80::1",
+      "ff02::1",
+    ];
+    expect(special.filter(covered)).toEqual([]);
+    expect(["::ffff:127.0.0.1", "fd00:ec2::254", "168.63.129.16", "100.100.100.200"].filter(covered)).toEqual([]);
+    expect(["1.1.1.1", "223.255.255.255", "126.255.255.255", "128.0.0.0", "2001:db8::", "fd00::1"].every(covered)).toBe(
+      true,
+    );
+  });
+});
+
+test("deny-all is the reason for everything", () => {
+  const closed = buildDecider(
+    validPolicy({ version: 1, mode: "deny-all", allow: { domains: ["a.example"], ips: ["192.0.2.1"] } }),
+  );
+  const client = closed.clientOf("10.0.0.1");
+  expect(show(closed.decideName(client, "a.example"))).toBe("deny deny-all");
+  expect(show(closed.decideNameFlow(client, "a.example", "tcp", 443))).toBe("deny deny-all");
+  expect(show(closed.decideAddress(client, "192.0.2.1", "tcp", 443))).toBe("deny deny-all");
+  expect(closed.coversAddress(client, "192.0.2.1")).toBe(false);
+});
+
+test("a host whose group is missing is refused when the decider is built, not when it is asked", () => {
+  const policy = validPolicy({
+    version: 1,
+    allow: { domains: ["a.example"] },
+    hosts: { h: { sources: ["10.0.0.1"], allow: {} } },
+  });
+  expect(() => buildDecider({ ...policy, groups: policy.groups.filter(({ name }) => name === "*") })).toThrow(
+    RangeError,
+  );
+});

@@ -1,0 +1,369 @@
+import { describe, expect, test } from "vitest";
+import { patternText } from "../../../agent/policy/decide.ts";
+import { parsePolicy } from "../../../agent/policy/parse-policy.ts";
+import type { Policy } from "../../../agent/policy/policy.ts";
+import { portText } from "../../../agent/policy/ports.ts";
+import { issueTexts, parseDocument, validPolicy } from "../../support/policy-text.ts";
+
+/** The rules of a group in one line: `name ports (label)`. */
+function rulesOf(policy: Policy, groupName = "*"): readonly string[] {
+  const group = policy.groups.find(({ name }) => name === groupName);
+  return [...(group?.names ?? []), ...(group?.networks ?? [])].map((rule) => {
+    const what = "pattern" in rule ? patternText(rule.pattern) : rule.network;
+    return `${what} ${rule.ports.map(portText).join(",")}${rule.label === null ? "" : ` (${rule.label})`}`;
+  });
+}
+
+const allow = (lists: object, rest: object = {}): object => ({ version: 1, allow: lists, ...rest });
+const client = { sources: ["10.0.0.1"] };
+
+describe("what lists mean", () => {
+  test.each<[string, object, readonly string[]]>([
+    ["a name is that name; ports are 53, 80 and 443", { domains: ["a.example"] }, ["a.example 53/tcp,80/tcp,443/tcp"]],
+    ["a wildcard is what is below", { domains: ["*.a.example"], ports: [443] }, ["*.a.example 443/tcp"]],
+    [
+      "subdomains: each name and what is below it",
+      { domains: ["b.example", "*.a.example"], ports: [443], subdomains: true },
+      ["*.a.example 443/tcp", "*.b.example 443/tcp", "b.example 443/tcp"],
+    ],
+    ["UDP only where written", { ips: ["192.0.2.1"], ports: [443, "443/udp"] }, ["192.0.2.1/32 443/tcp,443/udp"]],
+    [
+      "an entry's own ports and label",
+      {
+        domains: [{ domain: "a.example", ports: ["22"], label: "git", owner: "me", reason: "why", ticket: "T-1" }],
+        ports: [443],
+      },
+      ["a.example 22/tcp (git)"],
+    ],
+    [
+      "the same name twice: the union of ports, the first label",
+      {
+        domains: [
+          { domain: "a.example", ports: [443], label: "first" },
+          { domain: "A.EXAMPLE", ports: [22], label: "second" },
+        ],
+      },
+      ["a.example 22/tcp,443/tcp (first)"],
+    ],
+    [
+      "names, then networks, each in one order",
+      {
+        domains: ["c.example", "a.example"],
+        ips: ["10.1.0.0/16", "2001:db8::/32", "9.9.9.9", "10.0.0.0/8"],
+        ports: [1],
+      },
+      [
+        "a.example 1/tcp",
+        "c.example 1/tcp",
+        "9.9.9.9/32 1/tcp",
+        "10.0.0.0/8 1/tcp",
+        "10.1.0.0/16 1/tcp",
+        "2001:db8::/32 1/tcp",
+      ],
+    ],
+    [
+      "a network without the addresses that nothing opens",
+      { ips: ["126.0.0.0/7"], ports: [443] },
+      ["126.0.0.0/8 443/tcp"],
+    ],
+  ])("%s", (_name, lists, expected) => expect(rulesOf(validPolicy(allow(lists)))).toEqual(expected));
+
+  test("0.0.0.0/0 leaves out loopback, link-local, metadata and multicast", () => {
+    const { groups } = validPolicy(allow({ ips: ["0.0.0.0/0", "::/0"] }));
+    const networks = groups.flatMap((group) => group.networks.map(({ network }) => network as string));
+    for (const hole of ["127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "::1/128", "fe80::/10"]) {
+      expect(networks).not.toContain(hole);
+    }
+    expect(networks).toContain("128.0.0.0/3");
+    expect(networks).toContain("2000::/3");
+  });
+
+  test("labels find their entries in any spelling", () => {
+    const labels = { "A.example": "a", "*.b.example": "b", "192.0.2.7": "c", "2001:DB8:0::/32": "d" };
+    const lists = { domains: ["a.EXAMPLE", "*.b.example"], ips: ["192.0.2.7/32", "2001:db8::/32"], ports: [1] };
+    expect(rulesOf(validPolicy(allow(lists, { labels })))).toEqual([
+      "*.b.example 1/tcp (b)",
+      "a.example 1/tcp (a)",
+      "192.0.2.7/32 1/tcp (c)",
+      "2001:db8::/32 1/tcp (d)",
+    ]);
+  });
+});
+
+describe("what hosts mean", () => {
+  const global = { domains: ["g.example"], ips: ["192.0.2.0/24"], ports: [443] };
+  const withHost = (host: object): Policy => validPolicy(allow(global, { hosts: { h: { ...client, ...host } } }));
+
+  test("without allow a host follows the global lists", () => {
+    const policy = withHost({});
+    expect(policy.hosts.map(({ name, group, sources }) => [name, group, sources])).toEqual([
+      ["h", "*", ["10.0.0.1/32"]],
+    ]);
+    expect(policy.groups.map(({ name }) => name)).toEqual(["*"]);
+  });
+
+  test.each<[string, object, readonly string[]]>([
+    ["allow stands alone, with ports of its own", { domains: ["a.example"] }, ["a.example 53/tcp,80/tcp,443/tcp"]],
+    ["an empty allow is nothing", {}, []],
+    [
+      "inherit adds the global lists",
+      { inherit: true, domains: ["a.example"], ports: [22] },
+      ["a.example 22/tcp", "g.example 443/tcp", "192.0.2.0/24 443/tcp"],
+    ],
+    [
+      "inherit unites ports",
+      { inherit: true, domains: ["g.example"], ports: [22] },
+      ["g.example 22/tcp,443/tcp", "192.0.2.0/24 443/tcp"],
+    ],
+    ["inherit: false is the default", { inherit: false, ips: ["192.0.2.1"], ports: [1] }, ["192.0.2.1/32 1/tcp"]],
+  ])("%s", (_name, own, expected) => expect(rulesOf(withHost({ allow: own }), "h")).toEqual(expected));
+
+  test("groups and hosts are sorted by name, the global group first", () => {
+    const hosts = {
+      b: { ...client, allow: {} },
+      B: { sources: ["10.0.0.2"], allow: {} },
+      "0": { sources: ["10.0.0.3"], allow: {} },
+    };
+    const policy = validPolicy(allow(global, { hosts }));
+    expect(policy.groups.map(({ name }) => name)).toEqual(["*", "0", "B", "b"]);
+    expect(policy.hosts.map(({ name }) => name)).toEqual(["0", "B", "b"]);
+  });
+});
+
+describe("deny-all", () => {
+  test("empties every group and keeps the lists in the file checked", () => {
+    const hosts = { h: { ...client, allow: { domains: ["a.example"] } } };
+    const policy = validPolicy(allow({ domains: ["g.example"] }, { mode: "deny-all", hosts }));
+    expect(policy.mode).toBe("deny-all");
+    expect(policy.groups.map(({ names, networks }) => [names, networks])).toEqual([
+      [[], []],
+      [[], []],
+    ]);
+    expect(issueTexts(allow({ domains: ["*"] }, { mode: "deny-all" }))).toHaveLength(1);
+  });
+
+  test("must be written where nothing is allowed", () => {
+    for (const document of [{ version: 1 }, allow({}), allow({ domains: [], ips: [] }, { hosts: { h: client } })]) {
+      expect(issueTexts(document).join()).toContain("the policy allows nothing");
+    }
+    expect(issueTexts({ version: 1, mode: "deny-all" })).toEqual([]);
+  });
+});
+
+describe("errors", () => {
+  test.each<[string, unknown, readonly string[]]>([
+    ["no object", [], [": a list is not an object"]],
+    ["no version", {}, [': the key "version" is missing']],
+    ["another version", { version: 2 }, ["/version: 2 is not allowed here"]],
+    ["an unknown key", { version: 1, alow: {} }, ['/alow: the key "alow" is not known here']],
+    ["an unknown key inside", allow({ domain: [] }), ['/allow/domain: the key "domain" is not known here']],
+    [
+      "__proto__",
+      '{"version":1,"__proto__":{"mode":"enforce"}}',
+      ['/__proto__: the key "__proto__" is not known here'],
+    ],
+    ["a list that is none", allow({ domains: "a.example" }), ['/allow/domains: "a.example" is not a list']],
+    ["an empty list of ports", allow({ domains: ["a.example"], ports: [] }), ["/allow/ports: there is no entry"]],
+    ["a wrong port", allow({ domains: ["a.example"], ports: ["x"] }), ['/allow/ports/0: "x" is no port']],
+    [
+      "an entry without a name",
+      allow({ domains: [{ label: "x" }] }),
+      ['/allow/domains/0: the key "domain" is missing'],
+    ],
+    [
+      "a label with a space",
+      { version: 1, labels: { "a.example": "a b" } },
+      ['/labels/a.example: "a b" is not valid here'],
+    ],
+    ["loopback", allow({ ips: ["127.0.0.0/8"] }), ["/allow/ips/0: 127.0.0.0/8 can never be opened (loopback)"]],
+    [
+      "metadata",
+      allow({ ips: ["169.254.169.254"] }),
+      ["/allow/ips/0: 169.254.169.254/32 can never be opened (link-local and metadata services)"],
+    ],
+    [
+      "inherit at the top",
+      allow({ domains: ["a.example"], inherit: true }),
+      ["/allow/inherit: the global allow has nothing to inherit from"],
+    ],
+    [
+      "the wrong label entry",
+      allow({ domains: ["a.example"] }, { labels: { "*": "x" } }),
+      ['/labels/*: "*" would allow every name'],
+    ],
+    [
+      "one entry labelled twice",
+      allow({ domains: ["a.example"] }, { labels: { "a.example": "x", "A.example": "y" } }),
+      ['/labels/A.example: "A.example" is the entry labelled in line 1'],
+    ],
+    [
+      "a source of two hosts",
+      allow({ domains: ["a.example"] }, { hosts: { a: client, b: { sources: ["10.0.0.1/32"] } } }),
+      ['/hosts/b/sources/0: 10.0.0.1/32 is already a source of host "a" (line 1)'],
+    ],
+    [
+      "a source twice in a host",
+      allow({ domains: ["a.example"] }, { hosts: { a: { sources: ["10.0.0.1", "10.0.0.1"] } } }),
+      ["/hosts/a/sources/1: 10.0.0.1/32 is already a source of this host (line 1)"],
+    ],
+    [
+      "a source that is no client",
+      allow({ domains: ["a.example"] }, { hosts: { a: { sources: ["224.0.0.1"] } } }),
+      ["/hosts/a/sources/0: 224.0.0.1/32 is never a client's address (multicast)"],
+    ],
+    ["a host without sources", allow({}, { hosts: { a: { sources: [] } } }), ["/hosts/a/sources: there is no entry"]],
+    [
+      "a host name for a shell",
+      allow({}, { hosts: { 'h" accept\n': client } }),
+      ["/hosts: the key contains the forbidden character U+000A"],
+    ],
+    ["a host name with a quote", allow({}, { hosts: { 'h"': client } }), ['/hosts/h": "h\\"" cannot stand here']],
+    [
+      "a host name of 64 letters",
+      allow({}, { hosts: { ["h".repeat(64)]: client } }),
+      [`/hosts/${"h".repeat(64)}: "${"h".repeat(64)}" cannot stand here`],
+    ],
+    ["a host named like the global group", allow({}, { hosts: { "*": client } }), ['/hosts/*: "*" cannot stand here']],
+  ])("%s", (_name, document, expected) => {
+    expect(parseDocument(document).ok).toBe(false);
+    expect(issueTexts(document)).toEqual(expected);
+  });
+
+  test("all of them are told, in the order of the text, with a remedy each", () => {
+    const text = '{\n"version": 1,\n"labels": {"*": "x"},\n"allow": {"ips": ["10.0.0.1/8"],\n"domains": ["*"]}}';
+    const result = parseDocument(text);
+    expect(result.ok ? [] : result.issues.map(({ place }) => `${place.line}:${place.column}`)).toEqual([
+      "3:12",
+      "4:19",
+      "5:13",
+    ]);
+    expect(result.ok ? [""] : result.issues.map(({ remedy }) => remedy)).not.toContain("");
+  });
+
+  test("a file over its bound is not read", () => {
+    const bytes = Buffer.from(JSON.stringify(allow({ domains: ["a.example"] })));
+    expect(parsePolicy(bytes, "f", { maxBytes: bytes.length }).ok).toBe(true);
+    expect(parsePolicy(bytes, "f", { maxBytes: bytes.length - 1 }).ok).toBe(false);
+  });
+
+  test("a flood of errors costs little time and tells the first hundred", () => {
+    const startedAtMs = performance.now();
+    const result = parsePolicy(Buffer.from(`{"version":1,"allow":{"domains":[${"1,".repeat(520_000)}1]}}`), "f");
+    expect(result.ok ? [] : result.issues).toHaveLength(100);
+    expect(performance.now() - startedAtMs).toBeLessThan(10_000);
+  });
+});
+
+describe("warnings", () => {
+  test.each<[string, object, readonly string[]]>([
+    ["nothing to say", allow({ domains: ["api.example.com"] }), []],
+    [
+      "an unused label",
+      allow({ domains: ["a.example"] }, { labels: { "b.example": "x" } }),
+      ['/labels/b.example: no list contains "b.example", so its label is unused'],
+    ],
+    [
+      "a repeated name",
+      allow({ domains: ["a.example", "A.example"] }),
+      ['/allow/domains/1: "a.example" stands in the list since line 1'],
+    ],
+    [
+      "a repeated network",
+      allow({ ips: ["192.0.2.1", "192.0.2.1/32"] }),
+      ['/allow/ips/1: "192.0.2.1/32" stands in the list since line 1'],
+    ],
+    [
+      "every address",
+      allow({ ips: ["0.0.0.0/0"] }),
+      ["/allow/ips/0: 0.0.0.0/0 opens every address but loopback, link-local, multicast and metadata services"],
+    ],
+    [
+      "a large network",
+      allow({ ips: ["52.0.0.0/8"] }),
+      ["/allow/ips/0: 52.0.0.0/8 is a large part of the address space"],
+    ],
+    ["a large private network is none", allow({ ips: ["10.0.0.0/8", "fd00::/8"] }), []],
+    [
+      "a zone of strangers",
+      allow({ domains: ["*.github.io"] }),
+      ["/allow/domains/0: anyone can register a name below github.io"],
+    ],
+    [
+      "a zone above a zone of strangers",
+      allow({ domains: ["*.core.windows.net"] }),
+      ["/allow/domains/0: anyone can register a name below core.windows.net"],
+    ],
+    [
+      "a shared address",
+      allow({ domains: ["d1.cloudfront.net"] }),
+      [
+        "/allow/domains/0: d1.cloudfront.net shares its addresses with other sites, and an allowed name opens its addresses",
+      ],
+    ],
+    [
+      "everyone's files",
+      allow({ domains: ["storage.googleapis.com"] }),
+      ["/allow/domains/0: storage.googleapis.com serves everyone's files"],
+    ],
+    [
+      "a resolver over HTTPS",
+      allow({ domains: ["dns.google"] }),
+      ["/allow/domains/0: dns.google answers DNS over HTTPS, with which clients resolve around the gateway"],
+    ],
+    [
+      "DNS over TLS",
+      allow({ domains: ["a.example"], ports: [443, 853] }),
+      ["/allow/ports/1: 853/tcp opens DNS over TLS or QUIC, which no gate sees"],
+    ],
+    [
+      "every client as a host",
+      allow({ domains: ["a.example"] }, { hosts: { all: { sources: ["0.0.0.0/0"] } } }),
+      ["/hosts/all/sources/0: 0.0.0.0/0 makes this host every client"],
+    ],
+  ])("%s", (_name, document, expected) => {
+    expect(parseDocument(document).ok).toBe(true);
+    expect(issueTexts(document)).toEqual(expected);
+  });
+});
+
+describe("what is not enforced yet is refused where it stands", () => {
+  const window = { start: "08:00", end: "18:00" };
+  const inHost = (key: string, value: unknown): object => ({ hosts: { h: { ...client, [key]: value } } });
+  test.each<[string, object, string]>([
+    ["deny", { deny: { domains: ["b.example"] } }, "/deny"],
+    ["audit", { mode: "audit" }, "/mode"],
+    ["groups", { groups: { g: ["h"] } }, "/groups"],
+    ["include", { include: ["more/llm.json"] }, "/include"],
+    ["limits", { limits: { egress_kbps: 1 } }, "/limits"],
+    ["time_window", { time_window: window }, "/time_window"],
+    ["domain_time_windows", { domain_time_windows: { "a.example": window } }, "/domain_time_windows"],
+    ["dns.forward", { dns: { forward: { "corp.example": ["10.0.0.53"] } } }, "/dns"],
+    ["tests", { tests: [{ from: "*", to: "a.example:443", expect: "allow" }] }, "/tests"],
+    ["sni-allowlist", { proxy: { mode: "sni-allowlist" } }, "/proxy/mode"],
+    ["haproxy", { proxy: { backend: "haproxy" } }, "/proxy/backend"],
+    ["proxy.domains", { proxy: { domains: ["a.example"] } }, "/proxy/domains"],
+    ["proxy.mtls", { proxy: { mtls: { enabled: true } } }, "/proxy/mtls"],
+    ["expires", { allow: { domains: [{ domain: "a.example", expires: "2027-01-01" }] } }, "/allow/domains/0/expires"],
+    ["answers", { allow: { domains: [{ domain: "a.example", answers: ["10.0.0.0/8"] }] } }, "/allow/domains/0/answers"],
+    ["a host's deny", inHost("deny", {}), "/hosts/h/deny"],
+    ["a host's mode", inHost("mode", "deny-all"), "/hosts/h/mode"],
+    ["a host's proxy", inHost("proxy", { mode: "sni-allowlist" }), "/hosts/h/proxy/mode"],
+    ["a host's limits", inHost("limits", { egress_kbps: 2000 }), "/hosts/h/limits"],
+    ["a host's window", inHost("time_window", window), "/hosts/h/time_window"],
+    ["a host's windows", inHost("domain_time_windows", { "a.example": window }), "/hosts/h/domain_time_windows"],
+    ["a host's exfil", inHost("exfil", { domains: { "a.example": { bytes: 1, period: "day" } } }), "/hosts/h/exfil"],
+  ])("%s", (_name, rest, pointer) => {
+    const result = parseDocument(allow({ domains: ["a.example"] }, rest));
+    const issues = result.ok ? [] : result.issues.map(({ code, place, message }) => [code, place.pointer, message]);
+    expect(issues).toEqual([["POLICY_UNSUPPORTED", pointer, expect.stringMatching(/ is not supported yet$/)]]);
+  });
+
+  test("what changes nothing is accepted", () => {
+    const proxy = { mode: "disabled", backend: "none" };
+    const document = allow(
+      { domains: ["a.example"] },
+      { mode: "enforce", proxy, hosts: { h: { ...client, mode: "enforce", proxy } } },
+    );
+    expect(issueTexts(document)).toEqual([]);
+  });
+});
