@@ -37,8 +37,8 @@ const TWO_DAYS_MS = 2 * 86_400_000;
 export function enqueue(outbox: Outbox, commit: CommitId, status: Status): Outbox {
   const waiting = outbox.queued.find((entry) => entry.commit === commit);
   const known = waiting ?? outbox.posted.find((entry) => entry.commit === commit);
-  const isNews = known === undefined || known.state !== status.state || known.description !== status.description;
-  if (!isNews || (status.state === "pending" && known !== undefined)) return outbox;
+  if (known !== undefined && isSameNews(known, status)) return outbox;
+  if status.state === "pending" && known !== undefined) return outbox;
   const others = outbox.queued.filter((entry) => entry.commit !== commit);
   const entry = { commit, ...status, attempts: waiting?.attempts ?? 0, notBeforeMs: waiting?.notBeforeMs ?? 0 };
   return { ...outbox, queued: [...others, entry].slice(-MAX_QUEUED) };
@@ -99,6 +99,12 @@ export function parseOutbox(bytes: Buffer): Outbox | null {
   } catch {
     return null;
   }
+}
+
+/** A failure that is tried again comes back with other durations and sizes: those are no news. */
+function isSameNews(known: Status, status: Status): boolean {
+  const gist = (text: string): string => (status.state === "error" ? text.replace(/[0-9]+/g, "0") : text);
+  return known.state === status.state && gist(known.description) === gist(status.description);
 }
 
 function isSame(a: QueuedStatus, b: QueuedStatus): boolean {

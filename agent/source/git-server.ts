@@ -27,8 +27,8 @@ export async function postUploadPack(
     path: "/git-upload-pack",
     headers: {
       "user-agent": USER_AGENT,
+      // No Accept: servers have one answer to this, and a poll counts every byte.
       "content-type": REQUEST_TYPE,
-      accept: RESULT_TYPE,
       ...(protocol === "v2" ? { "git-protocol": "version=2" } : {}),
     },
     body,

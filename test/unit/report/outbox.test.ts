@@ -46,6 +46,14 @@ test("what was posted is not posted again; a change is", () => {
   expect(shown(enqueue(posted, A, failure))).toEqual(["a failure"]);
 });
 
+test("a failure that only counts other milliseconds is no news, another serial is", () => {
+  const slow = (ms: number): Status => ({ state: "error", description: `no answer within ${ms} ms` });
+  const once = queue([A, slow(5_012)]);
+  expect(enqueue(once, A, slow(30_001))).toBe(once);
+  expect(enqueue(once, A, { state: "error", description: "no route" })).not.toBe(once);
+  expect(queue([A, success], [A, { ...success, description: "serial 2" }]).queued[0]?.description).toBe("serial 2");
+});
+
 test("a status that was superseded while its predecessor was on its way stays", () => {
   const first = queue([A, pending]);
   const sent = due(first);
