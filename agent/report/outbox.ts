@@ -38,7 +38,7 @@ export function enqueue(outbox: Outbox, commit: CommitId, status: Status): Outbo
   const waiting = outbox.queued.find((entry) => entry.commit === commit);
   const known = waiting ?? outbox.posted.find((entry) => entry.commit === commit);
   if (known !== undefined && isSameNews(known, status)) return outbox;
-  if status.state === "pending" && known !== undefined) return outbox;
+  if (status.state === "pending" && known !== undefined) return outbox;
   const others = outbox.queued.filter((entry) => entry.commit !== commit);
   const entry = { commit, ...status, attempts: waiting?.attempts ?? 0, notBeforeMs: waiting?.notBeforeMs ?? 0 };
   return { ...outbox, queued: [...others, entry].slice(-MAX_QUEUED) };

@@ -12,8 +12,8 @@ import { readSecret } from "../../../agent/host/secret-file.ts";
 import { makeSelfSigned } from "../../support/self-signed.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "clawgress-http-"));
-const first = makeSelfSigned(folder, "first", "DNS:forge.test,IP:127.0.0.1");
-const second = makeSelfSigned(folder, "second", "DNS:forge.test,IP:127.0.0.1");
+const first = await makeSelfSigned(folder, "first", "DNS:forge.test,IP:127.0.0.1");
+const second = await makeSelfSigned(folder, "second", "DNS:forge.test,IP:127.0.0.1");
 const closers: (() => unknown)[] = [];
 let seen: { path: string; authorization: string | undefined; socket: Socket }[] = [];
 let listener: RequestListener;
@@ -159,7 +159,7 @@ describe("TLS", () => {
   });
 
   test("a certificate for another name is refused", async () => {
-    const other = makeSelfSigned(folder, "other", "DNS:other.test");
+    const other = await makeSelfSigned(folder, "other", "DNS:other.test");
     const client = open(`https://127.0.0.1:${await startTls(other)}`, { caFile: other.file });
     await expect(get(client)).rejects.toMatchObject({
       code: "SOURCE_UNREACHABLE",

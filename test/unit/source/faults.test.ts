@@ -2,13 +2,14 @@ import { rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { gzipSync } from "node:zlib";
+import { deflateSync, gzipSync } from "node:zlib";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { RepositorySettings } from "../../../agent/settings/settings.ts";
 import type { Source } from "../../../agent/source/source.ts";
 import { makeRepository, type TestRepository } from "../../support/git-repository.ts";
 import { type Exchange, type GitTestServer, type Intercept, startGitServer } from "../../support/git-server.ts";
 import { openTestSource, quiet } from "../../support/open-test-source.ts";
+import { buildPack, frameShallowAnswer, PACK_TYPES } from "../../support/pack-builder.ts";
 
 const RESULT = { "content-type": "application/x-git-upload-pack-result" };
 let repository: TestRepository;
@@ -279,6 +280,20 @@ describe("fetch", () => {
     });
   });
 
+  test("a small pack that inflates to 500 MB is refused before anything is inflated or stored", async () => {
+    const { source, gitFolder } = await openTestSource(server.url);
+    opened.push({ source, gitFolder });
+    const head = await source.poll(quiet());
+    const compressed = deflateSync(Buffer.alloc(50_000_000));
+    const bomb = buildPack([{ type: PACK_TYPES.blob, data: Buffer.alloc(0), declaredBytes: 500_000_000, compressed }]);
+    server.intercept = answer(200, RESULT, frameShallowAnswer(head, bomb));
+    const before = process.memoryUsage().rss;
+    await expect(source.open(head, quiet())).rejects.toMatchObject({ code: "SOURCE_TOO_LARGE" });
+    expect(process.memoryUsage().rss - before).toBeLessThan(20_000_000);
+    server.intercept = null;
+    expect((await source.open(head, quiet())).commit).toBe(head);
+  });
+
   test("a file whose object did not come is an error, and the next opening fetches everything again", async () => {
     const source = await open();
     const head = await source.poll(quiet());
@@ -288,15 +303,7 @@ describe("fetch", () => {
       .split("\n")
       .map((line) => line.slice(0, 40));
     const pack = packOf(ids.filter((id) => id !== blob));
-    const framed = Buffer.concat([
-      Buffer.from(`0035shallow ${head}\n`),
-      Buffer.from("00000008NAK\n"),
-      Buffer.from((pack.length + 5).toString(16).padStart(4, "0")),
-      Buffer.of(1),
-      pack,
-      Buffer.from("0000"),
-    ]);
-    server.intercept = answer(200, RESULT, framed);
+    server.intercept = answer(200, RESULT, frameShallowAnswer(head, pack));
     const reader = await source.open(head, quiet());
     await expect(reader.readFile("policy.json", 10)).rejects.toMatchObject({ code: "SOURCE_PROTOCOL" });
     server.intercept = null;
