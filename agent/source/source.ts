@@ -3,11 +3,6 @@
 /** 40 lower-case hex digits. */
 export type CommitId = string;
 
-export interface TreeFile {
-  readonly path: string;
-  readonly bytes: Buffer;
-}
-
 /** Reads files of one commit straight from Git objects; nothing is ever checked out. Every object read is hash-checked. */
 export interface CommitReader {
   readonly commit: CommitId;
