@@ -10,7 +10,7 @@ const MAX_LISTING_BYTES = 512 * 1024 * 1024;
 
 const POLICY_TABLE = "clawgress";
 /** Written by the gate or by the base file at any time, so never part of what a release must read back as. */
-const DYNAMIC_OBJECTS: ReadonlySet<string> = new Set(["pin4", "pin6", "live", "lan"]);
+const DYNAMIC_OBJECTS: ReadonlySet<string> = new Set(["pin4", "pin6", "group_pin4", "group_pin6", "live", "lan"]);
 
 /** A prefix for `nft` that makes it work in another network namespace; empty for this one. */
 export type NamespacePrefix = readonly string[];

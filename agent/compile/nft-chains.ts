@@ -24,6 +24,8 @@ add map inet clawgress net4 { type mark . ipv4_addr . mark : mark; }
 add map inet clawgress net6 { type mark . ipv6_addr . mark : mark; }
 add map inet clawgress pin4 { type ipv4_addr . ipv4_addr . mark : mark; flags timeout; }
 add map inet clawgress pin6 { type ipv6_addr . ipv6_addr . mark : mark; flags timeout; }
+add map inet clawgress group_pin4 { type mark . ipv4_addr . mark : mark; flags timeout; }
+add map inet clawgress group_pin6 { type mark . ipv6_addr . mark : mark; flags timeout; }
 add set inet clawgress live { type mark . mark; flags timeout; }
 add chain inet clawgress ok
 add chain inet clawgress admit
@@ -101,12 +103,18 @@ function classifyRules({ globalGroup }: ChainParts, side: "saddr" | "daddr"): re
 /**
  * The grant of a flow, found by its client, the far address and the far port. A lookup that finds nothing leaves the
  * mark as it is. The far port's class travels in `meta mark` while the pins are asked, so that the connection's mark
- * goes from one grant to another in one step: packets of both directions may be looked at at once.
+ * goes from one grant to another in one step: packets of both directions may be looked at at once. What a client asked
+ * over the other address family is pinned to its group, since nobody knows its address there.
  */
 function admitRules(parts: ChainParts, farAddress: "daddr" | "saddr", farPort: "dport" | "sport"): readonly string[] {
   const client = farAddress === "daddr" ? "saddr" : "daddr";
   const pinKey = (ip: "ip" | "ip6"): string =>
     farAddress === "daddr" ? `${ip} saddr . ${ip} daddr` : `${ip} daddr . ${ip} saddr`;
+  const markClass = [
+    "ct mark set 0x00000000",
+    `ct mark set tcp ${farPort} map @tcp_ports`,
+    `ct mark set udp ${farPort} map @udp_ports`,
+  ];
   return [
     "meta mark set 0x00000000",
     `meta mark set tcp ${farPort} map @tcp_ports`,
@@ -117,9 +125,11 @@ function admitRules(parts: ChainParts, farAddress: "daddr" | "saddr", farPort: "
     "meta mark set 0x00000000",
     ...classifyRules(parts, client),
     "meta mark . ct mark @live goto ok",
-    "ct mark set 0x00000000",
-    `ct mark set tcp ${farPort} map @tcp_ports`,
-    `ct mark set udp ${farPort} map @udp_ports`,
+    ...markClass,
+    `ct mark set meta mark . ip ${farAddress} . ct mark map @group_pin4`,
+    `ct mark set meta mark . ip6 ${farAddress} . ct mark map @group_pin6`,
+    "meta mark . ct mark @live goto ok",
+    ...markClass,
     ...parts.prefixLengths4.map((length) => networkRule(4, length, farAddress)),
     ...parts.prefixLengths6.map((length) => networkRule(6, length, farAddress)),
     "meta mark . ct mark @live goto ok",
