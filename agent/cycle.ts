@@ -1,6 +1,7 @@
 import type { CheckedRelease } from "./apply/check-artifacts.ts";
 import type { Release } from "./compile/release.ts";
 import type { AgentError } from "./errors.ts";
+import type { ProbeResult } from "./health/probe.ts";
 import type { Policy } from "./policy/policy.ts";
 import type { Outcome } from "./report/describe.ts";
 import type { CommitId, CommitReader } from "./source/source.ts";
@@ -15,6 +16,7 @@ export interface Cycle {
   readonly release?: Release;
   readonly next?: CheckedRelease;
   readonly previous?: CheckedRelease;
+  readonly before?: readonly ProbeResult[];
 }
 
 /** What trust makes of a commit. */

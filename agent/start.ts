@@ -27,6 +27,7 @@ export async function openApplyContext(settings: Settings, configFile: string, l
     programFolder: dirname(await realpath(process.argv[1] ?? "")),
     users: { named: await resolveUser(settings.dns.user), gate: await resolveUser(settings.gate.user) },
     gate: createGateControl(paths.gateSocket),
+    tableDigests: new Map(),
     log,
   };
 }

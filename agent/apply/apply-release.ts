@@ -13,14 +13,18 @@ export type ApplyOutcome =
   | { readonly kind: "confirmed"; readonly failedBefore: readonly ProbeResult[]; readonly tookMs: number }
   | { readonly kind: "reverted"; readonly error: AgentError; readonly tookMs: number };
 
+export type ExtraProbes = () => Promise<readonly ProbeResult[]>;
+
 /** What an apply moves between, and who asked for it. */
 export interface Change {
   readonly next: CheckedRelease;
   readonly previous: CheckedRelease;
   readonly commit: string;
   readonly serial: number;
-  /** Probes that only the caller can make, such as fetching the head again; they run with the others, before and after. */
-  readonly extraProbes: () => Promise<readonly ProbeResult[]>;
+  /** What the probes said before the change: @see rehearse. */
+  readonly before: readonly ProbeResult[];
+  /** Probes that only the caller can make, such as fetching the head again; they run with the others. */
+  readonly extraProbes: ExtraProbes;
   /**
    * Moves the confirmed pointer. Called once, after the transaction is won. The pointer is what a restart believes: a
    * crash just before it moves means the previous release, which the next poll follows by this one again.
@@ -29,7 +33,17 @@ export interface Change {
 }
 
 /**
- * Makes a checked release the enforced one: steps 2 to 7 of the protocol. Returns `confirmed` when it is in force, read
+ * Step 2, rehearse: runs every probe before anything is changed. What does not pass now proves nothing about the change.
+ * It needs nothing of the new release, so it may run while that is staged.
+ */
+export async function rehearse(context: ApplyContext, extraProbes: ExtraProbes): Promise<readonly ProbeResult[]> {
+  const { settings, programFolder } = context;
+  const results = await Promise.all([runProbes(settings, { programFolder }), extraProbes()]);
+  return results.flat();
+}
+
+/**
+ * Makes a checked release the enforced one: steps 3 to 7 of the protocol. Returns `confirmed` when it is in force, read
  * back and healthy, or `reverted` with the reason when the previous release is in force again, read back.
  * @throws AgentError APPLY_REVERT_FAILED when neither holds; what is enforced is then the tighter of the two at each layer.
  */
@@ -38,9 +52,6 @@ export async function applyRelease(context: ApplyContext, change: Change): Promi
   const startedAtMs = monotonicMs();
   const { next, previous, commit, serial } = change;
   const elapsedMs = (): number => Math.round(monotonicMs() - startedAtMs);
-
-  // 2. rehearse: what does not pass before the change proves nothing about it.
-  const before = await allProbes(context, change);
 
   // 3. arm
   const transaction: Transaction = { next: next.digest, previous: previous.digest, commit, serial };
@@ -53,7 +64,7 @@ export async function applyRelease(context: ApplyContext, change: Change): Promi
     await readBack(context, next);
     log.info({ event: "apply-swapped", release: next.digest, tookMs: elapsedMs() });
     // 6. probe
-    const verdict = judgeProbes(before, await allProbes(context, change));
+    const verdict = judgeProbes(change.before, await rehearse(context, change.extraProbes));
     if (!verdict.healthy) throw describeBlame(verdict.blamed);
     if (elapsedMs() > context.settings.health.confirmTimeoutMs + longestProbeMs(context.settings.health)) {
       throw new AgentError("HEALTH_FAILED", `the change was not confirmed within ${elapsedMs()} ms`);
@@ -90,14 +101,6 @@ export async function revertRelease(context: ApplyContext, previous: CheckedRele
     });
   }
   await closeRevert(context.paths.armed);
-}
-
-async function allProbes(context: ApplyContext, change: Change): Promise<readonly ProbeResult[]> {
-  const results = await Promise.all([
-    runProbes(context.settings, { programFolder: context.programFolder }),
-    change.extraProbes(),
-  ]);
-  return results.flat();
 }
 
 function describeBlame(blamed: readonly ProbeResult[]): AgentError {

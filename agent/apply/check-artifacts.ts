@@ -17,9 +17,12 @@ export interface CheckedRelease extends StoredRelease {
 /**
  * Step 1, check: lets named-checkconf, named-checkzone and the kernel itself judge a stored release, all at once, without
  * touching anything that is in force. Returns the release with the digest that its ruleset reads back as.
+ * The same artifacts give the same verdict, so a release in `known` (its digest → the table's) is not judged again.
  * @throws AgentError APPLY_CHECK_FAILED naming the artifact.
  */
-export async function checkArtifacts(release: StoredRelease): Promise<CheckedRelease> {
+export async function checkArtifacts(release: StoredRelease, known: Map<string, string>): Promise<CheckedRelease> {
+  const knownDigest = known.get(release.digest);
+  if (knownDigest !== undefined) return { ...release, tableDigest: knownDigest };
   const ruleset = await readFile(join(release.folder, "policy.nft"));
   // Random: two agents in network namespaces of one machine share the list of names.
   const scratch = await mkdtemp(join(tmpdir(), "clawgress-check-"));
@@ -29,6 +32,7 @@ export async function checkArtifacts(release: StoredRelease): Promise<CheckedRel
       expectSuccess(["named-checkzone", "-q", ALLOW_ZONE, join(release.folder, "allow.zone")]),
       expectSuccess(["named-checkzone", "-q", DENY_ZONE, join(release.folder, "deny.zone")]),
     ]);
+    known.set(release.digest, tableDigest);
     return { ...release, tableDigest };
   } finally {
     await rm(scratch, { recursive: true, force: true });

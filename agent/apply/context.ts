@@ -4,7 +4,7 @@ import type { UserIds } from "../host/users.ts";
 import type { Paths } from "../settings/paths.ts";
 import type { Settings } from "../settings/settings.ts";
 
-/** What every apply step works with. One is built at start; nothing in it changes while the program runs. */
+/** What every apply step works with. One is built at start; only `tableDigests` grows while the program runs. */
 export interface ApplyContext {
   readonly settings: Settings;
   readonly paths: Paths;
@@ -14,5 +14,7 @@ export interface ApplyContext {
   readonly programFolder: string;
   readonly users: { readonly named: UserIds; readonly gate: UserIds };
   readonly gate: GateControl;
+  /** Release → digest of its table in the kernel, for releases that were checked already. */
+  readonly tableDigests: Map<string, string>;
   readonly log: Logger;
 }

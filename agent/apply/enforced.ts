@@ -23,7 +23,7 @@ export async function openEnforced(context: ApplyContext): Promise<CheckedReleas
   const { confirmed } = await readPointers(paths.pointers);
   const stored =
     confirmed.release === null ? await storeDenyAll(context) : await openRelease(paths.releases, confirmed.release);
-  return await checkArtifacts(stored);
+  return await checkArtifacts(stored, context.tableDigests);
 }
 
 async function storeDenyAll({ settings, paths }: ApplyContext): Promise<StoredRelease> {

@@ -107,7 +107,7 @@ async function rndc({ paths, settings }: ApplyContext, command: string): Promise
 async function awaitCanaries({ paths, settings }: ApplyContext, canary: string): Promise<void> {
   const endMs = monotonicMs() + LOAD_TIMEOUT_MS;
   const remedy = `see ${join(paths.named, "named.log")} and start.log beside it`;
-  const upstream = openUpstream({
+  const upstream = await openUpstream({
     address: "127.0.0.1",
     port: settings.dns.namedPort,
     timeoutMs: ASK_TIMEOUT_MS,

@@ -1,5 +1,5 @@
 import type { Agent } from "../agent.ts";
-import { applyRelease } from "../apply/apply-release.ts";
+import { applyRelease, rehearse } from "../apply/apply-release.ts";
 import { rememberBadRelease } from "../apply/bad-releases.ts";
 import { checkArtifacts } from "../apply/check-artifacts.ts";
 import { openEnforced } from "../apply/enforced.ts";
@@ -21,13 +21,17 @@ export async function confirmUnchanged(agent: Agent, cycle: Cycle): Promise<Step
   return { done: await describeConfirmed(agent, cycle, false) };
 }
 
-/** Step 1, stage: writes the artifacts and lets nft, named and the kernel judge them. */
+/** Steps 1 and 2, stage and rehearse: writes the artifacts, lets named and the kernel judge them, and probes meanwhile. */
 export async function stageRelease(agent: Agent, cycle: Cycle): Promise<StepResult> {
   const { releases } = agent.paths;
   const stored = await storeRelease(releases, need(cycle.release, "release"), provenanceOf(agent, cycle));
-  const [next, previous] = await Promise.all([checkArtifacts(stored), openEnforced(agent.apply)]);
+  const [next, previous, before] = await Promise.all([
+    checkArtifacts(stored, agent.apply.tableDigests),
+    openEnforced(agent.apply),
+    rehearse(agent.apply, () => probeForge(agent, cycle)),
+  ]);
   agent.log.info({ event: "release-staged", commit: cycle.commit, release: next.digest });
-  return { next, previous };
+  return { next, previous, before };
 }
 
 /** Steps 2 to 7. A release that is reverted is remembered, so that no restart and no rebase tries it again. */
@@ -39,6 +43,7 @@ export async function applyStaged(agent: Agent, cycle: Cycle): Promise<StepResul
   const report = await describeConfirmed(agent, cycle, true);
   const outcome = await applyRelease(agent.apply, {
     ...{ next, previous, commit, serial },
+    before: need(cycle.before, "rehearsal"),
     extraProbes: () => probeForge(agent, cycle),
     onConfirm: () => moveConfirmed(agent, cycle),
   });
