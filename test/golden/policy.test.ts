@@ -1,0 +1,19 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { formatIssue } from "../../agent/policy/issue-log.ts";
+import { parsePolicy } from "../../agent/policy/parse-policy.ts";
+
+/** Each folder here and under examples/ is a case: policy.json → issues.txt, and normal.json when it is accepted. */
+const cases = ["policy", "../../examples"].flatMap((folder) => {
+  const url = new URL(`${folder}/`, import.meta.url);
+  const names = readdirSync(url).filter((name) => !name.includes("."));
+  return names.map((name) => ({ name, input: new URL(`${name}/policy.json`, url) }));
+});
+
+test.each(cases)("$name", async ({ name, input }) => {
+  const result = parsePolicy(readFileSync(input), "policy.json");
+  const issues = (result.ok ? result.warnings : result.issues).map((issue) => `${formatIssue(issue)}\n`).join("");
+  const folder = `policy/${name}`;
+  await expect(issues).toMatchFileSnapshot(`${folder}/issues.txt`);
+  if (result.ok) await expect(`${JSON.stringify(result.policy, null, 2)}\n`).toMatchFileSnapshot(`${folder}/normal.json`);
+});
