@@ -7,7 +7,7 @@ import type { NameAccess } from "./ledger.ts";
 import type { NamedHealth } from "./named-check.ts";
 import type { Pins } from "./pins.ts";
 import type { Upstream } from "./upstream.ts";
-import { encodeName, HEADER_BYTES, MIN_UDP_BYTES, rcode as rcodes } from "./wire.ts";
+import { ede, encodeName, HEADER_BYTES, MIN_UDP_BYTES, rcode as rcodes } from "./wire.ts";
 import { type Answer, buildAnswer, parseAnswer } from "./wire-answer.ts";
 import { buildOwnAnswer } from "./wire-own.ts";
 import { parseQuery, type Query } from "./wire-query.ts";
@@ -32,6 +32,8 @@ export interface AnswerOptions {
   readonly records: DenyRecords;
   readonly hold: Hold;
   readonly nowS: () => number;
+  /** Told of an exception, which would be a bug: the query then stays without an answer. */
+  readonly onError: (error: unknown) => void;
 }
 
 /** Returns the answer to a client's message, or null for none. Never rejects. */
@@ -40,10 +42,6 @@ export type AnswerQuery = (message: Buffer, client: string, transport: Transport
 /** Queries under way over all clients; each holds a few hundred bytes. */
 const MAX_UNDER_WAY = 8192;
 const MAX_TCP_BYTES = 65_535;
-/** EDE codes (RFC 8914). */
-const BLOCKED = 15;
-const NOT_READY = 14;
-const NETWORK_ERROR = 23;
 /** A policy that is swapped while an answer is under way has the query judged again; more swaps than this are an attack on patience. */
 const MAX_TRIES = 3;
 
@@ -56,21 +54,21 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
   const count = (verdict: string): void => {
     state.counters.set(verdict, (state.counters.get(verdict) ?? 0) + 1);
   };
-  const refuse = (refusal: Refusal, from: From, code = BLOCKED): Buffer => {
+  const refuse = (refusal: Refusal, from: From, code: number = ede.BLOCKED): Buffer => {
     count(refusal.reason);
     options.records.note(refusal, from, state.policy);
     const isNegative = refusal.rcode === rcodes.NXDOMAIN;
     const soaSerial = isNegative ? (state.policy?.provenance.serial ?? 1) : null;
-    const ede = { code, text: refusal.text };
-    return buildOwnAnswer(from.query, { rcode: refusal.rcode, soaSerial, ede }, from.maxBytes);
+    const blocked = { code, text: refusal.text };
+    return buildOwnAnswer(from.query, { rcode: refusal.rcode, soaSerial, ede: blocked }, from.maxBytes);
   };
   const fail = (verdict: string, text: string, from: From): Buffer => {
     count(verdict);
-    const ede = { code: NETWORK_ERROR, text: `clawgress: ${text}` };
-    return buildOwnAnswer(from.query, { rcode: rcodes.SERVFAIL, soaSerial: null, ede }, from.maxBytes);
+    const failure = { code: ede.NETWORK_ERROR, text: `clawgress: ${text}` };
+    return buildOwnAnswer(from.query, { rcode: rcodes.SERVFAIL, soaSerial: null, ede: failure }, from.maxBytes);
   };
   const notReady = (from: From, detail: string): Buffer =>
-    refuse(refuseForNow("not-ready", null, detail), from, NOT_READY);
+    refuse(refuseForNow("not-ready", null, detail), from, ede.NOT_READY);
 
   /** Returns null when the policy was swapped meanwhile: the query is then judged anew. */
   const forward = async (verdict: Forward, from: From): Promise<Buffer | null> => {
@@ -126,7 +124,7 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
       underWay -= 1;
     }
   };
-  return async (message, client, transport) => {
+  const answerMessage: AnswerQuery = async (message, client, transport) => {
     const parsed = parseQuery(message);
     if (parsed.kind === "drop") {
       count("dropped");
@@ -141,6 +139,15 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
     const { query } = parsed;
     const maxBytes = transport === "tcp" ? MAX_TCP_BYTES : (query.edns?.udpBytes ?? MIN_UDP_BYTES);
     return await answerParsed({ query, client, transport, maxBytes });
+  };
+  return async (message, client, transport) => {
+    try {
+      return await answerMessage(message, client, transport);
+    } catch (error) {
+      count("exception");
+      options.onError(error);
+      return null;
+    }
   };
 }
 
@@ -170,10 +177,10 @@ function createSharedAsk(
     const known = asked.get(key);
     if (known !== undefined) return known;
     const nameBytes = encodeName(name);
-    const answer = upstream.ask({ nameBytes, type, dnssecOk, checkingDisabled }, transport).then((message) => {
-      asked.delete(key);
-      return message === null ? null : parseAnswer(message, HEADER_BYTES + nameBytes.length + 4);
-    });
+    const answer = upstream
+      .ask({ nameBytes, type, dnssecOk, checkingDisabled }, transport)
+      .then((message) => (message === null ? null : parseAnswer(message, HEADER_BYTES + nameBytes.length + 4)))
+      .finally(() => asked.delete(key));
     asked.set(key, answer);
     return answer;
   };

@@ -48,7 +48,7 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
   };
   const journal = openAppendLog(join(paths.gate, "grants.jsonl"), { mode: 0o640 });
   const denyLog = openAppendLog(join(paths.gate, "deny.jsonl"), { mode: 0o640, maxBytes: MAX_DENY_LOG_BYTES });
-  const { writer, by } = openKernelWriter();
+  const { writer, by } = await openKernelWriter();
   const { maxPinsPerClient } = settings.gate;
   const pins = createPins({
     writer,
@@ -64,7 +64,7 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
   });
   const clients = createClientTable(settings.gate);
   const hold = createHold(MAX_WAITING_IN_HOLD);
-  const upstream = openUpstream({
+  const upstream = await openUpstream({
     address: "127.0.0.1",
     port: settings.dns.namedPort,
     timeoutMs: UPSTREAM_TIMEOUT_MS,
@@ -77,7 +77,16 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     monotonicS: nowS,
     onError: (error) => log.warn({ reason: (error as Error).message }, "a deny record could not be written"),
   });
-  const answer = createAnswerQuery({ state, pins, upstream, clients, records, hold, nowS });
+  const answer = createAnswerQuery({
+    state,
+    pins,
+    upstream,
+    clients,
+    records,
+    hold,
+    nowS,
+    onError: (error) => log.error({ err: error }, "a query could not be answered"),
+  });
 
   let stop = (): void => {};
   const stopped = new Promise<void>((resolve) => {
@@ -98,7 +107,11 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
   process.once("SIGTERM", stop);
   process.once("SIGINT", stop);
   const listeners: Listener[] = [];
-  const timers: Timers = { isStopped: false, handles: new Set() };
+  const timers: Timers = {
+    isStopped: false,
+    handles: new Set(),
+    onError: (error) => log.error({ err: error }, "the gate's upkeep failed; it is tried again"),
+  };
   try {
     // Bound first, so that a second gate fails before it touches anything; who asks meanwhile waits.
     hold.begin(MAX_START_HOLD_MS);
@@ -141,6 +154,7 @@ async function listenEverywhere(port: number, answer: AnswerQuery, log: GateLog)
 interface Timers {
   isStopped: boolean;
   readonly handles: Set<NodeJS.Timeout>;
+  readonly onError: (error: unknown) => void;
 }
 
 /** Runs work again and again, each time after a pause from the end of the last. */
@@ -149,7 +163,12 @@ function repeat(timers: Timers, work: () => Promise<number>): void {
     if (timers.isStopped) return;
     const handle = setTimeout(() => {
       timers.handles.delete(handle);
-      void work().then(next);
+      void work()
+        .catch((error: unknown) => {
+          timers.onError(error);
+          return TIDY_MS;
+        })
+        .then(next);
     }, delayMs);
     timers.handles.add(handle);
   };

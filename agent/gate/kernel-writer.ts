@@ -86,8 +86,8 @@ async function commitGroup(commit: Commit, group: readonly Waiting[]): Promise<v
 }
 
 /** Returns a way to commit over netlink, and how to close it. @throws AgentError HOST_MISSING */
-export function openNetlinkCommit(): { readonly commit: Commit; readonly close: () => void } {
-  const socket = openNetlinkSocket();
+export async function openNetlinkCommit(): Promise<{ readonly commit: Commit; readonly close: () => void }> {
+  const socket = await openNetlinkSocket();
   let sequence = 1;
   return {
     commit: async (steps) => {
@@ -105,9 +105,9 @@ export const commitByProgram: Commit = async (steps) => {
 };
 
 /** Returns the best writer of this machine and which one it is. */
-export function openKernelWriter(): { readonly writer: KernelWriter; readonly by: "netlink" | "nft" } {
+export async function openKernelWriter(): Promise<{ readonly writer: KernelWriter; readonly by: "netlink" | "nft" }> {
   try {
-    const { commit, close } = openNetlinkCommit();
+    const { commit, close } = await openNetlinkCommit();
     return { writer: createKernelWriter(commit, close), by: "netlink" };
   } catch (error) {
     if (!(error instanceof AgentError) || error.code !== "HOST_MISSING") throw error;

@@ -1,5 +1,5 @@
 import { constants, endianness } from "node:os";
-import koffi from "koffi";
+import type koffi from "koffi";
 import { AgentError } from "../errors.ts";
 import { type EncodedBatch, readReplies } from "./netlink-message.ts";
 
@@ -26,11 +26,11 @@ const BUFFER_BYTES = 64 * 1024 * 1024;
  * Returns an open socket. Needs CAP_NET_ADMIN in the network namespace's user namespace, and nothing else.
  * @throws AgentError HOST_MISSING when the C library cannot be called or the kernel refuses the socket.
  */
-export function openNetlinkSocket(): NetlinkSocket {
+export async function openNetlinkSocket(): Promise<NetlinkSocket> {
   if (endianness() !== "LE") throw new AgentError("HOST_MISSING", "netlink is written for little-endian machines");
-  const libc = loadLibc();
+  const libc = await loadLibc();
   const fd: number = libc.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_NETFILTER);
-  if (fd < 0) throw new AgentError("HOST_MISSING", `no netlink socket: ${errnoText(koffi.errno())}`);
+  if (fd < 0) throw new AgentError("HOST_MISSING", `no netlink socket: ${errnoText(libc.errno())}`);
   const size = Buffer.alloc(4);
   size.writeInt32LE(BUFFER_BYTES);
   const one = Buffer.from([1, 0, 0, 0]);
@@ -39,7 +39,7 @@ export function openNetlinkSocket(): NetlinkSocket {
     libc.setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, size, 4) < 0 ||
     libc.setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, one, 4) < 0;
   if (failed) {
-    const reason = errnoText(koffi.errno());
+    const reason = errnoText(libc.errno());
     libc.close(fd);
     throw new AgentError("HOST_MISSING", `cannot set up the netlink socket: ${reason}`, {
       remedy: "run the gate with CAP_NET_ADMIN",
@@ -73,14 +73,19 @@ interface Libc {
   setsockopt(fd: number, level: number, name: number, value: Buffer, length: number): number;
   recv(fd: number, buffer: Buffer, length: number, flags: number): number;
   close(fd: number): number;
+  /** The errno of the last call that failed on this thread. */
+  errno(): number;
   /** send(2) on a worker thread: it waits for the kernel's lock while an apply loads a large ruleset. */
   sendLater(fd: number, bytes: Buffer): Promise<number>;
 }
 
-function loadLibc(): Libc {
+/** koffi brings a native library of its own, which a machine may lack: so it is imported when it is needed. */
+async function loadLibc(): Promise<Libc> {
+  let ffi: typeof koffi;
   let library: ReturnType<typeof koffi.load>;
   try {
-    library = koffi.load(null);
+    ffi = (await import("koffi")).default;
+    library = ffi.load(null);
   } catch (error) {
     throw new AgentError("HOST_MISSING", `cannot call the C library: ${(error as Error).message}`, { cause: error });
   }
@@ -90,6 +95,7 @@ function loadLibc(): Libc {
     setsockopt: library.func("int setsockopt(int fd, int level, int name, const void *value, uint32_t length)"),
     recv: library.func("intptr_t recv(int fd, void *buffer, uintptr_t length, int flags)"),
     close: library.func("int close(int fd)"),
+    errno: () => ffi.errno(),
     sendLater: (fd, bytes) =>
       new Promise((resolve, reject) => {
         send.async(fd, bytes, bytes.length, 0, (error: Error | null, length: number) => {

@@ -1,5 +1,5 @@
 import type { AppendLog } from "../host/append-log.ts";
-import { liveKey } from "./grant-table.ts";
+import { type LiveGrant, liveKey } from "./grant-table.ts";
 import { journalLine } from "./journal.ts";
 import type { KernelChange } from "./kernel-change.ts";
 import type { KernelWriter } from "./kernel-writer.ts";
@@ -48,8 +48,12 @@ export function createPins(options: PinsOptions): Pins {
 
   let isRecovering = false;
 
-  const write = async (changes: readonly KernelChange[]): Promise<boolean> => {
+  const noteLive = (added: readonly LiveGrant[]): void => {
+    for (const live of added) journal.append(journalLine(live));
+  };
+  const write = async (added: readonly LiveGrant[], changes: readonly KernelChange[]): Promise<boolean> => {
     try {
+      noteLive(added);
       await writer.write(changes);
       return true;
     } catch (error) {
@@ -57,13 +61,7 @@ export function createPins(options: PinsOptions): Pins {
       return false;
     }
   };
-  const noteLive = (added: readonly Parameters<typeof journalLine>[0][]): void => {
-    for (const live of added) journal.append(journalLine(live));
-  };
-  const rewriteJournal = (): void => {
-    journal.clear();
-    noteLive([...ledger.grants.live.values()]);
-  };
+  const rewriteJournal = (): void => journal.rewrite([...ledger.grants.live.values()].map(journalLine));
 
   return {
     ledger,
@@ -73,8 +71,7 @@ export function createPins(options: PinsOptions): Pins {
       if (!result.ok) return "over-bound";
       const before = underWay.get(request.client);
       if (result.changes.length === 0) return before === undefined || (await before) ? "pinned" : "failed";
-      noteLive(result.added);
-      const written = write(result.changes);
+      const written = write(result.added, result.changes);
       underWay.set(request.client, written);
       const isWritten = await written;
       if (underWay.get(request.client) === written) underWay.delete(request.client);
@@ -82,8 +79,8 @@ export function createPins(options: PinsOptions): Pins {
     },
     activate: async (view) => {
       const { changes, added } = reconcile(ledger, view, nowS());
-      noteLive(added);
       try {
+        noteLive(added);
         await writer.write(changes);
       } catch (error) {
         options.onMismatch(error);
@@ -115,8 +112,10 @@ export function createPins(options: PinsOptions): Pins {
         ({ groupMark, grant }) => idle.has(liveKey(groupMark, grant.mark)) && !flowMarks.has(grant.mark),
       );
       for (const { groupMark, grant } of unused) ledger.grants.live.delete(liveKey(groupMark, grant.mark));
-      rewriteJournal();
-      await write(unused.map(({ groupMark, grant }) => ({ kind: "unlive", group: groupMark, grant: grant.mark })));
+      const changes = unused.map(
+        ({ groupMark, grant }): KernelChange => ({ kind: "unlive", group: groupMark, grant: grant.mark }),
+      );
+      if (await write([], changes)) rewriteJournal();
     },
   };
 }

@@ -44,8 +44,8 @@ interface Channel {
  * Returns an open upstream: connected UDP sockets (the kernel drops datagrams from anywhere else) with random ids,
  * and one TCP connection per TCP question. Answers are matched by socket, id and the bytes of the question.
  */
-export function openUpstream(options: UpstreamOptions): Upstream {
-  const channels = Array.from({ length: SOCKETS }, () => openChannel(options));
+export async function openUpstream(options: UpstreamOptions): Promise<Upstream> {
+  const channels = await Promise.all(Array.from({ length: SOCKETS }, () => openChannel(options)));
   let next = 0;
   let tcpInFlight = 0;
   const inFlight = (): number => channels.reduce((sum, { pending }) => sum + pending.size, tcpInFlight);
@@ -97,7 +97,7 @@ export function openUpstream(options: UpstreamOptions): Upstream {
   };
 }
 
-function openChannel(options: UpstreamOptions): Channel {
+async function openChannel(options: UpstreamOptions): Promise<Channel> {
   const socket = createSocket({
     type: options.address.includes(":") ? "udp6" : "udp4",
     recvBufferSize: SOCKET_BUFFER_BYTES,
@@ -114,9 +114,8 @@ function openChannel(options: UpstreamOptions): Channel {
   });
   // ECONNREFUSED: nobody listens. All that was asked here fails now instead of after the time limit.
   socket.on("error", () => failAll(channel));
-  socket.connect(options.port, options.address, () => {
-    channel.isOpen = true;
-  });
+  await new Promise<void>((resolve) => socket.connect(options.port, options.address, resolve));
+  channel.isOpen = true;
   return channel;
 }
 

@@ -33,9 +33,9 @@ export const HEADER_BYTES = 12;
 export const MIN_UDP_BYTES = 512;
 export const MAX_UDP_BYTES = 1232;
 export const MAX_NAME_BYTES = 255;
-/** Option code of extended DNS errors, and the code `Blocked` (RFC 8914). */
+/** Option code of extended DNS errors, and those of its codes that are sent (RFC 8914). */
 export const EDE_OPTION = 15;
-export const EDE_BLOCKED = 15;
+export const ede = { NOT_READY: 14, BLOCKED: 15, NETWORK_ERROR: 23 } as const;
 
 /** Flag bits of the second 16-bit word of the header. */
 export const flag = { QR: 0x8000, AA: 0x0400, TC: 0x0200, RD: 0x0100, RA: 0x0080, AD: 0x0020, CD: 0x0010 } as const;

@@ -1,4 +1,4 @@
-import { closeSync, existsSync, fstatSync, ftruncateSync, mkdirSync, openSync, renameSync, writeSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, mkdirSync, openSync, renameSync, writeFileSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { AgentError } from "../errors.ts";
 
@@ -6,8 +6,8 @@ import { AgentError } from "../errors.ts";
 export interface AppendLog {
   /** Adds a line (without its line feed). @throws AgentError HOST_FILE */
   append(line: string): void;
-  /** Empties the file. */
-  clear(): void;
+  /** Replaces all lines: a crash leaves the old file or the new one. @throws AgentError HOST_FILE */
+  rewrite(lines: readonly string[]): void;
   close(): void;
 }
 
@@ -43,10 +43,14 @@ export function openAppendLog(path: string, options: { readonly mode: number; re
         }
         bytes += writeSync(fd, data);
       }),
-    clear: () =>
+    rewrite: (lines) =>
       wrap(() => {
-        ftruncateSync(fd);
-        bytes = 0;
+        const temporary = `${path}.tmp`;
+        writeFileSync(temporary, lines.map((line) => `${line}\n`).join(""), { mode: options.mode });
+        renameSync(temporary, path);
+        closeSync(fd);
+        fd = open();
+        bytes = fstatSync(fd).size;
       }),
     close: () => closeSync(fd),
   };

@@ -40,7 +40,7 @@ beforeAll(async () => {
       contents: `import { commitByProgram, createKernelWriter, openNetlinkCommit } from "./agent/gate/kernel-writer.ts";
 import { readFileSync } from "node:fs";
 const [by, members] = [process.argv[2], readFileSync(0, "utf8")];
-const writer = createKernelWriter(by === "nft" ? commitByProgram : openNetlinkCommit().commit);
+const writer = createKernelWriter(by === "nft" ? commitByProgram : (await openNetlinkCommit()).commit);
 const outcomes = await Promise.allSettled(JSON.parse(members).map((changes) => writer.write(changes)));
 console.log(JSON.stringify(outcomes.map(({ status, reason }) => reason?.message ?? status)));`,
       resolveDir: process.cwd(),

@@ -1,4 +1,6 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { CLIENT_6, CLIENT_A, CLIENT_B, type GateLab, startGateLab } from "../support/gate-lab.ts";
 
 /** An address in nobody's network: queries to it are redirected to the gate. */
@@ -268,6 +270,43 @@ describe("a gate that fails or waits", () => {
     await lab.apply(policy, ++serial);
     expect(await lab.dig([RESOLVER, "+short", "y.wild.test"])).toContain("198.51.100.41");
     expect(await addressesOf()).toContain(`${CLIENT_A} 198.51.100.41`);
+  });
+
+  test("answers nobody while named does not enforce, and denies all the same", async () => {
+    const named = join(lab.folder, "run", "named");
+    const [allowZone, denyZone] = await Promise.all(
+      ["allow.zone", "deny.zone"].map((file) => readFile(join(named, file))),
+    );
+    const rndc = ["rndc", "-k", join(named, "rndc.key"), "-s", "127.0.0.1", "-p", "5302"] as const;
+    const isReady = async (wanted: boolean): Promise<void> => {
+      await vi.waitFor(async () => expect((await lab.control.status()).ready).toBe(wanted), {
+        timeout: 15_000,
+        interval: 50,
+      });
+    };
+    await writeFile(join(named, "deny.zone"), String(denyZone).replace(/^\*.*$/m, ""));
+    await lab.onGateway([...rndc, "reload"]);
+    await isReady(false);
+    expect(await lab.dig([RESOLVER, "short.test"])).toMatch(/status: SERVFAIL[\s\S]*EDE: 14/);
+    expect(await lab.dig([RESOLVER, "secret.test"])).toContain("status: NXDOMAIN");
+    expect((await lab.control.status()).named.detail).toContain("does not deny");
+    await writeFile(join(named, "deny.zone"), denyZone ?? "");
+    await writeFile(join(named, "allow.zone"), String(allowZone).replace(/TXT "[0-9a-f]+"/, 'TXT "other"'));
+    await lab.onGateway([...rndc, "reload"]);
+    await vi.waitFor(
+      async () => expect((await lab.control.status()).named.detail).toContain("another release"),
+      15_000,
+    );
+    await lab.apply(policy, ++serial);
+    expect(await lab.dig([RESOLVER, "short.test"])).toContain("status: NOERROR");
+  });
+
+  test("told to end, it ends in order, and its pins stay", async () => {
+    await lab.dig([RESOLVER, "short.test"]);
+    expect(await lab.stopGate()).toBe(0);
+    expect(await addressesOf()).toContain(`${CLIENT_A} 198.51.100.12`);
+    await lab.startGate();
+    expect(await lab.dig([RESOLVER, "+short", "short.test"])).toContain("198.51.100.12");
   });
 
   test("runs without privileges but the one it needs, in little memory", async () => {

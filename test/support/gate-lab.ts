@@ -63,7 +63,8 @@ export interface GateLab {
   startGate(): Promise<void>;
   /** Kills with SIGKILL. */
   killGate(): Promise<void>;
-  readonly gatePid: () => number;
+  /** Asks it to end and returns its exit code. */
+  stopGate(): Promise<number | null>;
   /** Compiles a policy, publishes its zones to named, loads its maps, and puts it in force in the gate. */
   apply(policy: object, serial: number): Promise<string>;
   /** Names that the upstream was asked since the last call, canaries excepted. */
@@ -162,7 +163,6 @@ process.exit(0);`,
     onClient,
     dig: async (args, from = CLIENT_A) =>
       (await run(inside(client, ["dig", "-b", from, "+tries=1", "+time=6", ...args]), { timeoutMs: 30_000 })).stdout,
-    gatePid: () => gate?.pid ?? -1,
     startGate: async () => {
       const confine = ["setpriv", `--reuid=${GATE_USER}`, `--regid=${GATE_USER}`, "--clear-groups"];
       const caps = ["--inh-caps=-all,+net_admin", "--ambient-caps=-all,+net_admin", "--no-new-privs"];
@@ -177,6 +177,14 @@ process.exit(0);`,
       child.kill("SIGKILL");
       await ended;
       gate = null;
+    },
+    stopGate: async () => {
+      const child = gate;
+      if (child === null) return null;
+      const ended = new Promise<number | null>((resolve) => child.once("exit", resolve));
+      child.kill("SIGTERM");
+      gate = null;
+      return await ended;
     },
     apply: async (document, serial) => {
       const release = compile({ policy: policyOf(document), settings: settings as unknown as Settings });

@@ -1,0 +1,241 @@
+import dnsPacket from "dns-packet";
+import { beforeEach, describe, expect, test } from "vitest";
+import { portClasses } from "../../../agent/compile/port-classes.ts";
+import { type ActivePolicy, indexPolicy } from "../../../agent/gate/active-policy.ts";
+import { type AnswerQuery, createAnswerQuery, type GateState } from "../../../agent/gate/answer-queries.ts";
+import { createClientTable } from "../../../agent/gate/clients.ts";
+import { createHold, type Hold } from "../../../agent/gate/hold.ts";
+import type { Refusal } from "../../../agent/gate/judge-query.ts";
+import type { PinRequest } from "../../../agent/gate/pin-answer.ts";
+import type { PinOutcome } from "../../../agent/gate/pins.ts";
+import { buildQuery, type Question } from "../../../agent/gate/wire-query.ts";
+import { policyOf } from "../../support/compile-samples.ts";
+
+const CLIENT = "10.0.0.1";
+
+const policyWith = (
+  domains: readonly string[],
+  serial = 1,
+  probes: { address: string; host: string }[] = [],
+): ActivePolicy => {
+  const policy = policyOf({
+    version: 1,
+    allow: { domains },
+    hosts: { special: { sources: ["10.0.0.9"], allow: { domains: ["special.test"] } } },
+  });
+  const release = {
+    schema: 1 as const,
+    policy,
+    groups: { "*": 5, special: 6 },
+    classes: portClasses(policy),
+    canary: "c",
+    probes,
+  };
+  const provenance = { commit: "abcdef0123", serial, repository: "r", approvedBy: [] };
+  return indexPolicy(
+    { digest: `d${serial}`, folder: "/r", release, provenance },
+    (address) => address === "203.0.113.99",
+  );
+};
+
+let state: GateState;
+let hold: Hold;
+let answer: AnswerQuery;
+let asked: Question[];
+let pinned: PinRequest[];
+let noted: Refusal[];
+let exceptions: unknown[];
+let outcome: PinOutcome;
+/** What named says: addresses, null for silence; called at the moment of asking. */
+let named: (question: Question) => Promise<readonly string[] | null>;
+
+beforeEach(() => {
+  state = {
+    policy: policyWith(["api.test", "*.wild.test"]),
+    named: { ok: true, detail: "well" },
+    isKernelKnown: true,
+    counters: new Map(),
+  };
+  hold = createHold(2);
+  [asked, pinned, noted, exceptions, outcome] = [[], [], [], [], "pinned"];
+  named = async () => ["198.51.100.1"];
+  answer = createAnswerQuery({
+    state,
+    hold,
+    nowS: () => 1000,
+    onError: (error) => exceptions.push(error),
+    clients: createClientTable({ maxQueriesPerS: 20, maxNamesPerClient: 2 }),
+    records: { note: (refusal) => noted.push(refusal) },
+    pins: {
+      pin: async (request) => {
+        pinned.push(request);
+        return outcome;
+      },
+    },
+    upstream: {
+      ask: async (question) => {
+        asked.push(question);
+        const addresses = await named(question);
+        if (addresses === null) return null;
+        const query = dnsPacket.decode(buildQuery(1, question));
+        return dnsPacket.encode({
+          type: "response",
+          id: 1,
+          flags: dnsPacket.AUTHENTIC_DATA,
+          questions: query.questions ?? [],
+          answers: addresses.map(
+            (data) => ({ type: "A", name: query.questions?.[0]?.name ?? "", ttl: 60, data }) as const,
+          ),
+        });
+      },
+      inFlight: () => 0,
+      close: () => {},
+    },
+  });
+});
+
+const ask = async (
+  name: string,
+  type = "A",
+  client = CLIENT,
+): Promise<ReturnType<typeof dnsPacket.decode> & { rcode: string }> => {
+  const message = dnsPacket.encode({ type: "query", id: 99, questions: [{ type: type as "A", name }] });
+  const reply = await answer(message, client, "udp");
+  if (reply === null) throw new Error("no answer");
+  return dnsPacket.decode(reply) as ReturnType<typeof dnsPacket.decode> & { rcode: string };
+};
+
+describe("before anybody is asked", () => {
+  test.each([
+    ["an allowed name", "api.test", "A", "NOERROR", 1],
+    ["a denied name", "x.test", "A", "NXDOMAIN", 0],
+    ["a denied name of a type that is never answered", "x.test", "AXFR", "NXDOMAIN", 0],
+    ["an allowed name of such a type", "api.test", "AXFR", "REFUSED", 0],
+    ["HTTPS of an allowed name", "api.test", "UNKNOWN_65", "NOERROR", 0],
+  ])("%s: %s %s is %s", async (_what, name, type, code, questions) => {
+    const decoded = await ask(name, type);
+    expect(decoded.rcode).toBe(code);
+    expect(asked).toHaveLength(questions);
+  });
+
+  test.each<[string, (now: GateState) => void]>([
+    ["named does not enforce", (now) => Object.assign(now, { named: { ok: false, detail: "no" } })],
+    ["the kernel is not known", (now) => Object.assign(now, { isKernelKnown: false })],
+  ])("while %s, allowed names fail and denied ones are denied", async (_what, change) => {
+    change(state);
+    expect((await ask("api.test")).rcode).toBe("SERVFAIL");
+    expect((await ask("x.test")).rcode).toBe("NXDOMAIN");
+    expect(asked).toEqual([]);
+    expect(noted.map(({ reason }) => reason)).toEqual(["not-ready", "dns-not-allowed"]);
+  });
+
+  test("without a policy everything is denied", async () => {
+    state.policy = null;
+    expect((await ask("api.test")).rcode).toBe("NXDOMAIN");
+  });
+
+  test("a probe's address speaks as its host", async () => {
+    state.policy = policyWith(["api.test"], 2, [{ address: "192.0.0.3", host: "special" }]);
+    expect((await ask("special.test", "A", "192.0.0.3")).rcode).toBe("NOERROR");
+    expect((await ask("api.test", "A", "192.0.0.3")).rcode).toBe("NXDOMAIN");
+    expect(pinned[0]?.access).toMatchObject({ groupMark: 6, groupName: "special" });
+  });
+
+  test("queries and names under a wildcard are bounded for each client", async () => {
+    for (const name of ["a.wild.test", "b.wild.test", "a.wild.test"]) expect((await ask(name)).rcode).toBe("NOERROR");
+    expect((await ask("c.wild.test")).rcode).toBe("SERVFAIL");
+    expect((await ask("api.test")).rcode).toBe("NOERROR");
+    for (let index = 0; index < 15; index++) await ask("api.test");
+    expect((await ask("api.test")).rcode).toBe("SERVFAIL");
+    expect((await ask("api.test", "A", "10.0.0.2")).rcode).toBe("NOERROR");
+    expect(noted.map(({ reason }) => reason)).toEqual(["dns-rate", "dns-rate"]);
+  });
+});
+
+describe("after named has answered", () => {
+  test.each(["10.0.0.1", "127.0.0.1", "169.254.169.254", "203.0.113.99"])(
+    "%s among the addresses refuses them all",
+    async (bad) => {
+      named = async () => ["198.51.100.1", bad];
+      expect((await ask("api.test")).rcode).toBe("NXDOMAIN");
+      expect(pinned).toEqual([]);
+      expect(noted.map(({ reason }) => reason)).toEqual(["private-answer"]);
+    },
+  );
+
+  test.each<[PinOutcome, string]>([
+    ["failed", "SERVFAIL"],
+    ["over-bound", "SERVFAIL"],
+    ["pinned", "NOERROR"],
+  ])("the answer waits for its pins: %s is %s", async (how, code) => {
+    outcome = how;
+    const decoded = await ask("api.test");
+    expect(decoded.rcode).toBe(code);
+    expect(decoded.answers).toHaveLength(how === "pinned" ? 1 : 0);
+    expect(pinned).toHaveLength(1);
+  });
+
+  test("silence is SERVFAIL and opens nothing", async () => {
+    named = async () => null;
+    expect((await ask("api.test")).rcode).toBe("SERVFAIL");
+    expect(pinned).toEqual([]);
+  });
+
+  test("equal questions under way are asked once, and each client gets its own answer and pins", async () => {
+    const messages = await Promise.all([ask("api.test"), ask("API.test"), ask("api.test", "A", "10.0.0.2")]);
+    expect(asked).toHaveLength(1);
+    expect(messages.map(({ questions }) => questions?.[0]?.name)).toEqual(["api.test", "API.test", "api.test"]);
+    expect(pinned.map(({ client }) => client)).toEqual([CLIENT, CLIENT, "10.0.0.2"]);
+  });
+
+  test("under another policy than it was asked, the query is judged again", async () => {
+    named = async () => {
+      state.policy = policyWith(["other.test"], 2);
+      return ["198.51.100.1"];
+    };
+    expect((await ask("api.test")).rcode).toBe("NXDOMAIN");
+    expect(pinned).toEqual([]);
+  });
+});
+
+test("an exception costs its query alone", async () => {
+  named = async () => {
+    throw new Error("a bug");
+  };
+  await expect(ask("api.test")).rejects.toThrow("no answer");
+  expect(exceptions).toHaveLength(1);
+  expect((await ask("x.test")).rcode).toBe("NXDOMAIN");
+  named = async () => ["198.51.100.1"];
+  expect((await ask("api.test")).rcode).toBe("NOERROR");
+});
+
+describe("held", () => {
+  test("queries wait, too many fail, and what waited is judged by the policy after it", async () => {
+    hold.begin(5000);
+    const waiting = [ask("api.test"), ask("other.test")];
+    expect((await ask("api.test")).rcode).toBe("SERVFAIL");
+    expect(asked).toEqual([]);
+    state.policy = policyWith(["other.test"], 2);
+    hold.end();
+    expect((await Promise.all(waiting)).map(({ rcode }) => rcode)).toEqual(["NXDOMAIN", "NOERROR"]);
+  });
+
+  test("an answer that comes meanwhile opens nothing before the end", async () => {
+    named = async () => {
+      hold.begin(5000);
+      return ["198.51.100.1"];
+    };
+    const waiting = ask("api.test");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(pinned).toEqual([]);
+    hold.end();
+    expect((await waiting).rcode).toBe("NOERROR");
+    expect(pinned).toHaveLength(1);
+  });
+
+  test("it ends by itself", async () => {
+    hold.begin(20);
+    expect((await ask("api.test")).rcode).toBe("NOERROR");
+    expect(hold.isHeld).toBe(false);
+  });
+});
