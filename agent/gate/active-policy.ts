@@ -9,6 +9,7 @@ import { portText } from "../policy/ports.ts";
 import { addressKind } from "./addresses.ts";
 import type { LiveGrant } from "./grant-table.ts";
 import type { NameAccess, PolicyView } from "./ledger.ts";
+import { groupMarkOf, type PinOwner } from "./pin-owner.ts";
 import { type ClassRange, planClasses } from "./pin-plan.ts";
 
 /** A loaded release, indexed for the questions that the gate asks of it. */
@@ -71,6 +72,13 @@ export function indexPolicy(
   };
   const probes = probeClients(release);
   const clientOf = (address: string): Client => probes.get(address) ?? decider.clientOf(address);
+  const groupsByMark = new Map(Object.entries(release.groups).map(([name, mark]) => [mark, groups.get(name)]));
+  const clientOfOwner = (owner: PinOwner): Client | null => {
+    const mark = groupMarkOf(owner);
+    if (mark === null) return clientOf(owner);
+    const group = groupsByMark.get(mark);
+    return group === undefined ? null : { host: null, group };
+  };
   const accessFor = (decision: Allowed): NameAccess | null => {
     const groupName = decision.client.group.name;
     const groupMark = release.groups[groupName];
@@ -81,15 +89,18 @@ export function indexPolicy(
     decider,
     clientOf,
     accessFor,
-    accessOf: (client, name) => {
-      const decision = decider.decideName(clientOf(client), name);
-      return decision.verdict === "allow" ? accessFor(decision) : null;
+    accessOf: (owner, name) => {
+      const client = clientOfOwner(owner);
+      const decision = client === null ? null : decider.decideName(client, name);
+      return decision?.verdict === "allow" ? accessFor(decision) : null;
     },
-    mayReach: (client, address) => {
+    mayReach: (owner, address) => {
+      const client = clientOfOwner(owner);
+      if (client === null) return false;
       const kind = addressKind(address);
       if (kind === "never") return false;
       if (kind === "public" && !isOwnAddress(address)) return true;
-      return decider.coversAddress(clientOf(client), address);
+      return decider.coversAddress(client, address);
     },
     stands: ({ groupName, groupMark, grant }: LiveGrant) => {
       const group = groups.get(groupName);

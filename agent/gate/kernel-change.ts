@@ -1,7 +1,11 @@
 import { addressBytes } from "./addresses.ts";
+import { groupMarkOf, type PinOwner } from "./pin-owner.ts";
 
 /** The table that holds the maps; the apply makes it, the gate only writes elements. */
 export const KERNEL_TABLE = "clawgress";
+
+/** The maps and the set that the gate writes, in the order of its transactions. */
+export const KERNEL_SETS = ["pin4", "pin6", "group_pin4", "group_pin6", "live"] as const;
 
 /**
  * One change of the kernel's maps. `before` is the grant that the element may carry now (the gate is its only writer):
@@ -11,7 +15,7 @@ export type KernelChange =
   | {
       readonly kind: "pin";
       readonly family: 4 | 6;
-      readonly client: string;
+      readonly owner: PinOwner;
       readonly address: string;
       readonly portClass: number;
       readonly before: number;
@@ -21,7 +25,7 @@ export type KernelChange =
   | {
       readonly kind: "unpin";
       readonly family: 4 | 6;
-      readonly client: string;
+      readonly owner: PinOwner;
       readonly address: string;
       readonly portClass: number;
       readonly before: number;
@@ -30,7 +34,7 @@ export type KernelChange =
 
 /** One element of one map or set, ready for either writer. */
 export interface KernelElement {
-  readonly set: "pin4" | "pin6" | "live";
+  readonly set: (typeof KERNEL_SETS)[number];
   /** Addresses in canonical text, marks as numbers: the parts of the concatenated key. */
   readonly key: readonly (string | number)[];
   readonly data: number | null;
@@ -52,8 +56,9 @@ export function planSteps(changes: readonly KernelChange[]): readonly KernelStep
   const wanted: KernelElement[] = [];
   for (const change of changes) {
     if (change.kind === "pin" || change.kind === "unpin") {
-      const set = change.family === 4 ? "pin4" : "pin6";
-      const key = [change.client, change.address, change.portClass];
+      const groupMark = groupMarkOf(change.owner);
+      const set = groupMark === null ? (`pin${change.family}` as const) : (`group_pin${change.family}` as const);
+      const key = [groupMark ?? change.owner, change.address, change.portClass];
       present.push({ set, key, data: change.before, timeoutS: null });
       if (change.kind === "pin") wanted.push({ set, key, data: change.grant, timeoutS: change.timeoutS });
     } else {
@@ -75,7 +80,7 @@ export function planSteps(changes: readonly KernelChange[]): readonly KernelStep
 export function stepsText(steps: readonly KernelStep[]): string {
   let text = "";
   for (const step of steps) {
-    for (const set of ["pin4", "pin6", "live"] as const) {
+    for (const set of KERNEL_SETS) {
       const elements = step.elements.filter((element) => element.set === set);
       if (elements.length === 0) continue;
       text += `${step.verb} element inet ${KERNEL_TABLE} ${set} { ${elements.map(elementText).join(", ")} }\n`;

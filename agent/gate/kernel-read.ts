@@ -2,19 +2,22 @@ import { AgentError } from "../errors.ts";
 import { runChecked } from "../host/run.ts";
 import { addressBytes } from "./addresses.ts";
 import { KERNEL_TABLE } from "./kernel-change.ts";
+import { groupOwner } from "./pin-owner.ts";
 import type { KernelPin, KernelState } from "./restore-ledger.ts";
 
 const READ_LIMITS = { timeoutMs: 20_000, maxOutputBytes: 256 * 1024 * 1024 };
 
 /** Returns what the gate's maps hold in the kernel. @throws AgentError HOST_COMMAND when the table is not there. */
 export async function readKernelState(): Promise<KernelState> {
-  const [pins4, pins6, live] = [
-    await listElements("map", "pin4"),
-    await listElements("map", "pin6"),
-    await listElements("set", "live"),
-  ];
+  const pins: KernelPin[] = [];
+  for (const family of [4, 6] as const) {
+    for (const map of [`pin${family}`, `group_pin${family}`]) {
+      pins.push(...(await listElements("map", map)).flatMap(toPin(family)));
+    }
+  }
+  const live = await listElements("set", "live");
   return {
-    pins: [...pins4.flatMap(toPin(4)), ...pins6.flatMap(toPin(6))],
+    pins,
     live: live.flatMap((element) => {
       const [group, grant] = keyOf(element) ?? [];
       return typeof group === "number" && typeof grant === "number" ? [{ group, grant }] : [];
@@ -62,11 +65,13 @@ const toPin =
   (entry: unknown): readonly KernelPin[] => {
     if (!Array.isArray(entry)) return [];
     const [element, grant] = entry as readonly unknown[];
-    const [client, address, portClass] = keyOf(element) ?? [];
+    const [first, address, portClass] = keyOf(element) ?? [];
+    const owner = typeof first === "number" ? groupOwner(first) : first;
     const expires = (element as { elem?: { expires?: unknown } } | null)?.elem?.expires;
-    if (!isAddress(client) || !isAddress(address)) return [];
+    if (typeof owner !== "string" || !isAddress(address)) return [];
+    if (typeof first !== "number" && !isAddress(owner)) return [];
     if (typeof portClass !== "number" || typeof grant !== "number") return [];
-    return [{ family, client, address, portClass, grant, expiresInS: typeof expires === "number" ? expires : 0 }];
+    return [{ family, owner, address, portClass, grant, expiresInS: typeof expires === "number" ? expires : 0 }];
   };
 
 function isAddress(value: unknown): value is string {

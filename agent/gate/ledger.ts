@@ -1,5 +1,6 @@
 import { createGrantTable, type Grant, type GrantTable, grantOf, type LiveGrant, liveKey } from "./grant-table.ts";
 import type { KernelChange } from "./kernel-change.ts";
+import type { PinOwner } from "./pin-owner.ts";
 import type { ClassRange } from "./pin-plan.ts";
 
 /*
@@ -7,13 +8,13 @@ import type { ClassRange } from "./pin-plan.ts";
  * run on the same one. No I/O here: every function changes the ledger and returns the changes for the kernel.
  */
 
-/** An element of pin4 or pin6: the grant it carries and when the kernel drops it. */
+/** An element of a pin map: the grant it carries and when the kernel drops it. */
 export interface PinElement {
   readonly grant: number;
   readonly expiresS: number;
 }
 
-/** One address that a client was given. */
+/** One address that an owner was given. */
 export interface PinnedAddress {
   readonly family: 4 | 6;
   /** Names that were answered with it → until when their answer holds; the last answered one is the last. */
@@ -24,9 +25,9 @@ export interface PinnedAddress {
 
 export interface Ledger {
   readonly grants: GrantTable;
-  /** Client address → answered address. */
-  readonly clients: Map<string, Map<string, PinnedAddress>>;
-  /** Elements over all clients. */
+  /** Owner → answered address. */
+  readonly owners: Map<PinOwner, Map<string, PinnedAddress>>;
+  /** Elements over all owners. */
   pins: number;
 }
 
@@ -39,10 +40,10 @@ export interface NameAccess {
 
 /** What reconciling asks of a policy. */
 export interface PolicyView {
-  /** Null when the client may not resolve the name. */
-  accessOf(client: string, name: string): NameAccess | null;
-  /** Whether a client may be led to an address at all: public, or covered by its networks. */
-  mayReach(client: string, address: string): boolean;
+  /** Null when the owner may not resolve the name. */
+  accessOf(owner: PinOwner, name: string): NameAccess | null;
+  /** Whether an owner may be led to an address at all: public, or covered by its networks. */
+  mayReach(owner: PinOwner, address: string): boolean;
   /** Whether a group still gives a name this range; false too when the group's mark is another one now. */
   stands(live: LiveGrant): boolean;
 }
@@ -52,17 +53,17 @@ const KERNEL_LAG_S = 5;
 
 /** Returns an empty ledger. */
 export function createLedger(): Ledger {
-  return { grants: createGrantTable(), clients: new Map(), pins: 0 };
+  return { grants: createGrantTable(), owners: new Map(), pins: 0 };
 }
 
 /** Forgets what the kernel has dropped by itself. */
 export function sweepExpired(ledger: Ledger, nowS: number): void {
-  for (const [client, own] of ledger.clients) {
+  for (const [owner, own] of ledger.owners) {
     for (const [address, pinned] of own) {
       sweepAddress(ledger, pinned, nowS);
       if (pinned.names.size === 0 && pinned.elements.size === 0) own.delete(address);
     }
-    if (own.size === 0) ledger.clients.delete(client);
+    if (own.size === 0) ledger.owners.delete(owner);
   }
 }
 
@@ -78,7 +79,7 @@ function sweepAddress(ledger: Ledger, pinned: PinnedAddress, nowS: number): void
 /** Returns the pairs in force of which no element in the kernel is left: they may be taken back when no flow carries them. */
 export function unpinnedLive(ledger: Ledger): readonly LiveGrant[] {
   const pinned = new Set<number>();
-  for (const own of ledger.clients.values()) {
+  for (const own of ledger.owners.values()) {
     for (const { elements } of own.values()) for (const { grant } of elements.values()) pinned.add(grant);
   }
   return [...ledger.grants.live.values()].filter(({ grant }) => !pinned.has(grant.mark));
@@ -116,7 +117,7 @@ export function addLive(ledger: Ledger, added: readonly LiveGrant[]): readonly K
 
 /** Where an element belongs. */
 export interface PinPlace {
-  readonly client: string;
+  readonly owner: PinOwner;
   readonly address: string;
   readonly pinned: PinnedAddress;
   readonly portClass: number;
@@ -124,11 +125,11 @@ export interface PinPlace {
 
 /** Records an element that ends at the given time and returns the change. */
 export function setElement(ledger: Ledger, place: PinPlace, grant: number, untilS: number, nowS: number): KernelChange {
-  const { client, address, pinned, portClass } = place;
+  const { owner, address, pinned, portClass } = place;
   const before = pinned.elements.get(portClass);
   if (before === undefined) ledger.pins += 1;
   const timeoutS = Math.max(1, Math.ceil(untilS - nowS));
   pinned.elements.set(portClass, { grant, expiresS: nowS + timeoutS });
   const old = before?.grant ?? grant;
-  return { kind: "pin", family: pinned.family, client, address, portClass, before: old, grant, timeoutS };
+  return { kind: "pin", family: pinned.family, owner, address, portClass, before: old, grant, timeoutS };
 }

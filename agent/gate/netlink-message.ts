@@ -1,5 +1,5 @@
 import { addressBytes } from "./addresses.ts";
-import { checkedMark, KERNEL_TABLE, type KernelElement, type KernelStep } from "./kernel-change.ts";
+import { checkedMark, KERNEL_SETS, KERNEL_TABLE, type KernelElement, type KernelStep } from "./kernel-change.ts";
 
 /*
  * nf_tables batches as the kernel reads them (linux/netlink.h, linux/netfilter/nfnetlink.h, nf_tables.h). libnftables
@@ -36,7 +36,7 @@ export function encodeBatch(steps: readonly KernelStep[], firstSequence: number)
   let sequence = firstSequence;
   let last: Buffer | null = null;
   for (const step of steps) {
-    for (const set of ["pin4", "pin6", "live"] as const) {
+    for (const set of KERNEL_SETS) {
       for (const list of elementLists(step.elements.filter((element) => element.set === set))) {
         sequence += 1;
         last = elementsMessage(step.verb, set, list, sequence);

@@ -10,6 +10,7 @@ import {
   planPins,
   setElement,
 } from "./ledger.ts";
+import { groupMarkOf, ownerOf, type PinOwner } from "./pin-owner.ts";
 import { pinTimeoutS } from "./pin-plan.ts";
 import type { AnsweredAddress } from "./wire-answer.ts";
 
@@ -39,9 +40,7 @@ export type PinResult =
  * Over a bound nothing changes.
  */
 export function pinAnswer(ledger: Ledger, request: PinRequest, bounds: Bounds, nowS: number): PinResult {
-  const { client, name, access } = request;
-  const own = ledger.clients.get(client) ?? new Map<string, PinnedAddress>();
-  const answered = longestOfEach(request.addresses);
+  const { name, access } = request;
   const planned = planPins(ledger, name, access);
   const added = missingLive(ledger, access, planned);
   if (added.length > 0 && ledger.grants.live.size + added.length > bounds.maxLiveGrants) {
@@ -49,11 +48,53 @@ export function pinAnswer(ledger: Ledger, request: PinRequest, bounds: Bounds, n
     if (ledger.grants.byText.size > 2 * bounds.maxLiveGrants) forgetUnused(ledger.grants);
     return { ok: false, bound: "grants" };
   }
-  const fresh = countFresh(own, answered.keys(), planned);
-  if (fresh > 0 && (countElements(own) + fresh > bounds.maxPinsPerClient || ledger.pins + fresh > bounds.maxPins)) {
-    return { ok: false, bound: "pins" };
-  }
+  const parts = splitByOwner(ledger, request);
+  if (isOverBound(ledger, parts, planned, bounds)) return { ok: false, bound: "pins" };
   const changes: KernelChange[] = [...addLive(ledger, added)];
+  for (const part of parts) {
+    changes.push(...pinPart(ledger, part, name, planned, nowS));
+    ledger.owners.set(part.owner, part.own);
+  }
+  return { ok: true, changes, added };
+}
+
+/** The addresses of one family in an answer, and who they are pinned to. */
+interface Part {
+  readonly owner: PinOwner;
+  /** What the owner has already. */
+  readonly own: Map<string, PinnedAddress>;
+  readonly answered: ReadonlyMap<string, AnsweredAddress>;
+}
+
+function splitByOwner(ledger: Ledger, { client, access, addresses }: PinRequest): readonly Part[] {
+  return ([4, 6] as const).flatMap((family) => {
+    const answered = longestOfEach(addresses.filter((address) => address.family === family));
+    if (answered.size === 0) return [];
+    const owner = ownerOf(client, access.groupMark, family);
+    return [{ owner, own: ledger.owners.get(owner) ?? new Map(), answered }];
+  });
+}
+
+/** A group has no bound of its own: it is as many clients as there are. */
+function isOverBound(ledger: Ledger, parts: readonly Part[], planned: readonly PlannedPin[], bounds: Bounds): boolean {
+  let total = 0;
+  for (const { owner, own, answered } of parts) {
+    const fresh = countFresh(own, answered.keys(), planned);
+    const isClient = groupMarkOf(owner) === null;
+    if (isClient && fresh > 0 && countElements(own) + fresh > bounds.maxPinsPerClient) return true;
+    total += fresh;
+  }
+  return total > 0 && ledger.pins + total > bounds.maxPins;
+}
+
+function pinPart(
+  ledger: Ledger,
+  { owner, own, answered }: Part,
+  name: string,
+  planned: readonly PlannedPin[],
+  nowS: number,
+): readonly KernelChange[] {
+  const changes: KernelChange[] = [];
   for (const [address, { family, ttlS }] of answered) {
     const pinned: PinnedAddress = own.get(address) ?? { family, names: new Map(), elements: new Map() };
     own.set(address, pinned);
@@ -64,12 +105,11 @@ export function pinAnswer(ledger: Ledger, request: PinRequest, bounds: Bounds, n
     for (const { portClass, grant } of planned) {
       const before = pinned.elements.get(portClass);
       if (before?.grant === grant.mark && before.expiresS > nowS + ttlS + REFRESH_MARGIN_S) continue;
-      const place = { client, address, pinned, portClass };
+      const place = { owner, address, pinned, portClass };
       changes.push(setElement(ledger, place, grant.mark, Math.max(untilS, before?.expiresS ?? 0), nowS));
     }
   }
-  if (own.size > 0) ledger.clients.set(client, own);
-  return { ok: true, changes, added };
+  return changes;
 }
 
 /** Returns how many elements are not there yet. */

@@ -5,6 +5,7 @@ import type { KernelChange } from "./kernel-change.ts";
 import type { KernelWriter } from "./kernel-writer.ts";
 import { createLedger, type Ledger, type PolicyView, sweepExpired, unpinnedLive } from "./ledger.ts";
 import { type Bounds, type PinRequest, pinAnswer } from "./pin-answer.ts";
+import { ownerOf, type PinOwner } from "./pin-owner.ts";
 import { reconcile } from "./reconcile-pins.ts";
 import { type JournalEntry, type KernelState, restoreLedger } from "./restore-ledger.ts";
 
@@ -43,8 +44,8 @@ const COLLECT_SHARE = 0.9;
 export function createPins(options: PinsOptions): Pins {
   const { writer, journal, bounds, nowS } = options;
   const ledger = createLedger();
-  /** The last write of a client that is under way: a second answer that needs nothing new must still wait for the first one's. */
-  const underWay = new Map<string, Promise<boolean>>();
+  /** The last write of an owner that is under way: a second answer that needs nothing new must still wait for the first one's. */
+  const underWay = new Map<PinOwner, Promise<boolean>>();
 
   let isRecovering = false;
 
@@ -69,12 +70,15 @@ export function createPins(options: PinsOptions): Pins {
       if (isRecovering) return "failed";
       const result = pinAnswer(ledger, request, bounds, nowS());
       if (!result.ok) return "over-bound";
-      const before = underWay.get(request.client);
-      if (result.changes.length === 0) return before === undefined || (await before) ? "pinned" : "failed";
+      const owners = ([4, 6] as const).map((family) => ownerOf(request.client, request.access.groupMark, family));
+      if (result.changes.length === 0) {
+        const written = await Promise.all(owners.map((owner) => underWay.get(owner) ?? true));
+        return written.every(Boolean) ? "pinned" : "failed";
+      }
       const written = write(result.added, result.changes);
-      underWay.set(request.client, written);
+      for (const owner of owners) underWay.set(owner, written);
       const isWritten = await written;
-      if (underWay.get(request.client) === written) underWay.delete(request.client);
+      for (const owner of owners) if (underWay.get(owner) === written) underWay.delete(owner);
       return isWritten ? "pinned" : "failed";
     },
     activate: async (view) => {

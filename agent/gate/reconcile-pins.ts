@@ -10,6 +10,7 @@ import {
   setElement,
   sweepExpired,
 } from "./ledger.ts";
+import type { PinOwner } from "./pin-owner.ts";
 
 export interface Reconciled {
   readonly changes: readonly KernelChange[];
@@ -30,12 +31,12 @@ export function reconcile(ledger: Ledger, view: PolicyView, nowS: number): Recon
     changes.push({ kind: "unlive", group: live.groupMark, grant: live.grant.mark });
   }
   sweepExpired(ledger, nowS);
-  for (const [client, own] of ledger.clients) {
+  for (const [owner, own] of ledger.owners) {
     for (const [address, pinned] of own) {
-      changes.push(...reconcileAddress(ledger, view, { client, address, pinned }, added, nowS));
+      changes.push(...reconcileAddress(ledger, view, { owner, address, pinned }, added, nowS));
       if (pinned.names.size === 0) own.delete(address);
     }
-    if (own.size === 0) ledger.clients.delete(client);
+    if (own.size === 0) ledger.owners.delete(owner);
   }
   changes.push(...addLive(ledger, added));
   forgetUnused(ledger.grants);
@@ -43,7 +44,7 @@ export function reconcile(ledger: Ledger, view: PolicyView, nowS: number): Recon
 }
 
 interface PinnedPlace {
-  readonly client: string;
+  readonly owner: PinOwner;
   readonly address: string;
   readonly pinned: PinnedAddress;
 }
@@ -56,13 +57,13 @@ function reconcileAddress(
   nowS: number,
 ): readonly KernelChange[] {
   const changes: KernelChange[] = [];
-  const { client, address, pinned } = at;
+  const { owner, address, pinned } = at;
   const wanted = wantedElements(ledger, view, at, added);
   for (const [portClass, element] of pinned.elements) {
     if (wanted.has(portClass)) continue;
     pinned.elements.delete(portClass);
     ledger.pins -= 1;
-    changes.push({ kind: "unpin", family: pinned.family, client, address, portClass, before: element.grant });
+    changes.push({ kind: "unpin", family: pinned.family, owner, address, portClass, before: element.grant });
   }
   for (const [portClass, { grant, untilS }] of wanted) {
     if (pinned.elements.get(portClass)?.grant === grant) continue;
@@ -84,9 +85,9 @@ function wantedElements(
   added: LiveGrant[],
 ): ReadonlyMap<number, Wanted> {
   const wanted = new Map<number, Wanted>();
-  const mayReach = view.mayReach(at.client, at.address);
+  const mayReach = view.mayReach(at.owner, at.address);
   for (const [name, untilS] of at.pinned.names) {
-    const access = mayReach ? view.accessOf(at.client, name) : null;
+    const access = mayReach ? view.accessOf(at.owner, name) : null;
     if (access === null) {
       at.pinned.names.delete(name);
       continue;

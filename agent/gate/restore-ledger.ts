@@ -3,11 +3,12 @@ import type { PortRange } from "../policy/policy.ts";
 import { adoptGrant, type Grant, type LiveGrant, liveKey } from "./grant-table.ts";
 import type { KernelChange } from "./kernel-change.ts";
 import type { Ledger } from "./ledger.ts";
+import type { PinOwner } from "./pin-owner.ts";
 
-/** An element of pin4 or pin6 as the kernel has it. */
+/** An element of a pin map as the kernel has it. */
 export interface KernelPin {
   readonly family: 4 | 6;
-  readonly client: string;
+  readonly owner: PinOwner;
   readonly address: string;
   readonly portClass: number;
   readonly grant: number;
@@ -60,16 +61,16 @@ export function restoreLedger(
 
 function restorePins(ledger: Ledger, pins: readonly KernelPin[], nowS: number): readonly KernelChange[] {
   const changes: KernelChange[] = [];
-  for (const own of ledger.clients.values()) for (const { elements } of own.values()) elements.clear();
+  for (const own of ledger.owners.values()) for (const { elements } of own.values()) elements.clear();
   ledger.pins = 0;
-  for (const { family, client, address, portClass, grant, expiresInS } of pins) {
+  for (const { family, owner, address, portClass, grant, expiresInS } of pins) {
     const known = ledger.grants.byMark.get(grant);
     if (known === undefined) {
-      changes.push({ kind: "unpin", family, client, address, portClass, before: grant });
+      changes.push({ kind: "unpin", family, owner, address, portClass, before: grant });
       continue;
     }
-    const own = ledger.clients.get(client) ?? new Map();
-    ledger.clients.set(client, own);
+    const own = ledger.owners.get(owner) ?? new Map();
+    ledger.owners.set(owner, own);
     const pinned = own.get(address) ?? { family, names: new Map(), elements: new Map() };
     own.set(address, pinned);
     pinned.elements.set(portClass, { grant, expiresS: nowS + expiresInS });

@@ -13,6 +13,8 @@ let folder = "";
 const table = `table inet clawgress {
   map pin4 { type ipv4_addr . ipv4_addr . mark : mark; flags timeout; }
   map pin6 { type ipv6_addr . ipv6_addr . mark : mark; flags timeout; }
+  map group_pin4 { type mark . ipv4_addr . mark : mark; flags timeout; }
+  map group_pin6 { type mark . ipv6_addr . mark : mark; flags timeout; }
   set live { type mark . mark; flags timeout; }
 }
 `;
@@ -71,7 +73,7 @@ beforeEach(async () => {
 const pin = (address: string, before: number, grant: number, timeoutS = 90): KernelChange => ({
   kind: "pin",
   family: address.includes(":") ? 6 : 4,
-  client: address.includes(":") ? "fd00::1" : "10.0.0.1",
+  owner: address.includes(":") ? "fd00::1" : "10.0.0.1",
   address,
   portClass: 0xffff,
   before,
@@ -79,8 +81,8 @@ const pin = (address: string, before: number, grant: number, timeoutS = 90): Ker
   timeoutS,
 });
 const unpin = (address: string, before: number): KernelChange => {
-  const { family, client, portClass } = pin(address, before, before) as Extract<KernelChange, { kind: "pin" }>;
-  return { kind: "unpin", family, client, address, portClass, before };
+  const { family, owner, portClass } = pin(address, before, before) as Extract<KernelChange, { kind: "pin" }>;
+  return { kind: "unpin", family, owner, address, portClass, before };
 };
 
 test("both writers leave the same in the kernel", async () => {
@@ -88,6 +90,7 @@ test("both writers leave the same in the kernel", async () => {
     [
       { kind: "live", group: 1, grant: 0x3fff_ffff },
       pin("192.0.2.1", 0x1_0000, 0x1_0000),
+      { ...pin("2001:db8::7", 0x1_0000, 0x1_0000), owner: "#1073741823" } as KernelChange,
       pin("192.0.2.2", 0x1_0001, 0x1_0001),
     ],
     [pin("2001:db8::1", 0x3fff_ffff, 0x3fff_ffff, 360), { kind: "live", group: 0x3fff_ffff, grant: 0x1_0000 }],

@@ -223,6 +223,8 @@ process.exit(0);`,
     pins: async () => [
       ...(await listElements(onGateway, "map", "pin4")),
       ...(await listElements(onGateway, "map", "pin6")),
+      ...(await listElements(onGateway, "map", "group_pin4")),
+      ...(await listElements(onGateway, "map", "group_pin6")),
     ],
     live: () => listElements(onGateway, "set", "live"),
     denials: async () => {

@@ -6,7 +6,7 @@ import { encodeBatch } from "../../../agent/gate/netlink-message.ts";
 const pin = (address: string, before = 70_000, grant = 70_000): KernelChange => ({
   kind: "pin",
   family: address.includes(":") ? 6 : 4,
-  client: address.includes(":") ? "fd00::1" : "10.0.0.1",
+  owner: address.includes(":") ? "fd00::1" : "10.0.0.1",
   address,
   portClass: 7,
   before,
@@ -20,7 +20,7 @@ describe("planSteps", () => {
       { kind: "live", group: 1, grant: 70_001 },
       { kind: "unlive", group: 1, grant: 70_002 },
       pin("192.0.2.1", 70_000, 70_001),
-      { kind: "unpin", family: 6, client: "fd00::1", address: "2001:db8::1", portClass: 7, before: 70_003 },
+      { kind: "unpin", family: 6, owner: "fd00::1", address: "2001:db8::1", portClass: 7, before: 70_003 },
     ];
     expect(stepsText(planSteps(changes))).toBe(
       [

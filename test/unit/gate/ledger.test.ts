@@ -58,7 +58,7 @@ const allowing = (names: { readonly [name: string]: NameAccess }, mayReach = tru
 describe("an answer", () => {
   test("opens each class with the grant of the name and the range, and the grants first", () => {
     const changes = changesOf(answer("a.x", "192.0.2.1", 60, 1000, access([1, https], [2, http])));
-    const pin = { kind: "pin", family: 4, client: "10.0.0.1", address: "192.0.2.1", timeoutS: 120 };
+    const pin = { kind: "pin", family: 4, owner: "10.0.0.1", address: "192.0.2.1", timeoutS: 120 };
     const [first, second] = [markOf("a.x", 443), markOf("a.x", 80)];
     expect(changes).toEqual([
       { kind: "live", group: 9, grant: first },
@@ -121,7 +121,7 @@ describe("a new policy", () => {
     const { changes } = reconcile(ledger, allowing({ "b.x": onHttps }), 10);
     expect(changes).toEqual([
       { kind: "unlive", group: 9, grant: markOf("a.x", 443) },
-      { kind: "unpin", family: 4, client: "10.0.0.1", address: "192.0.2.1", portClass: 1, before: markOf("a.x", 443) },
+      { kind: "unpin", family: 4, owner: "10.0.0.1", address: "192.0.2.1", portClass: 1, before: markOf("a.x", 443) },
     ]);
     expect(ledger.pins).toBe(1);
     expect(reconcile(ledger, allowing({ "b.x": onHttps }), 11).changes).toEqual([]);
@@ -163,18 +163,18 @@ describe("time", () => {
     expect(unpinnedLive(ledger)).toEqual([]);
     sweepExpired(ledger, 125);
     expect(ledger.pins).toBe(0);
-    expect(ledger.clients.size).toBe(0);
+    expect(ledger.owners.size).toBe(0);
     expect(unpinnedLive(ledger).map(({ grant }) => grant.name)).toEqual(["a.x"]);
   });
 });
 
 describe("after a crash", () => {
   const kernel = (): Parameters<typeof restoreLedger>[1] => ({
-    pins: [...ledger.clients].flatMap(([client, own]) =>
+    pins: [...ledger.owners].flatMap(([owner, own]) =>
       [...own].flatMap(([address, { family, elements }]) =>
         [...elements].map(([portClass, { grant, expiresS }]) => ({
           family,
-          client,
+          owner,
           address,
           portClass,
           grant,
