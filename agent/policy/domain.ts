@@ -14,7 +14,9 @@ const MAX_INPUT_LENGTH = 1024;
 
 const asciiCharacters = /^[A-Za-z0-9._-]*$/;
 const nameCharacters = /^[A-Za-z0-9._\-\p{L}\p{M}\p{Nd}]*$/u;
-const label = /^_?[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/;
+/** Labels of 1 to 63 bytes between dots; a leading underscore is one of the 63. */
+const plainLabels =
+  /^(?:(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?|_[a-z0-9](?:[a-z0-9-]{0,60}[a-z0-9])?)(?:\.(?!$)|$))+$/;
 const latin = /[A-Za-z]/;
 const lookAlikes = /[\p{Script=Cyrillic}\p{Script=Greek}\p{Script=Armenian}\p{Script=Cherokee}]/u;
 
@@ -72,27 +74,34 @@ export function parseDomainPattern(text: string): Parsed<NamePattern> {
 }
 
 function checkLabels(text: string, name: string): Parsed<DomainName> {
-  const labels = name.split(".");
-  if (text.includes("..") || text.startsWith("."))
+  if (text.includes("..") || text.startsWith(".")) {
     return refuse(`${quoteText(text)} has an empty label`, "remove the extra dot");
-  if (name === "" || labels.length !== text.split(".").length) {
+  }
+  if (name === "" || (name.length !== text.length && countDots(name) !== countDots(text))) {
     return refuse(`${quoteText(text)} is no valid international name`, "check its spelling, or write its xn-- form");
   }
-  if (isIP(name) !== 0) return refuse(`${quoteText(text)} is an address in disguise`, 'write addresses under "ips"');
-  if (name.length > MAX_NAME_LENGTH)
+  if (name.length > MAX_NAME_LENGTH) {
     return refuse(`${quoteText(text)} is longer than ${MAX_NAME_LENGTH} bytes`, "shorten it");
-  const long = labels.find((part) => part.length > 63);
-  if (long !== undefined) return refuse(`${quoteText(text)} has a label longer than 63 bytes`, "shorten the label");
-  const wrong = labels.find((part) => !label.test(part));
-  if (wrong !== undefined) {
-    const rule = "a label has letters, digits and inner hyphens; _ only at its beginning";
-    return refuse(`${quoteText(text)} has the wrong label ${quoteText(wrong)}`, rule);
   }
-  const last = labels.at(-1) ?? "";
+  if (!plainLabels.test(name)) return explainLabels(text, name.split("."));
+  const last = name.slice(name.lastIndexOf(".") + 1);
   if (/^(?:[0-9]+|0x[0-9a-f]*)$/.test(last)) {
     return refuse(`${quoteText(text)} ends in a number, as only addresses do`, 'write addresses under "ips"');
   }
   return checkReserved(text, last, name);
+}
+
+function explainLabels(text: string, labels: readonly string[]): ReturnType<typeof refuse> {
+  if (labels.some((part) => part.length > 63)) {
+    return refuse(`${quoteText(text)} has a label longer than 63 bytes`, "shorten the label");
+  }
+  const wrong = labels.find((part) => !plainLabels.test(part)) ?? "";
+  const rule = "a label has letters, digits and inner hyphens; _ only at its beginning";
+  return refuse(`${quoteText(text)} has the wrong label ${quoteText(wrong)}`, rule);
+}
+
+function countDots(text: string): number {
+  return text.split(".").length - 1;
 }
 
 function checkReserved(text: string, last: string, name: string): Parsed<DomainName> {

@@ -122,19 +122,37 @@ function buildLocator(file: string, text: string, root: Spot): JsonDocument["loc
     const line = countUpTo(lineStarts, offset);
     return { file, line, column: offset - (lineStarts[line - 1] ?? 0) + 1, pointer };
   };
-  return (pointer, part = "value") => {
-    let spot: Spot = root;
-    let offset = startOf(root);
+  let recent = { pointer: "", spot: root, isFound: true };
+  /** Finds what a pointer names, or its nearest ancestor. The last answer is kept: entries of one list are asked in turn. */
+  const find = (pointer: string): typeof recent => {
+    if (recent.pointer === pointer) return recent;
+    recent = { pointer, spot: root, isFound: true };
     for (const step of splitPointer(pointer)) {
-      if (typeof spot === "number") return placeAt(spot, pointer);
-      const member = "members" in spot ? spot.members.get(step) : undefined;
-      const next: Spot | undefined = "items" in spot ? spot.items[Number(step)] : member?.value;
-      if (next === undefined) return placeAt(startOf(spot), pointer);
-      offset = part === "key" && member !== undefined ? member.key : startOf(next);
-      spot = next;
+      const next = stepInto(recent.spot, step);
+      if (next === null) {
+        recent.isFound = false;
+        break;
+      }
+      recent.spot = next.value;
     }
-    return placeAt(offset, pointer);
+    return recent;
   };
+  return (pointer, part = "value") => {
+    const slash = pointer.lastIndexOf("/");
+    if (slash === -1) return placeAt(startOf(root), pointer);
+    const { spot, isFound } = find(pointer.slice(0, slash));
+    const last = isFound ? stepInto(spot, splitPointer(pointer.slice(slash))[0] ?? "") : null;
+    if (last === null) return placeAt(startOf(spot), pointer);
+    return placeAt(part === "key" ? last.key : startOf(last.value), pointer);
+  };
+}
+
+/** Returns a member or element; the key of an element is the element. */
+function stepInto(spot: Spot, step: string): { readonly key: number; readonly value: Spot } | null {
+  if (typeof spot === "number") return null;
+  if ("members" in spot) return spot.members.get(step) ?? null;
+  const item = spot.items[Number(step)];
+  return item === undefined ? null : { key: startOf(item), value: item };
 }
 
 function startOf(spot: Spot): number {

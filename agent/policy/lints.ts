@@ -1,5 +1,6 @@
 import type { Family } from "./cidr.ts";
 import type { IssueLog } from "./issue-log.ts";
+import { suffixesOf } from "./name-table.ts";
 import type { Cidr, NamePattern, Place, PortRange } from "./policy.ts";
 import { portText } from "./ports.ts";
 
@@ -48,21 +49,25 @@ const resolverNames: readonly string[] = [
   "one.one.one.one",
 ];
 
+const rentable = new Set(rentableZones);
+const aboveRentable = new Set(rentableZones.flatMap((zone) => [zone, ...suffixesOf(zone)]));
+const shared = new Set(sharedNames);
+const resolvers = new Set(resolverNames);
+const aboveResolvers = new Set(resolverNames.flatMap((name) => [...suffixesOf(name)]));
+
 /** Warns of names that open more than they seem to. */
 export function lintName(pattern: NamePattern, place: Place, log: IssueLog): void {
   const { kind, name } = pattern;
-  if (kind === "subdomains" && rentableZones.some((zone) => isWithin(zone, name) || name === `s3.${zone}`)) {
+  const isWildcard = kind === "subdomains";
+  if (isWildcard && (aboveRentable.has(name) || isBelow(name, rentable))) {
     log.warn(place, `anyone can register a name below ${name}`, "list the names that are needed");
-  } else if (kind === "exact" && rentableZones.some((zone) => isWithin(name, zone))) {
+  } else if (shared.has(name)) {
+    log.warn(place, `${name} serves everyone's files`, "use a name of your own in front of it, if there is one");
+  } else if (!isWildcard && (rentable.has(name) || isBelow(name, rentable))) {
     const message = `${name} shares its addresses with other sites, and an allowed name opens its addresses`;
     log.warn(place, message, "allow it only if reaching those other sites does no harm");
-  } else if (kind === "exact" && sharedNames.includes(name)) {
-    log.warn(place, `${name} serves everyone's files`, "use a name of your own in front of it, if there is one");
   }
-  const isResolver = resolverNames.some(
-    (resolver) => resolver === name || (kind === "subdomains" && isWithin(resolver, name)),
-  );
-  if (isResolver) {
+  if (resolvers.has(name) || (isWildcard && aboveResolvers.has(name))) {
     log.warn(place, `${name} answers DNS over HTTPS, with which clients resolve around the gateway`, "remove it");
   }
 }
@@ -87,6 +92,7 @@ export function lintPort(range: PortRange, place: Place, log: IssueLog): void {
   }
 }
 
-function isWithin(name: string, zone: string): boolean {
-  return name === zone || name.endsWith(`.${zone}`);
+function isBelow(name: string, zones: ReadonlySet<string>): boolean {
+  for (const suffix of suffixesOf(name)) if (zones.has(suffix)) return true;
+  return false;
 }

@@ -8,7 +8,7 @@ import { joinPointer } from "./json-pointer.ts";
 import type { LabelBook } from "./labels.ts";
 import { lintName, lintNetwork, lintPort } from "./lints.ts";
 import { quoteText } from "./parsed.ts";
-import type { Cidr, NamePattern, NameRule, NetworkRule, Place, PortRange } from "./policy.ts";
+import type { Cidr, NameRule, NetworkRule, Place, PortRange } from "./policy.ts";
 import { DEFAULT_PORTS, parsePortRange, sortPorts } from "./ports.ts";
 import { subtractRanges } from "./ranges.ts";
 import { findSpecialRanges } from "./special.ts";
@@ -37,10 +37,11 @@ export function readRules(allow: AllowDocument | undefined, pointer: string, con
 
 /** Returns both sets of rules as one; where both have an entry: the union of its ports and the label of the first. */
 export function joinRules(first: Rules, second: Rules): Rules {
-  return {
-    names: mergeNames([...first.names, ...second.names]),
-    networks: mergeNetworks([...first.networks, ...second.networks]),
-  };
+  const names = new Map<string, NameRule>();
+  for (const rule of [...first.names, ...second.names]) addRule(names, patternText(rule.pattern), rule);
+  const networks = new Map<string, NetworkRule>();
+  for (const rule of [...first.networks, ...second.networks]) addRule(networks, rule.network, rule);
+  return { names: sortNames(names), networks: sortNetworks(networks) };
 }
 
 function readNames(
@@ -49,25 +50,26 @@ function readNames(
   listPointer: string,
   context: RuleContext,
 ): readonly NameRule[] {
-  const rules: NameRule[] = [];
-  const written = new Map<string, Place>();
+  const rules = new Map<string, NameRule>();
   for (const [index, entry] of (allow.domains ?? []).entries()) {
     const details = readEntry(entry, typeof entry === "string" ? entry : entry.domain, listPointer, index, context);
+    const { place } = details;
     const parsed = parseDomainPattern(details.text);
     if (!parsed.ok) {
-      context.log.error(details.place, parsed.message, parsed.remedy);
+      context.log.error(place, parsed.message, parsed.remedy);
       continue;
     }
-    const text = patternText(parsed.value);
-    warnRepeated(written, text, details.place, context.log);
-    lintName(parsed.value, details.place, context.log);
-    const label = details.label ?? context.labels.take(text);
-    const patterns: NamePattern[] = [parsed.value];
-    if (allow.subdomains === true && parsed.value.kind === "exact")
-      patterns.push({ ...parsed.value, kind: "subdomains" });
-    for (const pattern of patterns) rules.push({ pattern, ports: details.ports ?? ports, label, place: details.place });
+    const pattern = parsed.value;
+    const text = patternText(pattern);
+    lintName(pattern, place, context.log);
+    const rule = { pattern, ports: details.ports ?? ports, label: details.label ?? context.labels.take(text), place };
+    const earlier = addRule(rules, text, rule);
+    if (earlier !== null) warnRepeated(text, earlier.place, place, context.log);
+    if (allow.subdomains === true && pattern.kind === "exact") {
+      addRule(rules, `*.${text}`, { ...rule, pattern: { ...pattern, kind: "subdomains" } });
+    }
   }
-  return mergeNames(rules);
+  return sortNames(rules);
 }
 
 function readNetworks(
@@ -76,7 +78,7 @@ function readNetworks(
   listPointer: string,
   context: RuleContext,
 ): readonly NetworkRule[] {
-  const rules: NetworkRule[] = [];
+  const rules = new Map<string, NetworkRule>();
   const written = new Map<string, Place>();
   for (const [index, entry] of (allow.ips ?? []).entries()) {
     const details = readEntry(entry, typeof entry === "string" ? entry : entry.network, listPointer, index, context);
@@ -85,13 +87,15 @@ function readNetworks(
       context.log.error(details.place, parsed.message, parsed.remedy);
       continue;
     }
-    warnRepeated(written, parsed.value, details.place, context.log);
+    const earlier = written.get(parsed.value);
+    if (earlier === undefined) written.set(parsed.value, details.place);
+    else warnRepeated(parsed.value, earlier, details.place, context.log);
     const label = details.label ?? context.labels.take(parsed.value);
     for (const network of openableParts(parsed.value, details.place, context.log)) {
-      rules.push({ network, ports: details.ports ?? ports, label, place: details.place });
+      addRule(rules, network, { network, ports: details.ports ?? ports, label, place: details.place });
     }
   }
-  return mergeNetworks(rules);
+  return sortNetworks(rules);
 }
 
 /** Returns a network without the addresses that no entry opens; a network of nothing else is an error. */
@@ -149,36 +153,27 @@ function readPorts(
   return sortPorts(ports);
 }
 
-function warnRepeated(written: Map<string, Place>, text: string, place: Place, log: IssueLog): void {
-  const earlier = written.get(text);
-  if (earlier === undefined) written.set(text, place);
-  else log.warn(place, `${quoteText(text)} stands in the list since line ${earlier.line}`, "remove one of them");
+function warnRepeated(text: string, earlier: Place, place: Place, log: IssueLog): void {
+  log.warn(place, `${quoteText(text)} stands in the list since line ${earlier.line}`, "remove one of them");
 }
 
-function mergeNames(rules: readonly NameRule[]): readonly NameRule[] {
-  const merged = mergeRules(rules, (rule) => patternText(rule.pattern));
-  return [...merged.entries()].sort(([a], [b]) => compareTexts(a, b)).map(([, rule]) => rule);
-}
-
-function mergeNetworks(rules: readonly NetworkRule[]): readonly NetworkRule[] {
-  const merged = mergeRules(rules, (rule) => rule.network);
-  const ranged = [...merged.values()].map((rule) => ({ rule, range: cidrRange(rule.network) }));
-  return ranged.sort((a, b) => compareRanges(a.range, b.range)).map(({ rule }) => rule);
-}
-
-function mergeRules<R extends NameRule | NetworkRule>(
-  rules: readonly R[],
-  keyOf: (rule: R) => string,
-): ReadonlyMap<string, R> {
-  const merged = new Map<string, R>();
-  for (const rule of rules) {
-    const key = keyOf(rule);
-    const earlier = merged.get(key);
-    if (earlier === undefined) merged.set(key, rule);
-    else {
-      const ports = sortPorts([...earlier.ports, ...rule.ports]);
-      merged.set(key, { ...earlier, ports, label: earlier.label ?? rule.label });
-    }
+/** Adds a rule, joined to the one that is there already, which is returned. */
+function addRule<R extends NameRule | NetworkRule>(rules: Map<string, R>, key: string, rule: R): R | null {
+  const earlier = rules.get(key);
+  if (earlier === undefined) {
+    rules.set(key, rule);
+    return null;
   }
-  return merged;
+  const ports = sortPorts([...earlier.ports, ...rule.ports]);
+  rules.set(key, { ...earlier, ports, label: earlier.label ?? rule.label });
+  return earlier;
+}
+
+function sortNames(rules: ReadonlyMap<string, NameRule>): readonly NameRule[] {
+  return [...rules].sort(([a], [b]) => compareTexts(a, b)).map(([, rule]) => rule);
+}
+
+function sortNetworks(rules: ReadonlyMap<string, NetworkRule>): readonly NetworkRule[] {
+  const ranged = [...rules.values()].map((rule) => ({ rule, range: cidrRange(rule.network) }));
+  return ranged.sort((a, b) => compareRanges(a.range, b.range)).map(({ rule }) => rule);
 }

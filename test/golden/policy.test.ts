@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { formatIssue } from "../../agent/policy/issue-log.ts";
 import { parsePolicy } from "../../agent/policy/parse-policy.ts";
@@ -6,8 +6,8 @@ import { parsePolicy } from "../../agent/policy/parse-policy.ts";
 /** Each folder here and under examples/ is a case: policy.json → issues.txt, and normal.json when it is accepted. */
 const cases = ["policy", "../../examples"].flatMap((folder) => {
   const url = new URL(`${folder}/`, import.meta.url);
-  const names = readdirSync(url).filter((name) => !name.includes("."));
-  return names.map((name) => ({ name, input: new URL(`${name}/policy.json`, url) }));
+  const inputs = readdirSync(url).map((name) => ({ name, input: new URL(`${name}/policy.json`, url) }));
+  return inputs.filter(({ input }) => existsSync(input));
 });
 
 test.each(cases)("$name", async ({ name, input }) => {

@@ -20,6 +20,7 @@ test.each([
   ["*.xn--bcher-kva.example", "*.xn--bcher-kva.example"],
   ["почта.рф", "xn--80a1acny.xn--p1ai"],
   [`${label63}.example`, `${label63}.example`],
+  [`_${label63.slice(1)}.example`, `_${label63.slice(1)}.example`],
 ])("%s means %s", (text, expected) => {
   const parsed = parseDomainPattern(text);
   expect(parsed.ok && patternText(parsed.value)).toBe(expected);
@@ -74,6 +75,8 @@ test.each([
   ["xn--a.example.com", "is no valid international name"],
   ["xn--.example.com", "is no valid international name"],
   [`${"a".repeat(64)}.example`, "has a label longer than 63 bytes"],
+  [`_${"a".repeat(63)}.example`, "has a label longer than 63 bytes"],
+  [`${"a-".repeat(40)}.example`, "has a label longer than 63 bytes"],
   [`${`${label63}.`.repeat(4)}example`, "is longer than 253 bytes"],
   [`${`${label63}.`.repeat(3)}${"b".repeat(40)}.example`, "has 240 bytes"],
   ["a".repeat(100_000), "is longer than a name can be"],

@@ -80,6 +80,8 @@ describe("places", () => {
     ["/x", "3:8"],
     ["/y", "4:8"],
     ["/y/none", "4:8"],
+    ["/none/x", "1:1"],
+    ["/y/none/deeper/x", "4:8"],
     ["/a~1b/7/deep", "2:10"],
   ])("%j is at %s", (pointer, expected) => expect(at(pointer)).toBe(expected));
 
