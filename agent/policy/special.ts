@@ -1,4 +1,4 @@
-import { type Address, type AddressRange, cidrRange, parseCidr } from "./cidr.ts";
+import { type AddressRange, cidrRange, parseCidr } from "./cidr.ts";
 
 /**
  * Addresses that no gateway forwards to whatever a policy says: they mean this machine, this link, many receivers, or
@@ -41,10 +41,4 @@ export function findSpecialRanges(range: AddressRange): readonly SpecialRange[] 
   return specialRanges.filter(
     (special) => special.family === range.family && special.first <= range.last && range.first <= special.last,
   );
-}
-
-/** Returns what kind of address is never forwarded to (`loopback`, `multicast`, …), or null for any other. */
-export function findSpecialKind(address: Address): string | null {
-  const range = { family: address.family, first: address.value, last: address.value };
-  return findSpecialRanges(range)[0]?.what ?? null;
 }
