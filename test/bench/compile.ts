@@ -1,0 +1,70 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { CompileResult } from "./compile-worker.ts";
+import type { Measure, Row } from "./row.ts";
+import { median } from "./statistics.ts";
+import { runWorker } from "./worker.ts";
+
+/** Policy text to artifacts, each time in a process of its own, beside writing the same records without a check. */
+export const measureCompile: Measure = async ({ quick, say }) => {
+  const folder = await mkdtemp(join(tmpdir(), "clawgress-bench-"));
+  const rounds = quick ? 1 : 3;
+  const sizes = quick
+    ? ([[1_000, "names"]] as const)
+    : ([
+        [1_000, "names"],
+        [10_000, "names"],
+        [100_000, "names"],
+        [100_000, "networks"],
+      ] as const);
+  const rows: Row[] = [];
+  try {
+    for (const [count, kind] of sizes) {
+      say(`${count} ${kind}`);
+      const path = join(folder, `${count}-${kind}.json`);
+      await writeFile(path, JSON.stringify(policyOfSize(count, kind), null, 1));
+      const ours: CompileResult[] = [];
+      const plain: CompileResult[] = [];
+      for (let round = 0; round < rounds; round += 1) {
+        ours.push(await runWorker("compile", { path }));
+        plain.push(await runWorker("plain", { path }));
+      }
+      rows.push(...rowsOf(`${count.toLocaleString("en")} ${kind}`, ours, plain, rounds));
+    }
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+  return rows;
+};
+
+function rowsOf(
+  size: string,
+  ours: readonly CompileResult[],
+  plain: readonly CompileResult[],
+  rounds: number,
+): readonly Row[] {
+  const what = "ten lines, no checks";
+  const ms = ({ parseMs, compileMs }: CompileResult): number => parseMs + compileMs;
+  const mb = ({ peakBytes }: CompileResult): number => peakBytes / 1e6;
+  const how = `${rounds} processes each in turns, median; ours: schema, meaning, places of every entry, zones, ruleset, gate's tables and digests (no tool judges them here); the alternative writes only zone or set`;
+  return [
+    {
+      ...{ what: `compile ${size}`, unit: "ms", ours: median(ours.map(ms)), goal: null, how },
+      other: { what, value: median(plain.map(ms)) },
+    },
+    {
+      ...{ what: `compile ${size}, peak memory`, unit: "MB", ours: median(ours.map(mb)), goal: null, how },
+      other: { what, value: median(plain.map(mb)) },
+    },
+  ];
+}
+
+function policyOfSize(count: number, kind: "names" | "networks"): object {
+  const list = Array.from({ length: count }, (_, index) =>
+    kind === "names"
+      ? `host-${index}.service-${index % 100}.example.com`
+      : `${20 + Math.floor(index / 65_536)}.${Math.floor(index / 256) % 256}.${index % 256}.0/24`,
+  );
+  return { version: 1, allow: { [kind === "names" ? "domains" : "ips"]: list, ports: [443] } };
+}

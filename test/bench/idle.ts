@@ -1,0 +1,68 @@
+import { spawn } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { monotonicMs, sleepMs } from "../../agent/host/clock.ts";
+import { runChecked } from "../../agent/host/run.ts";
+import type { TestGateway } from "../support/gateway.ts";
+import { headOf, openBenchGateway } from "./gateway.ts";
+import { type Measure, withLab } from "./row.ts";
+import { median } from "./statistics.ts";
+
+/** Polls happen every second in the lab: the agent is as busy as an idle one ever is. */
+const SETTLE_MS = 5_000;
+
+/** Memory of agent and gate when nothing happens, and how long a short verb takes, beside a Node process that does nothing. */
+export const measureIdle: Measure = ({ quick, say }) =>
+  withLab(async (lab) => {
+    const gateway = await openBenchGateway(lab);
+    const agent = gateway.start();
+    await gateway.awaitStatus(await headOf(gateway), ["success"]);
+    const bare = spawn(process.execPath, ["-e", "setInterval(() => {}, 60_000)"], { stdio: "ignore" });
+    try {
+      await sleepMs(quick ? 500 : SETTLE_MS);
+      const bareMb = await residentMb(bare.pid ?? -1);
+      const memory = async (what: string, pid: number, goal: string) => ({
+        ...{ what: `resident memory, ${what}`, unit: "MB" as const, ours: await residentMb(pid), goal },
+        other: { what: "bare Node", value: bareMb },
+        how: `VmRSS ${SETTLE_MS / 1000} s after the first apply, polling every second, small policy`,
+      });
+      const rows = [
+        await memory("idle agent", agent.pid, "≤ 110 MB"),
+        await memory("idle gate", await gatePid(gateway), "≤ 90 MB"),
+      ];
+      say("start of a verb");
+      return [...rows, await measureStart(gateway, quick ? 2 : 10)];
+    } finally {
+      bare.kill();
+    }
+  });
+
+async function measureStart(gateway: TestGateway, rounds: number) {
+  const ms = { ours: [] as number[], bare: [] as number[] };
+  const timed = async (work: () => Promise<unknown>): Promise<number> => {
+    const startedMs = monotonicMs();
+    await work();
+    return monotonicMs() - startedMs;
+  };
+  for (let round = 0; round < rounds; round += 1) {
+    ms.ours.push(await timed(() => gateway.clawgress(["status", "--config", gateway.configFile])));
+    ms.bare.push(await timed(() => runChecked([process.execPath, "-e", "0"], { timeoutMs: 10_000 })));
+  }
+  return {
+    ...{ what: "clawgress status, whole run", unit: "ms" as const, ours: median(ms.ours), goal: null },
+    other: { what: "bare Node", value: median(ms.bare) },
+    how: `${rounds} runs in turns, median`,
+  };
+}
+
+async function gatePid({ folder }: TestGateway): Promise<number> {
+  const record = JSON.parse(await readFile(join(folder, "run", "gate.pid.json"), "utf8")) as { readonly pid: number };
+  return record.pid;
+}
+
+async function residentMb(pid: number): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, "utf8");
+  const kib = Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? Number.NaN);
+  if (Number.isNaN(kib)) throw new Error(`process ${pid} has ended`);
+  return (kib * 1024) / 1e6;
+}
