@@ -1,4 +1,4 @@
-import { schedule, validate } from "node-cron";
+import { schedule, type TaskOptions, validate } from "node-cron";
 import type { Agent } from "../agent.ts";
 import { ensureGate } from "../apply/gate-service.ts";
 import { startEnforcing } from "../apply/start-enforcing.ts";
@@ -58,7 +58,10 @@ async function pollOnSchedule(agent: Agent, signal: AbortSignal): Promise<void> 
   };
   await cycle();
   const { schedule: expression, jitterMs } = agent.settings.poll;
-  const task = schedule(expression, cycle, { timezone: "UTC", noOverlap: true, maxRandomDelay: jitterMs });
+  const task = schedule(expression, cycle, {
+    ...{ timezone: "UTC", noOverlap: true, maxRandomDelay: jitterMs },
+    logger: scheduleLog(agent),
+  });
   await untilAborted(signal);
   await task.destroy();
 }
@@ -81,6 +84,13 @@ async function watchGate(agent: Agent, signal: AbortSignal): Promise<void> {
       // Told to stop: the loop's condition ends it.
     });
   }
+}
+
+/** A poll that is skipped because a cycle takes longer than the schedule is nothing to worry a person with. */
+function scheduleLog({ log }: Agent): NonNullable<TaskOptions["logger"]> {
+  const debug = (message: string | Error): void => log.debug({ event: "schedule", message: String(message) });
+  const error = (message: string | Error): void => log.error({ event: "schedule-failed", message: String(message) });
+  return { info: debug, warn: debug, debug, error };
 }
 
 async function untilAborted(signal: AbortSignal): Promise<void> {

@@ -1,5 +1,5 @@
 import { codes, type Json } from "../errors.ts";
-import { openGateControl } from "../gate/control-client.ts";
+import { createGateControl } from "../gate/control-client.ts";
 import { findDaemon } from "../host/daemon.ts";
 import { readFileIfAny } from "../host/files.ts";
 import { readPointers } from "../host/pointer-store.ts";
@@ -45,11 +45,11 @@ export async function showStatus(options: { readonly config: string }, output: O
   return serves ? 0 : codes.GATE_UNREACHABLE.exit;
 }
 
-type GateStatus = Awaited<ReturnType<ReturnType<typeof openGateControl>["status"]>>;
+type GateStatus = Awaited<ReturnType<ReturnType<typeof createGateControl>["status"]>>;
 
 async function askGate(socket: string): Promise<GateStatus | null> {
   try {
-    return await openGateControl(socket).status();
+    return await createGateControl(socket).status();
   } catch {
     // Not answering is an answer here: the lines below say so.
     return null;

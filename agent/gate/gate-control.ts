@@ -76,7 +76,9 @@ export function createControl(parts: GateParts): RunningControl {
     }
     // What was found out about an earlier release says nothing about this one.
     if (state.policy !== policy) return;
-    if (health.ok !== state.named.ok) log[health.ok ? "info" : "warn"]({ named: health }, health.detail);
+    if (health.ok !== state.named.ok) {
+      log[health.ok ? "info" : "warn"]({ event: "named-checked", ok: health.ok, detail: health.detail });
+    }
     state.named = health;
   };
   const activate = async (digest: string): Promise<void> => {
@@ -98,15 +100,16 @@ export function createControl(parts: GateParts): RunningControl {
       throw error;
     }
     prepared = null;
-    log.info({ digest, commit: next.provenance.commit, serial: next.provenance.serial }, "policy in force");
+    const { commit, serial } = next.provenance;
+    log.info({ event: "policy-activated", digest, commit, serial });
   };
   const repair = async (): Promise<void> => {
     if (state.isKernelKnown) return;
     try {
       await recover(state.policy);
-      log.info({ pins: pins.ledger.pins }, "took over the kernel's maps");
+      log.info({ event: "pins-recovered", pins: pins.ledger.pins });
     } catch (error) {
-      log.warn({ reason: (error as Error).message }, "the kernel's maps cannot be read or written yet");
+      log.warn({ event: "pins-unknown", reason: (error as Error).message });
     }
   };
   return {
@@ -151,7 +154,7 @@ export function createControl(parts: GateParts): RunningControl {
           try {
             state.policy = await loadPolicy(folder, parts.isOwnAddress);
           } catch (error) {
-            log.error({ folder, reason: (error as Error).message }, "no release: everything is denied");
+            log.error({ event: "release-missing", folder, reason: (error as Error).message });
           }
         }
         await repair();

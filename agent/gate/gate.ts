@@ -59,7 +59,7 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     nowS,
     onMismatch: (error) => {
       state.isKernelKnown = false;
-      log.warn({ reason: (error as Error).message }, "a kernel write failed; its answers are withheld");
+      log.warn({ event: "pin-failed", reason: (error as Error).message });
     },
   });
   const clients = createClientTable(settings.gate);
@@ -75,7 +75,7 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     log: denyLog,
     nowMs,
     monotonicS: nowS,
-    onError: (error) => log.warn({ reason: (error as Error).message }, "a deny record could not be written"),
+    onError: (error) => log.warn({ event: "deny-record-lost", reason: (error as Error).message }),
   });
   const answer = createAnswerQuery({
     state,
@@ -85,7 +85,7 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     records,
     hold,
     nowS,
-    onError: (error) => log.error({ err: error }, "a query could not be answered"),
+    onError: (error) => log.error({ event: "query-failed", err: error }),
   });
 
   let stop = (): void => {};
@@ -110,7 +110,7 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
   const timers: Timers = {
     isStopped: false,
     handles: new Set(),
-    onError: (error) => log.error({ err: error }, "the gate's upkeep failed; it is tried again"),
+    onError: (error) => log.error({ event: "upkeep-failed", err: error }),
   };
   try {
     // Bound first, so that a second gate fails before it touches anything; who asks meanwhile waits.
@@ -121,7 +121,7 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     hold.end();
     keepChecking(timers, control, state);
     keepTidying(timers, { pins, clients, control, ownAddresses, nowS });
-    log.info({ port: settings.gate.port, writer: by, ready: state.named.ok }, "the gate answers");
+    log.info({ event: "gate-answers", port: settings.gate.port, writer: by, ready: state.named.ok });
     await stopped;
   } finally {
     process.off("SIGTERM", stop);
@@ -146,7 +146,7 @@ async function listenEverywhere(port: number, answer: AnswerQuery, log: GateLog)
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     if (code !== "EAFNOSUPPORT" && code !== "EADDRNOTAVAIL") throw error;
-    log.warn({ code }, "this machine has no IPv6; the gate answers over IPv4 alone");
+    log.warn({ event: "no-ipv6", code });
   }
   return listeners;
 }

@@ -7,6 +7,7 @@ import { pruneReleases, storeRelease } from "../apply/release-store.ts";
 import { readGateRelease } from "../apply/swap.ts";
 import type { Provenance } from "../compile/release.ts";
 import { type Cycle, type CycleOutcome, need, type StepResult } from "../cycle.ts";
+import { AgentError, type Code } from "../errors.ts";
 import type { ProbeResult } from "../health/probe.ts";
 import { nowMs } from "../host/clock.ts";
 import { readPointers, writeConfirmed } from "../host/pointer-store.ts";
@@ -60,15 +61,31 @@ export async function applyStaged(agent: Agent, cycle: Cycle): Promise<StepResul
   return { done: { kind: "rolled-back", commit, error } };
 }
 
-/** The branch that the agent sits on must still be reachable through the new rules. */
+/** What a server that was reached says: its own trouble proves nothing against the rules. */
+const REACHED: ReadonlySet<Code> = new Set([
+  "SOURCE_HTTP",
+  "SOURCE_AUTH",
+  "SOURCE_PROTOCOL",
+  "SOURCE_REDIRECT",
+  "SOURCE_NO_BRANCH",
+]);
+const FORGE_ATTEMPTS = 2;
+
+/** The branch that the agent sits on must still be within reach through the new rules. */
 async function probeForge(agent: Agent, cycle: Cycle): Promise<readonly ProbeResult[]> {
-  const name = "built-in: the Git server answers";
-  try {
-    const head = await agent.source.poll(cycle.signal);
-    return [{ name, mandatory: false, passed: true, detail: `the head is ${head}` }];
-  } catch (error) {
-    return [{ name, mandatory: false, passed: false, detail: (error as Error).message }];
+  const name = "built-in: the Git server is within reach";
+  let detail = "";
+  for (let attempt = 0; attempt < FORGE_ATTEMPTS; attempt++) {
+    try {
+      const head = await agent.source.poll(cycle.signal);
+      return [{ name, mandatory: false, passed: true, detail: `the head is ${head}` }];
+    } catch (error) {
+      detail = (error as Error).message;
+      if (error instanceof AgentError && REACHED.has(error.code))
+        return [{ name, mandatory: false, passed: true, detail }];
+    }
   }
+  return [{ name, mandatory: false, passed: false, detail }];
 }
 
 async function moveConfirmed(agent: Agent, cycle: Cycle): Promise<void> {
