@@ -2,12 +2,11 @@ import { chown, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { AgentError } from "../errors.ts";
 import { monotonicMs, sleepMs } from "../host/clock.ts";
-import { findDaemon, startDaemon, stopDaemon } from "../host/daemon.ts";
+import { findDaemon, startDaemon } from "../host/daemon.ts";
 import type { ApplyContext } from "./context.ts";
 
 /** Node's start with the policy of 100,000 names, on a busy machine. */
 const START_TIMEOUT_MS = 30_000;
-const STOP_GRACE_MS = 3_000;
 const POLL_MS = 10;
 
 /**
@@ -37,11 +36,6 @@ export async function ensureGate(context: ApplyContext): Promise<boolean> {
   await awaitSocket(context);
   log.info({ event: "gate-started", pid: await findDaemon(paths.gatePid) });
   return true;
-}
-
-/** Ends the gate, as far as it runs: from then on no client resolves anything. */
-export async function stopGate(context: Pick<ApplyContext, "paths">): Promise<void> {
-  await stopDaemon(context.paths.gatePid, STOP_GRACE_MS);
 }
 
 async function awaitSocket({ gate, paths }: ApplyContext): Promise<void> {

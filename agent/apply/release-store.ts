@@ -3,7 +3,7 @@ import { mkdir, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Artifact, Provenance, Release } from "../compile/release.ts";
 import { AgentError, type Json } from "../errors.ts";
-import { readFileBytes, readFileIfAny, replaceFile, syncFolder } from "../host/files.ts";
+import { readFileIfAny, replaceFile, syncFolder } from "../host/files.ts";
 
 const MAX_ARTIFACT_BYTES = 256 * 1024 * 1024;
 const MAX_MANIFEST_BYTES = 64 * 1024;
@@ -56,12 +56,6 @@ export async function openRelease(releases: string, digest: string): Promise<Sto
     if (sha256(bytes) !== expected) throw damaged(folder, `${path} does not match its digest`);
   }
   return { digest, folder };
-}
-
-/** Returns where a stored release came from. @throws AgentError HOST_FILE */
-export async function readProvenance(release: StoredRelease): Promise<Provenance> {
-  const bytes = await readFileBytes(join(release.folder, "provenance.json"), MAX_MANIFEST_BYTES);
-  return JSON.parse(bytes.toString("utf8")) as Provenance;
 }
 
 /** Removes all but the newest ten releases, never one of those named. */
