@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { buffer } from "node:stream/consumers";
 import { compile } from "../../agent/compile/compile.ts";
 import { monotonicMs } from "../../agent/host/clock.ts";
 import { parsePolicy } from "../../agent/policy/parse-policy.ts";
@@ -12,11 +12,11 @@ export interface CompileResult {
   readonly peakBytes: number;
 }
 
-/** Parses and compiles a policy as the agent does. */
-export async function compileFile({ path }: { readonly path: string }): Promise<CompileResult> {
-  const text = await readFile(path);
+/** Parses and compiles the policy on standard input as the agent does. */
+export async function compileInput(): Promise<CompileResult> {
+  const text = await buffer(process.stdin);
   const startedMs = monotonicMs();
-  const result = parsePolicy(text, path, { maxBytes: 64 * 1024 * 1024 });
+  const result = parsePolicy(text, "policy.json", { maxBytes: 64 * 1024 * 1024 });
   if (!result.ok) throw new Error(`the policy is refused: ${result.issues[0]?.message}`);
   const parsedMs = monotonicMs();
   const release = compile({ policy: result.policy, settings: defaultCompileSettings });
@@ -24,9 +24,9 @@ export async function compileFile({ path }: { readonly path: string }): Promise<
   return { parseMs: parsedMs - startedMs, compileMs: monotonicMs() - parsedMs, bytes, peakBytes: peakBytes() };
 }
 
-/** Writes the zone and the set of the same policy without looking at it: what a script of ten lines would do. */
-export async function writePlainly({ path }: { readonly path: string }): Promise<CompileResult> {
-  const text = await readFile(path);
+/** Writes the zone and the set of the policy on standard input without looking at it: what a script of ten lines would do. */
+export async function writePlainly(): Promise<CompileResult> {
+  const text = await buffer(process.stdin);
   const startedMs = monotonicMs();
   const { allow } = JSON.parse(text.toString()) as { allow: { domains?: string[]; ips?: string[] } };
   const parsedMs = monotonicMs();

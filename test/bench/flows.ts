@@ -1,3 +1,5 @@
+import { availableParallelism } from "node:os";
+import { nowMs } from "../../agent/host/clock.ts";
 import type { Lab } from "../lab/lab.ts";
 import { waitForOutput } from "../lab/services.ts";
 import { raiseDatapath } from "../support/datapath.ts";
@@ -8,8 +10,10 @@ import type { StormResult } from "./storm-worker.ts";
 import { runWorker, workerArgv } from "./worker.ts";
 
 const PORT = 9_999;
-/** Enough to keep two cores busy. */
-const CONNECTORS = 6;
+/** Enough to keep the cores busy: one waits for its answer while the other asks. */
+const CONNECTORS = 2 * availableParallelism();
+/** Until every process has started, on a busy machine. */
+const START_MS = 1_200;
 /** In the range that the internet side takes as its own; several, so that ports come round later. */
 const targets: readonly string[] = Array.from({ length: 16 }, (_, index) => `203.0.113.${100 + index}`);
 
@@ -24,7 +28,7 @@ const bareCt = `table inet bare {
 /** New connections a second through the gateway, the client being the last of many hosts with a policy of their own. */
 export const measureFlows: Measure = ({ quick, say }) =>
   withLab(async (lab) => {
-    const [rounds, forMs] = quick ? [1, 300] : [3, 1_500];
+    const [rounds, forMs] = quick ? [1, 300] : [5, 1_000];
     const hostCounts = quick ? [1, 10] : [1, 1_000, 10_000];
     await shortenMemory(lab);
     await waitForOutput(lab.spawn("internet", workerArgv("accept", { port: PORT })), "listening", "the acceptor");
@@ -94,8 +98,9 @@ async function raiseHosts(lab: Lab, count: number): Promise<void> {
 
 /** @throws Error when a connection in a hundred fails: then it is not the rate that was measured */
 async function connectionsPerS(lab: Lab, forMs: number): Promise<number> {
+  const beginAtMs = nowMs() + START_MS;
   const storm = (): Promise<StormResult> =>
-    runWorker("storm", { addresses: targets, port: PORT, forMs }, { on: { lab, node: "agent1" } });
+    runWorker("storm", { addresses: targets, port: PORT, beginAtMs, forMs }, { on: { lab, node: "agent1" } });
   const results = await Promise.all(Array.from({ length: CONNECTORS }, storm));
   const made = results.reduce((sum, result) => sum + result.made, 0);
   const failed = results.reduce((sum, result) => sum + result.failed, 0);

@@ -1,4 +1,3 @@
-import { spawn } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { monotonicMs, sleepMs } from "../../agent/host/clock.ts";
@@ -17,24 +16,21 @@ export const measureIdle: Measure = ({ quick, say }) =>
     const gateway = await openBenchGateway(lab);
     const agent = gateway.start();
     await gateway.awaitStatus(await headOf(gateway), ["success"]);
-    const bare = spawn(process.execPath, ["-e", "setInterval(() => {}, 60_000)"], { stdio: "ignore" });
-    try {
-      await sleepMs(quick ? 500 : SETTLE_MS);
-      const bareMb = await residentMb(bare.pid ?? -1);
-      const memory = async (what: string, pid: number, goal: string) => ({
-        ...{ what: `resident memory, ${what}`, unit: "MB" as const, ours: await residentMb(pid), goal },
-        other: { what: "bare Node", value: bareMb },
-        how: `VmRSS ${SETTLE_MS / 1000} s after the first apply, polling every second, small policy`,
-      });
-      const rows = [
-        await memory("idle agent", agent.pid, "≤ 110 MB"),
-        await memory("idle gate", await gatePid(gateway), "≤ 90 MB"),
-      ];
-      say("start of a verb");
-      return [...rows, await measureStart(gateway, quick ? 2 : 10)];
-    } finally {
-      bare.kill();
-    }
+    const bare = lab.spawn("gateway", [process.execPath, "-e", "setInterval(() => {}, 60_000)"]);
+    const settleMs = quick ? 500 : SETTLE_MS;
+    await sleepMs(settleMs);
+    const bareMb = await residentMb(bare.pid);
+    const memory = async (what: string, pid: number, goal: string) => ({
+      ...{ what: `resident memory, ${what}`, unit: "MB" as const, ours: await residentMb(pid), goal },
+      other: { what: "bare Node", value: bareMb },
+      how: `VmRSS ${settleMs / 1000} s after the first apply, polling every second, small policy`,
+    });
+    const rows = [
+      await memory("idle agent", agent.pid, "≤ 110 MB"),
+      await memory("idle gate", await gatePid(gateway), "≤ 90 MB"),
+    ];
+    say("start of a verb");
+    return [...rows, await measureStart(gateway, quick ? 2 : 10)];
   });
 
 async function measureStart(gateway: TestGateway, rounds: number) {

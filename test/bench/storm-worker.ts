@@ -1,4 +1,4 @@
-import { monotonicMs } from "../../agent/host/clock.ts";
+import { monotonicMs, nowMs, sleepMs } from "../../agent/host/clock.ts";
 
 // Calls of the C library, blocking: a connection through Node's own sockets costs several times what the kernel's part does.
 
@@ -16,10 +16,14 @@ export interface StormResult {
   readonly tookMs: number;
 }
 
-/** Connects to a port of several addresses in turns, closing each connection by a reset, until the time is over. */
+/**
+ * Connects to a port of several addresses in turns, closing each connection by a reset, until the time is over. Waits for
+ * the given moment first: processes that still start would take the processor from those that measure.
+ */
 export async function connectAgainAndAgain(params: {
   readonly addresses: readonly string[];
   readonly port: number;
+  readonly beginAtMs: number;
   readonly forMs: number;
 }): Promise<StormResult> {
   const libc = await loadLibc();
@@ -27,6 +31,7 @@ export async function connectAgainAndAgain(params: {
   // A reset leaves nothing behind that would hold the port.
   const linger = Buffer.from(new Int32Array([1, 0]).buffer);
   const patience = Buffer.from(new BigInt64Array([2n, 0n]).buffer);
+  await sleepMs(Math.max(0, params.beginAtMs - nowMs()));
   const startedMs = monotonicMs();
   const counts = { made: 0, failed: 0 };
   for (let turn = 0; monotonicMs() - startedMs < params.forMs; turn += 1) {

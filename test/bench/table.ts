@@ -21,8 +21,9 @@ export function renderTable(rows: readonly Row[]): string {
     `| ${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(" | ")} |`;
   const rule = widths.map((width) => "-".repeat(width));
   const notes = [...new Set(rows.map(({ how }) => how))].map((how) => {
-    const about = new Set(rows.filter((row) => row.how === how).map(({ what }) => what));
-    return `- ${[...about].join("; ")}: ${how}`;
+    const about = rows.filter((row) => row.how === how).map(({ what }) => what);
+    const [first, last] = [about[0], about.at(-1)];
+    return `- ${first === last ? first : `${first} … ${last}`}: ${how}.`;
   });
   return [render(HEAD), render(rule), ...lines.map(render), "", ...notes].join("\n");
 }

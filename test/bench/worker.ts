@@ -11,11 +11,10 @@ export function workerArgv(name: string, params: object): [string, ...string[]] 
 export async function runWorker<T>(
   name: string,
   params: object,
-  { on, timeoutMs = 60_000 }: { readonly on?: { lab: Lab; node: LabNode }; readonly timeoutMs?: number } = {},
+  { on, stdin = "" }: { readonly on?: { readonly lab: Lab; readonly node: LabNode }; readonly stdin?: string } = {},
 ): Promise<T> {
   const argv = workerArgv(name, params);
-  const text = await (on === undefined
-    ? runChecked(argv, { timeoutMs })
-    : on.lab.execChecked(on.node, argv, { timeoutMs }));
+  const options = { timeoutMs: 60_000, stdin };
+  const text = await (on === undefined ? runChecked(argv, options) : on.lab.execChecked(on.node, argv, options));
   return JSON.parse(text) as T;
 }

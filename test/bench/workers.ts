@@ -1,8 +1,8 @@
 /** Each is imported when it is asked for, so that a process under measurement holds nothing but its own part. */
 const workers: { readonly [name: string]: (params: string) => Promise<unknown> } = {
   poll: async (params) => (await import("./poll-worker.ts")).pollAndList(JSON.parse(params)),
-  compile: async (params) => (await import("./compile-worker.ts")).compileFile(JSON.parse(params)),
-  plain: async (params) => (await import("./compile-worker.ts")).writePlainly(JSON.parse(params)),
+  compile: async () => (await import("./compile-worker.ts")).compileInput(),
+  plain: async () => (await import("./compile-worker.ts")).writePlainly(),
   storm: async (params) => (await import("./storm-worker.ts")).connectAgainAndAgain(JSON.parse(params)),
   accept: async (params) => (await import("./storm-worker.ts")).acceptForEver(JSON.parse(params)),
 };
