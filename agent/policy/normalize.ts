@@ -7,6 +7,9 @@ import { readLabels } from "./labels.ts";
 import type { Group, Policy } from "./policy.ts";
 import { joinRules, NO_RULES, type Rules, readRules } from "./rules.ts";
 
+/** A short file can ask for very many: 50,000 names that 5,000 hosts inherit. */
+const MAX_RULES = 2_000_000;
+
 /**
  * Returns what a document of valid shape means. Errors go to the log; with one there, the result is not to be used.
  * Meanings: a host's `allow` stands alone unless it inherits; a host without one follows the global lists; under
@@ -18,11 +21,19 @@ export function normalizePolicy(document: PolicyDocument, log: IssueLog): Policy
   const mode = document.mode === "deny-all" ? "deny-all" : "enforce";
   const globalRules = readRules(document.allow, "/allow", context);
   const groups: Group[] = [buildGroup(GLOBAL_GROUP, globalRules, "/allow", log)];
+  let ruleCount = countRules(globalRules);
   for (const [name, host] of Object.entries(document.hosts ?? {})) {
     if (host.allow === undefined) continue;
     const pointer = joinPointer(joinPointer("/hosts", name), "allow");
     const own = readRules(host.allow, pointer, context);
-    const rules = host.allow.inherit === true ? joinRules(own, globalRules) : own;
+    const isJoined = host.allow.inherit === true;
+    ruleCount += countRules(own) + (isJoined ? countRules(globalRules) : 0);
+    if (ruleCount > MAX_RULES) {
+      const message = `with what hosts inherit, the policy has more than ${MAX_RULES} rules`;
+      log.error(log.locate(pointer, "key"), message, "let fewer hosts inherit, or share one host entry between them");
+      break;
+    }
+    const rules = isJoined ? joinRules(own, globalRules, log) : own;
     groups.push(buildGroup(name, rules, pointer, log));
   }
   labels.reportUnused();
@@ -36,6 +47,10 @@ export function normalizePolicy(document: PolicyDocument, log: IssueLog): Policy
       .sort((a, b) => compareTexts(a.name, b.name)),
     hosts: readHosts(document.hosts ?? {}, log),
   };
+}
+
+function countRules({ names, networks }: Rules): number {
+  return names.length + networks.length;
 }
 
 function buildGroup(name: string, rules: Rules, pointer: string, log: IssueLog): Group {

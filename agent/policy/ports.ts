@@ -76,9 +76,12 @@ export function splitAtoms(ranges: readonly PortRange[]): readonly PortRange[] {
     const starts = new Set(own.flatMap((range) => [range.first, range.last + 1]));
     const cuts = [...starts].sort((a, b) => a - b);
     const covered = unionPorts(own);
+    let current = 0;
     for (const [index, first] of cuts.entries()) {
+      while ((covered[current]?.last ?? Number.POSITIVE_INFINITY) < first) current++;
       const next = cuts[index + 1];
-      if (next !== undefined && includesPort(covered, protocol, first)) atoms.push({ protocol, first, last: next - 1 });
+      const isCovered = (covered[current]?.first ?? Number.POSITIVE_INFINITY) <= first;
+      if (next !== undefined && isCovered) atoms.push({ protocol, first, last: next - 1 });
     }
   }
   return atoms;

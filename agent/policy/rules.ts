@@ -23,6 +23,9 @@ export interface Rules {
   readonly networks: readonly NetworkRule[];
 }
 
+/** As many as one list may have. More would make hostile files quadratic in their repetitions. */
+const MAX_PORTS = 1000;
+
 export const NO_RULES: Rules = { names: [], networks: [] };
 
 /** Returns the rules of one `allow` object, sorted, one a name or network; what is wrong in it goes to the log. */
@@ -36,12 +39,12 @@ export function readRules(allow: AllowDocument | undefined, pointer: string, con
 }
 
 /** Returns both sets of rules as one; where both have an entry: the union of its ports and the label of the first. */
-export function joinRules(first: Rules, second: Rules): Rules {
-  const names = new Map<string, NameRule>();
+export function joinRules(first: Rules, second: Rules, log: IssueLog): Rules {
+  const names: Drafts<NameRule> = new Map();
   for (const rule of [...first.names, ...second.names]) addRule(names, patternText(rule.pattern), rule);
-  const networks = new Map<string, NetworkRule>();
+  const networks: Drafts<NetworkRule> = new Map();
   for (const rule of [...first.networks, ...second.networks]) addRule(networks, rule.network, rule);
-  return { names: sortNames(names), networks: sortNetworks(networks) };
+  return { names: finishNames(names, log), networks: finishNetworks(networks, log) };
 }
 
 function readNames(
@@ -50,7 +53,7 @@ function readNames(
   listPointer: string,
   context: RuleContext,
 ): readonly NameRule[] {
-  const rules = new Map<string, NameRule>();
+  const rules: Drafts<NameRule> = new Map();
   for (const [index, entry] of (allow.domains ?? []).entries()) {
     const details = readEntry(entry, typeof entry === "string" ? entry : entry.domain, listPointer, index, context);
     const { place } = details;
@@ -69,7 +72,7 @@ function readNames(
       addRule(rules, `*.${text}`, { ...rule, pattern: { ...pattern, kind: "subdomains" } });
     }
   }
-  return sortNames(rules);
+  return finishNames(rules, context.log);
 }
 
 function readNetworks(
@@ -78,7 +81,7 @@ function readNetworks(
   listPointer: string,
   context: RuleContext,
 ): readonly NetworkRule[] {
-  const rules = new Map<string, NetworkRule>();
+  const rules: Drafts<NetworkRule> = new Map();
   const written = new Map<string, Place>();
   for (const [index, entry] of (allow.ips ?? []).entries()) {
     const details = readEntry(entry, typeof entry === "string" ? entry : entry.network, listPointer, index, context);
@@ -95,7 +98,7 @@ function readNetworks(
       addRule(rules, network, { network, ports: details.ports ?? ports, label, place: details.place });
     }
   }
-  return sortNetworks(rules);
+  return finishNetworks(rules, context.log);
 }
 
 /** Returns a network without the addresses that no entry opens; a network of nothing else is an error. */
@@ -157,23 +160,40 @@ function warnRepeated(text: string, earlier: Place, place: Place, log: IssueLog)
   log.warn(place, `${quoteText(text)} stands in the list since line ${earlier.line}`, "remove one of them");
 }
 
-/** Adds a rule, joined to the one that is there already, which is returned. */
-function addRule<R extends NameRule | NetworkRule>(rules: Map<string, R>, key: string, rule: R): R | null {
-  const earlier = rules.get(key);
-  if (earlier === undefined) {
-    rules.set(key, rule);
+/** The rules of one list while it is read: by canonical text, with the ports of every entry. */
+type Drafts<R> = Map<string, { readonly rule: R; readonly ports: (readonly PortRange[])[] }>;
+
+/** Adds a rule. Where one is already, it takes the ports, and the label if it has none, and is returned. */
+function addRule<R extends NameRule | NetworkRule>(drafts: Drafts<R>, key: string, rule: R): R | null {
+  const draft = drafts.get(key);
+  if (draft === undefined) {
+    drafts.set(key, { rule, ports: [rule.ports] });
     return null;
   }
-  const ports = sortPorts([...earlier.ports, ...rule.ports]);
-  rules.set(key, { ...earlier, ports, label: earlier.label ?? rule.label });
-  return earlier;
+  if (draft.ports.at(-1) !== rule.ports) draft.ports.push(rule.ports);
+  if (draft.rule.label === null) drafts.set(key, { rule: { ...draft.rule, label: rule.label }, ports: draft.ports });
+  return draft.rule;
 }
 
-function sortNames(rules: ReadonlyMap<string, NameRule>): readonly NameRule[] {
-  return [...rules].sort(([a], [b]) => compareTexts(a, b)).map(([, rule]) => rule);
+function finishRules<R extends NameRule | NetworkRule>(drafts: Drafts<R>, log: IssueLog): readonly [string, R][] {
+  return [...drafts].map(([key, { rule, ports }]) => {
+    if (ports.length === 1) return [key, rule];
+    // Sorted once at the end: a list that repeats one name with other ports would else take quadratic time.
+    const union = sortPorts(ports.flat());
+    if (union.length > MAX_PORTS) {
+      const message = `${quoteText(key)} has more than ${MAX_PORTS} ports and ranges in all its entries`;
+      log.error(rule.place, message, "write ranges");
+    }
+    return [key, { ...rule, ports: union }];
+  });
 }
 
-function sortNetworks(rules: ReadonlyMap<string, NetworkRule>): readonly NetworkRule[] {
-  const ranged = [...rules.values()].map((rule) => ({ rule, range: cidrRange(rule.network) }));
+function finishNames(drafts: Drafts<NameRule>, log: IssueLog): readonly NameRule[] {
+  const rules = [...finishRules(drafts, log)];
+  return rules.sort(([a], [b]) => compareTexts(a, b)).map(([, rule]) => rule);
+}
+
+function finishNetworks(drafts: Drafts<NetworkRule>, log: IssueLog): readonly NetworkRule[] {
+  const ranged = finishRules(drafts, log).map(([, rule]) => ({ rule, range: cidrRange(rule.network) }));
   return ranged.sort((a, b) => compareRanges(a.range, b.range)).map(({ rule }) => rule);
 }

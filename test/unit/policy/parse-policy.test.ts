@@ -246,6 +246,24 @@ describe("errors", () => {
     expect(parsePolicy(bytes, "f", { maxBytes: bytes.length - 1 }).ok).toBe(false);
   });
 
+  test("a short file cannot ask for more rules than memory holds", () => {
+    const domains = Array.from({ length: 30_000 }, (_, index) => `n${index}.ex`);
+    const hosts = Array.from({ length: 2000 }, (_, index) => [
+      `h${index}`,
+      { sources: [`10.0.${index >> 8}.${index & 255}`], allow: { inherit: true } },
+    ]);
+    const issues = issueTexts(allow({ domains }, { hosts: Object.fromEntries(hosts) }));
+    expect(issues).toEqual([
+      expect.stringContaining("with what hosts inherit, the policy has more than 2000000 rules"),
+    ]);
+  });
+
+  test("a name written often cannot have more ports than a list", () => {
+    const repeated = Array.from({ length: 5000 }, (_, index) => ({ network: "0.0.0.0/0", ports: [index + 1] }));
+    const issues = issueTexts(allow({ ips: repeated }));
+    expect(issues.some((text) => text.includes("has more than 1000 ports and ranges"))).toBe(true);
+  });
+
   test("a flood of errors costs little time and tells the first hundred", () => {
     const startedAtMs = performance.now();
     const result = parsePolicy(Buffer.from(`{"version":1,"allow":{"domains":[${"1,".repeat(520_000)}1]}}`), "f");

@@ -61,6 +61,15 @@ test.each([
   ["1-65535 65535", "1-65534/tcp 65535/tcp"],
 ])("the atoms of %s are %s", (entries, expected) => expect(texts(splitAtoms(ports(entries)))).toBe(expected));
 
+test("atoms of all odd ports are found at once", () => {
+  const odd = Array.from({ length: 32_768 }, (_, index) => ({
+    protocol: "tcp" as const,
+    first: 2 * index + 1,
+    last: 2 * index + 1,
+  }));
+  expect(splitAtoms(odd)).toEqual(odd);
+});
+
 test("a port of one protocol is not the port of the other", () => {
   expect(includesPort(ports("443/udp"), "tcp", 443)).toBe(false);
   expect(includesPort(ports("443/udp"), "udp", 443)).toBe(true);
