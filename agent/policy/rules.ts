@@ -81,24 +81,28 @@ function readNetworks(
   listPointer: string,
   context: RuleContext,
 ): readonly NetworkRule[] {
-  const rules: Drafts<NetworkRule> = new Map();
-  const written = new Map<string, Place>();
+  const written: Drafts<NetworkRule> = new Map();
   for (const [index, entry] of (allow.ips ?? []).entries()) {
     const details = readEntry(entry, typeof entry === "string" ? entry : entry.network, listPointer, index, context);
+    const { place } = details;
     const parsed = parseCidr(details.text);
     if (!parsed.ok) {
-      context.log.error(details.place, parsed.message, parsed.remedy);
+      context.log.error(place, parsed.message, parsed.remedy);
       continue;
     }
-    const earlier = written.get(parsed.value);
-    if (earlier === undefined) written.set(parsed.value, details.place);
-    else warnRepeated(parsed.value, earlier, details.place, context.log);
-    const label = details.label ?? context.labels.take(parsed.value);
-    for (const network of openableParts(parsed.value, details.place, context.log)) {
-      addRule(rules, network, { network, ports: details.ports ?? ports, label, place: details.place });
+    const network = parsed.value;
+    const label = details.label ?? context.labels.take(network);
+    const earlier = addRule(written, network, { network, ports: details.ports ?? ports, label, place });
+    if (earlier !== null) warnRepeated(network, earlier.place, place, context.log);
+  }
+  // Divided only after repetitions are joined, so that each network is divided once.
+  const divided: Drafts<NetworkRule> = new Map();
+  for (const [network, rule] of finishRules(written, context.log)) {
+    for (const part of openableParts(rule.network, rule.place, context.log)) {
+      addRule(divided, part, part === network ? rule : { ...rule, network: part });
     }
   }
-  return finishNetworks(rules, context.log);
+  return finishNetworks(divided, context.log);
 }
 
 /** Returns a network without the addresses that no entry opens; a network of nothing else is an error. */
