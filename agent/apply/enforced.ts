@@ -1,17 +1,22 @@
 import { compile } from "../compile/compile.ts";
 import { readPointers } from "../host/pointer-store.ts";
 import type { Policy } from "../policy/policy.ts";
+import { type HealthSettings, probeAddresses } from "../settings/settings.ts";
 import { type CheckedRelease, checkArtifacts } from "./check-artifacts.ts";
 import type { ApplyContext } from "./context.ts";
 import { openRelease, type StoredRelease, storeRelease } from "./release-store.ts";
 
-/** What a gateway enforces before its first commit: nothing is allowed. */
-const DENY_ALL: Policy = {
-  version: 1,
-  mode: "deny-all",
-  groups: [{ name: "*", names: [], networks: [], place: { file: "built-in", line: 1, column: 1, pointer: "" } }],
-  hosts: [],
-};
+/** Returns what a gateway enforces before its first commit: nothing is allowed, to whichever host its probes speak as. */
+function denyAll(health: HealthSettings): Policy {
+  const place = { file: "built-in", line: 1, column: 1, pointer: "" };
+  const names = probeAddresses(health).flatMap(({ host }) => (host === "*" ? [] : [host]));
+  return {
+    version: 1,
+    mode: "deny-all",
+    groups: [{ name: "*", names: [], networks: [], place }],
+    hosts: names.map((name) => ({ name, sources: [], group: "*", place })),
+  };
+}
 
 /**
  * Returns the release that is to be in force: the confirmed one, checked against its digests, or before the first
@@ -27,7 +32,7 @@ export async function openEnforced(context: ApplyContext): Promise<CheckedReleas
 }
 
 async function storeDenyAll({ settings, paths }: ApplyContext): Promise<StoredRelease> {
-  const release = compile({ policy: DENY_ALL, settings });
+  const release = compile({ policy: denyAll(settings.health), settings });
   const provenance = { commit: "0".repeat(40), serial: 0, repository: settings.repository.name, approvedBy: [] };
   return await storeRelease(paths.releases, release, provenance);
 }

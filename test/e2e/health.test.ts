@@ -1,0 +1,119 @@
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type Lab, startLab } from "../lab/lab.ts";
+import { setUpGateway, type TestGateway } from "../support/gateway.ts";
+
+/** Each probe is proved to fail for what it is there for, and a change is blamed only for what it broke. */
+
+const policy = (...domains: string[]) => ({
+  version: 1,
+  allow: { domains: ["health.allowed.test", ...domains], ports: [80, 443] },
+  hosts: { "agent-1": { sources: ["10.80.0.10/32"], allow: { domains: ["api.allowed.test"], ports: [443] } } },
+});
+const probes = [
+  { name: "page as a client", type: "tcp", host: "*", to: "health.allowed.test", port: 443 },
+  { name: "api as agent-1", type: "tcp", host: "agent-1", to: "api.allowed.test", port: 443 },
+  { name: "resolvers as the gateway", type: "dns", to: "www.allowed.test" },
+  { name: "stays closed", type: "dns", host: "agent-1", to: "health.allowed.test", expect: "deny" },
+];
+
+let lab: Lab;
+let gateway: TestGateway;
+
+beforeAll(async () => {
+  lab = await startLab();
+  gateway = await setUpGateway(lab, { policy: policy("a.allowed.test"), config: { health: { probes } } });
+  const first = await gateway.sync();
+  expect(first, first.message).toMatchObject({ ok: true, outcome: "confirmed" });
+});
+
+afterAll(async () => {
+  await lab?.stop();
+});
+
+test("a change that breaks only one host's probe is rolled back by that name", async () => {
+  const broken = {
+    ...policy("a.allowed.test"),
+    hosts: { "agent-1": { sources: ["10.80.0.10/32"], allow: { domains: ["b.allowed.test"] } } },
+  };
+  await gateway.commit(broken);
+  const result = await gateway.sync();
+  expect(result).toMatchObject({ ok: false, outcome: "rolled-back", code: "HEALTH_FAILED" });
+  expect(result.message).toContain("api as agent-1");
+});
+
+test("a name that a probe wants closed must stay closed", async () => {
+  const hosts = {
+    "agent-1": {
+      sources: ["10.80.0.10/32"],
+      allow: { domains: ["api.allowed.test", "health.allowed.test"], ports: [443] },
+    },
+  };
+  await gateway.commit({ ...policy("a.allowed.test"), hosts });
+  const result = await gateway.sync();
+  expect(result).toMatchObject({ ok: false, outcome: "rolled-back", code: "HEALTH_FAILED" });
+  expect(result.message).toContain("stays closed");
+});
+
+test("a policy without the host that a probe speaks as is refused by name", async () => {
+  await gateway.commit({ version: 1, allow: { domains: ["health.allowed.test"] } });
+  const result = await gateway.sync();
+  expect(result).toMatchObject({ ok: false, outcome: "refused", code: "POLICY_INVALID" });
+  expect(result.message).toContain("agent-1");
+});
+
+test("a route that is wrong before the change is named, and not blamed on it", async () => {
+  const [address = ""] = lab.names["health.allowed.test"].v4;
+  await lab.exec("gateway", ["ip", "route", "add", "blackhole", address]);
+  await gateway.commit(policy("a.allowed.test", "www.allowed.test"));
+  expect(await gateway.sync()).toMatchObject({ ok: true, outcome: "confirmed" });
+  const named = (await gateway.log()).filter(({ event }) => event === "probe-failed-before");
+  expect(named.map((line) => line["name"])).toContain("page as a client");
+  await lab.exec("gateway", ["ip", "route", "del", "blackhole", address]);
+});
+
+test("a route that breaks with the change is blamed on it", async () => {
+  const [address = ""] = lab.names["health.allowed.test"].v4;
+  const watch = (async () => {
+    // The route goes between the rehearsal and the probes, as if the change had taken it away.
+    for (let attempt = 0; attempt < 2000; attempt++) {
+      const armed = await readFile(join(gateway.folder, "state", "txn", "armed"), "utf8").catch(() => null);
+      if (armed !== null) return await lab.exec("gateway", ["ip", "route", "add", "blackhole", address]);
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+    throw new Error("nothing was armed");
+  })();
+  await gateway.commit(policy("a.allowed.test", "v4only.allowed.test"));
+  const [result] = await Promise.all([gateway.sync(), watch]);
+  expect(result).toMatchObject({ ok: false, outcome: "rolled-back", code: "HEALTH_FAILED" });
+  expect(result.message).toContain("page as a client");
+  await lab.exec("gateway", ["ip", "route", "del", "blackhole", address]);
+});
+
+test("rules that cut the gateway off from the Git server are rolled back", async () => {
+  const cut = `table inet cut { chain out { type filter hook output priority 0; policy accept; ip daddr ${lab.addresses.git.v4} reject; ip6 daddr ${lab.addresses.git.v6} reject; }
+}\n`;
+  const watch = (async () => {
+    for (let attempt = 0; attempt < 2000; attempt++) {
+      const armed = await readFile(join(gateway.folder, "state", "txn", "armed"), "utf8").catch(() => null);
+      if (armed !== null) return await lab.exec("gateway", ["nft", "-f", "-"], { stdin: cut });
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+    throw new Error("nothing was armed");
+  })();
+  await gateway.commit(policy("a.allowed.test", "wild.test"));
+  const [result] = await Promise.all([gateway.sync(), watch]);
+  expect(result).toMatchObject({ ok: false, outcome: "rolled-back", code: "HEALTH_FAILED" });
+  expect(result.message).toContain("the Git server is within reach");
+  await lab.exec("gateway", ["nft", "delete", "table", "inet", "cut"]);
+});
+
+test("a configuration whose probes can take longer than the confirm timeout is refused", async () => {
+  const config = JSON.parse(await readFile(gateway.configFile, "utf8")) as { health: object };
+  const slow = join(gateway.folder, "slow.json");
+  await writeFile(slow, JSON.stringify({ ...config, health: { ...config.health, confirmTimeoutMs: 3000 } }));
+  const result = await gateway.clawgress(["sync", "--json", "--config", slow]);
+  expect(result.exitCode).toBe(3);
+  expect(JSON.parse(result.stdout)).toMatchObject({ code: "SETTINGS_INVALID" });
+});
