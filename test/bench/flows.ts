@@ -5,7 +5,6 @@ import { waitForOutput } from "../lab/services.ts";
 import { raiseDatapath } from "../support/datapath.ts";
 import { openGateway } from "../support/open-gateway.ts";
 import { type Measure, type Row, withLab } from "./row.ts";
-import { median } from "./statistics.ts";
 import type { StormResult } from "./storm-worker.ts";
 import { runWorker, workerArgv } from "./worker.ts";
 
@@ -28,7 +27,7 @@ const bareCt = `table inet bare {
 /** New connections a second through the gateway, the client being the last of many hosts with a policy of their own. */
 export const measureFlows: Measure = ({ quick, say }) =>
   withLab(async (lab) => {
-    const [rounds, forMs] = quick ? [1, 300] : [5, 1_000];
+    const [rounds, forMs] = quick ? [1, 300] : [7, 500];
     const hostCounts = quick ? [1, 10] : [1, 1_000, 10_000];
     await shortenMemory(lab);
     await waitForOutput(lab.spawn("internet", workerArgv("accept", { port: PORT })), "listening", "the acceptor");
@@ -49,8 +48,9 @@ export const measureFlows: Measure = ({ quick, say }) =>
         rates.get(variant.name)?.push(await connectionsPerS(lab, forMs));
       }
     }
-    const of = (name: string): number => median(rates.get(name) ?? []);
-    const how = `${rounds} runs of ${forMs / 1000} s in turns, median; ${CONNECTORS} processes connect and reset, all sides on this machine's cores; everything is masked, by all variants; the address is a listed network's, which is looked up last`;
+    // Rates fall into two heaps, with and without other work on the machine; the highest is what the rules alone cost.
+    const of = (name: string): number => Math.max(...(rates.get(name) ?? []));
+    const how = `${rounds} runs of ${forMs / 1000} s in turns, the highest, as other work on the machine only takes away; ${CONNECTORS} processes connect and reset, all sides on this machine's cores; everything is masked, by all variants; the address is a listed network's, which is looked up last`;
     const row = (what: string, ours: number, other: string, goal: string | null): Row => ({
       ...{ what: `new connections, ${what}`, unit: "/s", ours, other: { what: other, value: of(other) }, goal, how },
     });
