@@ -57,7 +57,6 @@ export const codes = {
     exit: 40,
     about: "nft, named-checkzone or named-checkconf refused an artifact",
   },
-  APPLY_LOCKOUT: { response: "hold", exit: 41, about: "the rules would cut off something the gateway itself needs" },
   APPLY_FAILED: { response: "roll-back", exit: 42, about: "a step of the swap failed" },
   APPLY_READBACK: { response: "roll-back", exit: 43, about: "what is enforced is not what the release says" },
   APPLY_BAD_RELEASE: {
@@ -72,12 +71,6 @@ export const codes = {
 
   GATE_UNREACHABLE: { response: "retry", exit: 60, about: "the DNS gate does not answer on its control socket" },
   GATE_REFUSED: { response: "roll-back", exit: 61, about: "the DNS gate refused a release" },
-
-  REPORT_FAILED: {
-    response: "retry",
-    exit: 70,
-    about: "a commit status could not be delivered; it stays in the outbox",
-  },
 
   HOST_COMMAND: { response: "retry", exit: 80, about: "a system command failed" },
   HOST_FILE: { response: "retry", exit: 81, about: "a file could not be read or written" },

@@ -7,8 +7,6 @@ export const reasons = {
   "private-answer": "the name resolves to a private, loopback, link-local or gateway address",
   "ip-not-allowed": "no rule of the client's group allows this address",
   "port-not-allowed": "the name or address is allowed, but not on this port",
-  "proto-not-allowed": "only TCP and UDP can be allowed",
-  "host-unknown": "the source is not a client of this gateway",
   "deny-all": "the policy's mode is deny-all",
   "not-ready": "the gate does not serve yet: a canary was not denied or no release is loaded",
 } as const satisfies Record<string, string>;
