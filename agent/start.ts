@@ -7,6 +7,7 @@ import { AgentError } from "./errors.ts";
 import { createGateControl } from "./gate/control-client.ts";
 import { readFileBytes } from "./host/files.ts";
 import { healPointers } from "./host/pointer-store.ts";
+import { createTurn } from "./host/turn.ts";
 import { resolveUser } from "./host/users.ts";
 import { formatTextIssue } from "./policy/json-text.ts";
 import { openReporter } from "./report/reporter.ts";
@@ -28,6 +29,7 @@ export async function openApplyContext(settings: Settings, configFile: string, l
     users: { named: await resolveUser(settings.dns.user), gate: await resolveUser(settings.gate.user) },
     gate: createGateControl(paths.gateSocket),
     tableDigests: new Map(),
+    inTurn: createTurn(),
     log,
   };
 }

@@ -1,5 +1,6 @@
 import type { Logger } from "pino";
 import type { GateControl } from "../gate/control-client.ts";
+import type { Turn } from "../host/turn.ts";
 import type { UserIds } from "../host/users.ts";
 import type { Paths } from "../settings/paths.ts";
 import type { Settings } from "../settings/settings.ts";
@@ -16,5 +17,7 @@ export interface ApplyContext {
   readonly gate: GateControl;
   /** Release → digest of its table in the kernel, for releases that were checked already. */
   readonly tableDigests: Map<string, string>;
+  /** Runs what changes named, the rules or the gate one after the other: a repair never meets a swap. */
+  readonly inTurn: Turn;
   readonly log: Logger;
 }

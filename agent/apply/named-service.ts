@@ -45,9 +45,15 @@ export async function publishZones(context: ApplyContext, release: StoredRelease
   await awaitCanaries(context, canary);
 }
 
-/** Ends named, as far as it runs. */
-export async function stopNamed(context: Pick<ApplyContext, "paths">): Promise<void> {
-  await stopDaemon(context.paths.namedPid, STOP_GRACE_MS);
+/**
+ * Starts named again when it does not run, with the zones that it had. Returns whether it had to be started; whether it
+ * enforces is what the gate asks it before it serves anybody.
+ * @throws AgentError HOST_SERVICE
+ */
+export async function ensureNamed(context: ApplyContext): Promise<boolean> {
+  if ((await findDaemon(context.paths.namedPid)) !== null) return false;
+  await startNamed(context);
+  return true;
 }
 
 async function bringUp(context: ApplyContext, changed: ReadonlySet<string>): Promise<void> {
@@ -57,7 +63,7 @@ async function bringUp(context: ApplyContext, changed: ReadonlySet<string>): Pro
     if (changed.size > 0) await rndc(context, "reload");
     return;
   }
-  if (pid !== null) await stopNamed(context);
+  if (pid !== null) await stopDaemon(paths.namedPid, STOP_GRACE_MS);
   await checkConfiguration(context);
   await startNamed(context);
   log.info({ event: "named-started", pid: await findDaemon(paths.namedPid) });

@@ -1,6 +1,7 @@
 import { schedule, type TaskOptions, validate } from "node-cron";
 import type { Agent } from "../agent.ts";
 import { ensureGate } from "../apply/gate-service.ts";
+import { ensureNamed } from "../apply/named-service.ts";
 import { startEnforcing } from "../apply/start-enforcing.ts";
 import { AgentError, codes, toAgentError } from "../errors.ts";
 import { sleepMs } from "../host/clock.ts";
@@ -16,7 +17,7 @@ const WATCH_MS = 250;
 
 /**
  * Runs the agent until SIGTERM or SIGINT: enforces what was confirmed, does one cycle at once and then on schedule, and
- * starts the gate again whenever it ends. named, the gate and the rules stay when the agent goes.
+ * starts the gate and named again whenever one ends. named, the gate and the rules stay when the agent goes.
  * @throws AgentError SETTINGS_INVALID, STATE_*, HOST_*
  */
 export async function runAgent(options: { readonly config: string }, _output: Output): Promise<number> {
@@ -35,7 +36,7 @@ export async function runAgent(options: { readonly config: string }, _output: Ou
   log.info({ event: "agent-started", gateway: settings.gateway, pid: process.pid });
   try {
     await startEnforcing(apply);
-    await Promise.all([pollOnSchedule(agent, stop.signal), watchGate(agent, stop.signal)]);
+    await Promise.all([pollOnSchedule(agent, stop.signal), watchServices(agent, stop.signal)]);
   } finally {
     await agent.reporter?.close();
     await agent.source.close();
@@ -66,19 +67,16 @@ async function pollOnSchedule(agent: Agent, signal: AbortSignal): Promise<void> 
   await task.destroy();
 }
 
-/** The gate is in the path of every new name: it is started again at once when it ends. */
-async function watchGate(agent: Agent, signal: AbortSignal): Promise<void> {
+/** The gate and named are in the path of every new name: each is started again at once when it ends. */
+async function watchServices(agent: Agent, signal: AbortSignal): Promise<void> {
+  const { apply, log } = agent;
   while (!signal.aborted) {
     try {
-      if (await ensureGate(agent.apply)) agent.log.warn({ event: "gate-restarted" });
+      if (await apply.inTurn(() => ensureGate(apply))) log.warn({ event: "gate-restarted" });
+      if (await apply.inTurn(() => ensureNamed(apply))) log.warn({ event: "named-restarted" });
     } catch (error) {
-      const failure = toAgentError(error, "HOST_SERVICE", "the gate does not start");
-      agent.log.error({
-        event: "gate-down",
-        code: failure.code,
-        reason: failure.message,
-        next: codes[failure.code].response,
-      });
+      const { code, message } = toAgentError(error, "HOST_SERVICE", "a service does not start");
+      log.error({ event: "service-down", code, reason: message, next: codes[code].response });
     }
     await sleepMs(WATCH_MS, signal).catch(() => {
       // Told to stop: the loop's condition ends it.

@@ -42,12 +42,14 @@ export async function applyStaged(agent: Agent, cycle: Cycle): Promise<StepResul
   const previous = need(cycle.previous, "enforced release");
   const { serial } = need(cycle.approval, "approval");
   const report = await describeConfirmed(agent, cycle, true);
-  const outcome = await applyRelease(agent.apply, {
-    ...{ next, previous, commit, serial },
-    before: need(cycle.before, "rehearsal"),
-    extraProbes: () => probeForge(agent, cycle),
-    onConfirm: () => moveConfirmed(agent, cycle),
-  });
+  const before = need(cycle.before, "rehearsal");
+  const outcome = await agent.apply.inTurn(() =>
+    applyRelease(agent.apply, {
+      ...{ next, previous, commit, serial, before },
+      extraProbes: () => probeForge(agent, cycle),
+      onConfirm: () => moveConfirmed(agent, cycle),
+    }),
+  );
   if (outcome.kind === "confirmed") {
     for (const { name, detail } of outcome.failedBefore) agent.log.warn({ event: "probe-failed-before", name, detail });
     await pruneReleases(agent.paths.releases, [next.digest, previous.digest]);

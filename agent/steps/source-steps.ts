@@ -9,9 +9,12 @@ export async function pollHead(agent: Agent, cycle: Cycle): Promise<StepResult> 
   return { commit };
 }
 
-/** Fetches the commit and says on it that it was seen. */
+/** Fetches the commit and says on it that it was seen: at once, beside the work, which does not wait for the forge. */
 export async function openHead(agent: Agent, cycle: Cycle): Promise<StepResult> {
   const commit = need(cycle.commit, "head");
   await agent.reporter?.post(commit, { kind: "seen" });
+  agent.reporter?.drain(cycle.signal).catch((error: Error) => {
+    agent.log.warn({ event: "report-failed", reason: error.message });
+  });
   return { reader: await agent.source.open(commit, cycle.signal) };
 }

@@ -114,12 +114,13 @@ test("the agent is killed: everything stays enforced, and a new one takes over w
   expect((await stream.stream.state()).state).toBe("open");
 });
 
-test("named is killed: no name resolves, none leaks, and the next change brings it back", async () => {
+test("named is killed: denied stays denied, none leaks, and it is back by itself", async () => {
   process.kill(await pidOf("named.pid.json"), "SIGKILL");
   const client = lab.client("agent1");
   await lab.mark();
   const answer = await client.resolve("www.denied.test");
   expect(answer).toMatchObject({ outcome: "answer", rcode: "NXDOMAIN" });
+  await eventually("names resolve again", () => reaches("www.allowed.test"));
   expect(await lab.queries({ name: "*.denied.test" })).toHaveLength(0);
   const commit = await gateway.commit(policy("a.allowed.test", "api.allowed.test"));
   await gateway.awaitStatus(commit, ["success"]);
@@ -129,7 +130,13 @@ test("named is killed: no name resolves, none leaks, and the next change brings 
 test("management reaches the gateway and the machines behind it, whatever the policy says", async () => {
   const ping = async (to: string): Promise<number> =>
     (await lab.exec("mgmt", ["ping", "-c", "1", "-W", "1", to])).exitCode;
-  expect(await ping(lab.addresses.management.v4)).toBe(0);
+  for (const to of [lab.addresses.management, lab.addresses.agent1]) {
+    expect(await ping(to.v4)).toBe(0);
+    expect(await ping(to.v6)).toBe(0);
+  }
+  await lab.mark();
+  // Only answers go back: from behind the gateway nobody opens anything towards management.
+  expect(await lab.client("agent1").connect(lab.addresses.admin.v4, 22)).toMatchObject({ outcome: "refused" });
 });
 
 test("a state folder serves one agent", async () => {
