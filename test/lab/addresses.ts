@@ -98,6 +98,10 @@ export const names = {
   "signed.test": both(service(44)),
   "www.signed.test": both(service(44)),
   "moving.test": both(service(50)),
+  /** The names of the policy that README shows. */
+  "api.openai.com": both(service(70)),
+  "www.openai.com": both(service(71)),
+  "api.anthropic.com": both(service(72)),
 } as const satisfies { readonly [name: string]: NameAddresses };
 
 export type LabName = keyof typeof names;

@@ -56,6 +56,8 @@ const apexes: readonly string[] = [
   "signed.test",
   "fresh.test",
   movingZone,
+  "openai.com",
+  "anthropic.com",
 ];
 
 /** Returns every zone of the lab, the root first. */
