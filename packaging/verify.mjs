@@ -25,7 +25,16 @@ function check(name, argv) {
 
 function tests(project) {
   const report = join(scratch, `${project}.json`);
-  const argv = ["npx", "vitest", "run", "--project", project, "--reporter=default", "--reporter=json", `--outputFile.json=${report}`];
+  const argv = [
+    "npx",
+    "vitest",
+    "run",
+    "--project",
+    project,
+    "--reporter=default",
+    "--reporter=json",
+    `--outputFile.json=${report}`,
+  ];
   const ok = step(`tests: ${project}`, argv);
   try {
     const totals = JSON.parse(readFileSync(report, "utf8"));

@@ -36,6 +36,8 @@ echo "» node $(chroot "$root" node --version), $(grep PRETTY_NAME "$root/etc/os
 # A process namespace of its own ends with the command, whatever the command left running.
 unshare --mount --pid --fork --kill-child --propagation private bash -euc '
   root=$1; shift
+  # ip-netns remounts its root, which must be a mount point for that.
+  mount --bind "$root" "$root"
   mount -t proc proc "$root/proc"
   mount --rbind /dev "$root/dev"
   mount --rbind /sys "$root/sys"
