@@ -11,7 +11,7 @@ import type { Artifact, GateRelease, PortClass, Release } from "./release.ts";
 import { renderZones } from "./rpz.ts";
 
 /** What a release depends on besides the policy. */
-export type CompileSettings = Pick<Settings, "dns" | "health">;
+export type CompileSettings = Pick<Settings, "dns" | "health" | "hosts">;
 
 /**
  * Returns the release of a policy. It is a pure function: the same policy and settings give the same bytes on every
@@ -29,7 +29,7 @@ export function compile({ policy, settings }: { policy: Policy; settings: Compil
     { path: "deny.zone", bytes: Buffer.from(zones.deny) },
     { path: "gate.json", bytes: Buffer.from(canonicalJson(gateRelease(enforced, classes, zones.canary, settings))) },
     { path: "named.conf", bytes: Buffer.from(renderNamedConf(settings.dns)) },
-    { path: "policy.nft", bytes: renderPolicyTable(enforced, classes, probes) },
+    { path: "policy.nft", bytes: renderPolicyTable(enforced, classes, probes, settings.hosts) },
   ];
   const digests = files.map(({ path, bytes }) => [path, sha256(bytes)] as const);
   const manifest = Buffer.from(canonicalJson(Object.fromEntries(digests)));

@@ -1,6 +1,7 @@
 import { formatAddress } from "../policy/cidr.ts";
 import type { Policy } from "../policy/policy.ts";
-import type { ProbeAddress } from "../settings/settings.ts";
+import type { HostBinding, ProbeAddress } from "../settings/settings.ts";
+import { boundHostRules, boundHostsObject } from "./bound-hosts.ts";
 import { type ClientRange, clientGroups } from "./client-groups.ts";
 import { groupMarks } from "./grants.ts";
 import { type NetworkEntry, networkEntries, prefixLengths } from "./network-rules.ts";
@@ -17,6 +18,7 @@ export function renderPolicyTable(
   policy: Policy,
   classes: readonly PortClass[],
   probes: readonly ProbeAddress[],
+  bindings: { readonly [host: string]: HostBinding } = {},
 ): Buffer {
   const groups = groupMarks(policy);
   const markOf = (group: string): number => {
@@ -33,9 +35,9 @@ export function renderPolicyTable(
   });
   const clientLine = (range: ClientRange): string => renderClient(range, markOf(range.group));
   return Buffer.concat([
-    Buffer.from(policyObjects),
+    Buffer.from(policyObjects + boundHostsObject),
     Buffer.from(staticMaps.map((map) => `flush map inet clawgress ${map}\n`).join("")),
-    Buffer.from(chains),
+    Buffer.from(chains + boundHostRules(policy, bindings)),
     ...elements(
       "client4",
       clients.single.filter(({ family }) => family === 4),

@@ -19,6 +19,13 @@ export function nameToken(name: string): string {
   return name;
 }
 
+/** Returns an Ethernet address: six pairs of lower-case hex digits. @throws RangeError */
+export function macToken(mac: string): string {
+  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/.test(mac))
+    throw new RangeError(`not an Ethernet address: ${JSON.stringify(mac)}`);
+  return mac;
+}
+
 /** Returns an address in text that both named and nft read. @throws RangeError */
 export function addressToken(address: string): string {
   const isPlain = isIPv4(address) || (isIPv6(address) && /^[0-9a-f:.]+$/i.test(address));

@@ -62,9 +62,10 @@ const defaults = {
 } as const;
 
 /** What `compile` takes when it is given no agent.json: every default, and a resolver address that only documents itself. */
-export const defaultCompileSettings: Pick<Settings, "dns" | "health"> = {
+export const defaultCompileSettings: Pick<Settings, "dns" | "health" | "hosts"> = {
   dns: { ...defaults.dns, upstreams: ["192.0.2.53"] },
   health: { ...defaults.health, probes: [] },
+  hosts: {},
 };
 
 function fillDefaults(raw: RawSettings, report: Report): Settings {
@@ -78,6 +79,7 @@ function fillDefaults(raw: RawSettings, report: Report): Settings {
     trust: { ...defaults.trust, ...raw.trust },
     interfaces: raw.interfaces,
     nat: raw.nat ?? "masquerade",
+    hosts: parseBindings(raw.hosts ?? {}),
     lifeline: parseLifeline(raw.lifeline ?? [], report),
     dns: { ...defaults.dns, ...raw.dns, upstreams: parseAddresses(raw.dns.upstreams, report) },
     gate: { ...defaults.gate, ...raw.gate },
@@ -98,6 +100,14 @@ function withApi(github: GithubSettings): GithubSettings {
 
 function withoutSlash(url: string): string {
   return url.replace(/\/+$/, "");
+}
+
+function parseBindings(raw: NonNullable<RawSettings["hosts"]>): Settings["hosts"] {
+  const bindings = Object.entries(raw).map(([host, binding]) => {
+    const mac = binding.mac === undefined ? null : binding.mac.toLowerCase();
+    return [host, { interface: binding.interface ?? null, mac }] as const;
+  });
+  return Object.fromEntries(bindings);
 }
 
 function parseLifeline(texts: readonly string[], report: Report): readonly Cidr[] {
@@ -141,6 +151,12 @@ function checkTogether(settings: Settings, report: Report): void {
   const both = interfaces.clients.filter((name) => interfaces.upstream.includes(name));
   for (const name of both)
     report("/interfaces", `${name} is a client and an upstream interface`, "name it in one list only");
+
+  for (const [host, binding] of Object.entries(settings.hosts)) {
+    if (binding.interface === null || interfaces.clients.includes(binding.interface)) continue;
+    const remedy = `name one of ${interfaces.clients.join(", ")}`;
+    report(`/hosts/${host}/interface`, `${binding.interface} is no client interface`, remedy);
+  }
 
   const ports = new Map([[dns.namedPort, "dns.namedPort"]]);
   for (const [pointer, port] of [

@@ -18,6 +18,7 @@ export interface RawSettings {
   readonly trust: { readonly root: string; readonly insecure?: boolean };
   readonly interfaces: { readonly clients: readonly string[]; readonly upstream: readonly string[] };
   readonly nat?: "masquerade" | "none";
+  readonly hosts?: { readonly [host: string]: { readonly interface?: string; readonly mac?: string } };
   readonly lifeline?: readonly string[];
   readonly dns: {
     readonly upstreams: readonly string[];

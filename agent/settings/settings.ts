@@ -10,6 +10,8 @@ export interface Settings {
   readonly trust: TrustSettings;
   readonly interfaces: { readonly clients: readonly string[]; readonly upstream: readonly string[] };
   readonly nat: "masquerade" | "none";
+  /** Where the machines of a host entry are: their packets from elsewhere are dropped. */
+  readonly hosts: { readonly [host: string]: HostBinding };
   /** Management prefixes that stay reachable whatever the policy says. */
   readonly lifeline: readonly Cidr[];
   readonly dns: DnsSettings;
@@ -18,6 +20,13 @@ export interface Settings {
   readonly report: { readonly github: GithubSettings | null };
   readonly driver: "process";
   readonly paths: { readonly state: string; readonly run: string };
+}
+
+/** Null leaves that side open. */
+export interface HostBinding {
+  readonly interface: string | null;
+  /** Ethernet address, six pairs of lower-case hex digits. */
+  readonly mac: string | null;
 }
 
 export interface RepositorySettings {

@@ -46,6 +46,7 @@ export function settingsWith(
     },
     interfaces: { clients: ["lan0", "lan1"], upstream: ["wan0"] },
     nat: "masquerade",
+    hosts: {},
     lifeline: ["10.99.0.0/24", "10.99.0.128/25", "fd99::/64"] as Cidr[],
   };
 }

@@ -1,0 +1,44 @@
+import { type AddressRange, cidrRange, type Family, formatAddress } from "../policy/cidr.ts";
+import type { HostEntry, Policy } from "../policy/policy.ts";
+import { mergeRanges } from "../policy/ranges.ts";
+import type { HostBinding } from "../settings/settings.ts";
+import { addressToken, interfaceToken, macToken, placeToken } from "./tokens.ts";
+
+/** Runs before a connection is made of a packet: what is dropped here neither resolves a name nor passes. */
+const CHAIN = "bound";
+
+/** The chain that `boundHostRules` fills; it stands even when no host is bound, so that an old binding goes with its release. */
+export const boundHostsObject = `add chain inet clawgress ${CHAIN} { type filter hook prerouting priority raw + 1; policy accept; }\n`;
+
+/**
+ * Returns the rules that drop a packet with the source of a bound host that comes in by another interface, or from another
+ * machine, than agent.json says. They count nothing: a counter would make what is read back another thing each time. A binding of a host that the policy does not have binds nothing.
+ */
+export function boundHostRules(policy: Policy, bindings: { readonly [host: string]: HostBinding }): string {
+  const rules = policy.hosts.flatMap((host) => {
+    const binding = Object.hasOwn(bindings, host.name) ? bindings[host.name] : undefined;
+    return binding === undefined ? [] : ([4, 6] as const).flatMap((family) => hostRules(host, binding, family));
+  });
+  return `flush chain inet clawgress ${CHAIN}\n${rules.map((rule) => `add rule inet clawgress ${CHAIN} ${rule}\n`).join("")}`;
+}
+
+function hostRules(host: HostEntry, binding: HostBinding, family: Family): readonly string[] {
+  const ranges = mergeRanges(host.sources.map(cidrRange).filter((range) => range.family === family));
+  if (ranges.length === 0) return [];
+  const field = family === 4 ? "ip saddr" : "ip6 saddr";
+  const from = `${field} { ${ranges.map(renderRange).join(", ")} }`;
+  const trace = ` # ${placeToken(host.place)}`;
+  const rules: string[] = [];
+  if (binding.interface !== null) rules.push(`${from} iifname != ${interfaceToken(binding.interface)} drop${trace}`);
+  if (binding.mac !== null) {
+    // Without the first rule a packet of a link that has no such addresses would not be compared at all.
+    rules.push(`${from} meta iiftype != ether drop${trace}`);
+    rules.push(`${from} ether saddr != ${macToken(binding.mac)} drop${trace}`);
+  }
+  return rules;
+}
+
+function renderRange({ family, first, last }: AddressRange): string {
+  const from = addressToken(formatAddress({ family, value: first }));
+  return first === last ? from : `${from}-${addressToken(formatAddress({ family, value: last }))}`;
+}
