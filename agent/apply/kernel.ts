@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { LivePair } from "../compile/live-delta.ts";
+import { staticMaps } from "../compile/nft-chains.ts";
 import { AgentError, type Json } from "../errors.ts";
 import { run, runChecked } from "../host/run.ts";
 
@@ -9,9 +10,6 @@ const COMMAND_TIMEOUT_MS = 15_000;
 const MAX_LISTING_BYTES = 512 * 1024 * 1024;
 
 const POLICY_TABLE = "clawgress";
-/** Written by the gate or by the base file at any time, so never part of what a release must read back as. */
-const DYNAMIC_OBJECTS: ReadonlySet<string> = new Set(["pin4", "pin6", "group_pin4", "group_pin6", "live", "lan"]);
-
 /** A prefix for `nft` that makes it work in another network namespace; empty for this one. */
 export type NamespacePrefix = readonly string[];
 
@@ -41,13 +39,12 @@ export async function hasTable(name: string): Promise<boolean> {
  * @throws AgentError HOST_COMMAND when the table does not stand.
  */
 export async function digestPolicyTable(prefix: NamespacePrefix = []): Promise<string> {
-  const skeleton = await listJson(prefix, ["-t", "list", "table", "inet", POLICY_TABLE]);
-  const maps = skeleton.flatMap((entry) => nameOf(entry["map"])).filter((name) => !DYNAMIC_OBJECTS.has(name));
-  const parts: string[] = skeleton.map(canonical);
-  for (const name of maps.sort()) {
-    const listing = await listJson(prefix, ["list", "map", "inet", POLICY_TABLE, name]);
-    parts.push(...listing.map(canonical));
-  }
+  // A process each: nft 1.0.6 finds only one of several maps that are listed by one.
+  const [skeleton, ...maps] = await Promise.all([
+    listJson(prefix, ["-t", "list", "table", "inet", POLICY_TABLE]),
+    ...staticMaps.map((name) => listJson(prefix, ["list", "map", "inet", POLICY_TABLE, name])),
+  ]);
+  const parts = [...skeleton, ...maps.flat()].map(canonical);
   return createHash("sha256").update(parts.join("\n")).digest("hex");
 }
 

@@ -27,9 +27,8 @@ export async function storeRelease(releases: string, release: Release, provenanc
     await mkdir(folder, { recursive: true });
     const manifest = release.artifacts.find((artifact) => artifact.path === "manifest.json");
     if (manifest === undefined) throw new AgentError("HOST_FILE", "the compiled release has no manifest.json");
-    for (const artifact of release.artifacts) {
-      if (artifact !== manifest) await writeArtifact(folder, artifact);
-    }
+    const others = release.artifacts.filter((artifact) => artifact !== manifest);
+    await Promise.all(others.map((artifact) => writeArtifact(folder, artifact)));
     await writeArtifact(folder, manifest);
     await syncFolder(releases);
   }
