@@ -50,6 +50,7 @@ export function createControl(parts: GateParts): RunningControl {
   const releaseFile = join(parts.folder, "release");
   const journalFile = join(parts.folder, "grants.jsonl");
   let prepared: ActivePolicy | null = null;
+  let lastTrouble: string | null = null;
   let queue: Promise<unknown> = Promise.resolve();
   const inTurn = <Result>(work: () => Promise<Result>): Promise<Result> => {
     const turn = queue.then(work, work);
@@ -108,8 +109,12 @@ export function createControl(parts: GateParts): RunningControl {
     try {
       await recover(state.policy);
       log.info({ event: "pins-recovered", pins: pins.ledger.pins });
+      lastTrouble = null;
     } catch (error) {
-      log.warn({ event: "pins-unknown", reason: (error as Error).message });
+      // It is tried twice a second: the same trouble again is no news, and the log is a file of the run folder.
+      const reason = (error as Error).message;
+      if (reason !== lastTrouble) log.warn({ event: "pins-unknown", reason });
+      lastTrouble = reason;
     }
   };
   return {
