@@ -26,8 +26,7 @@ function check(name, argv) {
 function tests(project) {
   const report = join(scratch, `${project}.json`);
   const argv = [
-    "npx",
-    "vitest",
+    "node_modules/.bin/vitest",
     "run",
     "--project",
     project,
@@ -49,9 +48,9 @@ function tests(project) {
   }
 }
 
-check("format and lint", ["npx", "biome", "check", "--error-on-warnings", "."]);
-check("types", ["npx", "tsc", "--noEmit"]);
-check("unused code", ["npx", "knip"]);
+check("format and lint", ["node_modules/.bin/biome", "check", "--error-on-warnings", "."]);
+check("types", ["node_modules/.bin/tsc", "--noEmit"]);
+check("unused code", ["node_modules/.bin/knip"]);
 check("generated files are current", ["node", "packaging/generate.mjs", "--check"]);
 check("build", ["node", "packaging/bundle.mjs"]);
 tests("unit");

@@ -26,6 +26,7 @@ if [ "$release" != trixie ]; then
   install -m 755 "$(readlink -f "$(command -v node)")" "$root/usr/bin/node"
   cp -a "$(dirname "$(readlink -f "$(command -v npm)")")/.." "$root/usr/lib/npm"
   ln -s ../lib/npm/bin/npm-cli.js "$root/usr/bin/npm"
+  ln -s ../lib/npm/bin/npx-cli.js "$root/usr/bin/npx"
 fi
 # What this machine trusts and how it resolves names, so that apt and npm work inside as they do here.
 cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
