@@ -14,13 +14,22 @@ const FORWARDING = ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/al
  * @throws AgentError APPLY_FAILED
  */
 export async function ensureBase(context: ApplyContext): Promise<void> {
-  const { settings, paths, users, log } = context;
-  const text = renderBase(settings, { dnsUid: users.named.uid, gateUid: users.gate.uid });
-  const loaded = await readFileIfAny(paths.base, MAX_BASE_BYTES);
-  if (loaded?.equals(Buffer.from(text)) && (await hasTable("clawgress_base")) && (await hasTable("clawgress"))) return;
+  const loaded = await readFileIfAny(context.paths.base, MAX_BASE_BYTES);
+  const isSame = loaded?.equals(Buffer.from(renderFor(context))) === true;
+  if (isSame && (await hasTable("clawgress_base")) && (await hasTable("clawgress"))) return;
+  await loadBase(context);
+}
+
+/** Loads the static table whatever stands: it is one transaction that opens nothing at any moment. @throws AgentError APPLY_FAILED, HOST_FILE */
+export async function loadBase(context: ApplyContext): Promise<void> {
+  const text = renderFor(context);
   await loadRuleset(text);
-  await replaceFile(paths.base, text);
-  log.info({ event: "base-loaded" });
+  await replaceFile(context.paths.base, text);
+  context.log.info({ event: "base-loaded" });
+}
+
+function renderFor({ settings, users }: ApplyContext): string {
+  return renderBase(settings, { dnsUid: users.named.uid, gateUid: users.gate.uid });
 }
 
 /** Turns forwarding on. Only called once the base table stands, so that nothing is ever forwarded without it. */

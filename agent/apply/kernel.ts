@@ -10,6 +10,7 @@ const COMMAND_TIMEOUT_MS = 15_000;
 const MAX_LISTING_BYTES = 512 * 1024 * 1024;
 
 const POLICY_TABLE = "clawgress";
+const BASE_TABLE = "clawgress_base";
 /** A prefix for `nft` that makes it work in another network namespace; empty for this one. */
 export type NamespacePrefix = readonly string[];
 
@@ -31,6 +32,24 @@ export async function loadRuleset(text: string | Buffer, prefix: NamespacePrefix
 export async function hasTable(name: string): Promise<boolean> {
   const result = await run(nft([], "-t", "list", "table", "inet", name), { timeoutMs: COMMAND_TIMEOUT_MS });
   return result.exitCode === 0;
+}
+
+/** Our tables as the kernel numbers them: a table that was deleted and made anew has another handle. Null: it is not there. */
+export interface TableHandles {
+  readonly base: number | null;
+  readonly policy: number | null;
+}
+
+/** Returns the handles of both tables; costs one process and looks at no rule. @throws AgentError HOST_COMMAND */
+export async function readTableHandles(): Promise<TableHandles> {
+  const tables = (await listJson([], ["list", "tables", "inet"])).map(({ table }) => table as TableEntry | undefined);
+  const handleOf = (name: string): number | null => tables.find((table) => table?.name === name)?.handle ?? null;
+  return { base: handleOf(BASE_TABLE), policy: handleOf(POLICY_TABLE) };
+}
+
+interface TableEntry {
+  readonly name: string;
+  readonly handle: number;
 }
 
 /**

@@ -1,6 +1,7 @@
 import { schedule, type TaskOptions, validate } from "node-cron";
 import type { Agent } from "../agent.ts";
 import { ensureGate } from "../apply/gate-service.ts";
+import { guardTables } from "../apply/guard-tables.ts";
 import { ensureNamed } from "../apply/named-service.ts";
 import { startEnforcing } from "../apply/start-enforcing.ts";
 import { AgentError, codes, toAgentError } from "../errors.ts";
@@ -36,7 +37,8 @@ export async function runAgent(options: { readonly config: string }, _output: Ou
   log.info({ event: "agent-started", gateway: settings.gateway, pid: process.pid });
   try {
     await startEnforcing(apply);
-    await Promise.all([pollOnSchedule(agent, stop.signal), watchServices(agent, stop.signal)]);
+    const { signal } = stop;
+    await Promise.all([pollOnSchedule(agent, signal), watchTables(agent, signal), watchServices(agent, signal)]);
   } finally {
     await agent.reporter?.close();
     await agent.source.close();
@@ -67,16 +69,34 @@ async function pollOnSchedule(agent: Agent, signal: AbortSignal): Promise<void> 
   await task.destroy();
 }
 
+/** The tables are what denies: they are put back at once when another tool took them away, though an apply is under way. */
+async function watchTables(agent: Agent, signal: AbortSignal): Promise<void> {
+  const restore = await guardTables(agent.apply);
+  await watch(agent, signal, async () => {
+    if (await restore()) agent.log.warn({ event: "tables-restored" });
+  });
+}
+
 /** The gate and named are in the path of every new name: each is started again at once when it ends. */
 async function watchServices(agent: Agent, signal: AbortSignal): Promise<void> {
   const { apply, log } = agent;
+  await watch(agent, signal, async () => {
+    if (await apply.inTurn(() => ensureGate(apply))) log.warn({ event: "gate-restarted" });
+    if (await apply.inTurn(() => ensureNamed(apply))) log.warn({ event: "named-restarted" });
+  });
+}
+
+/** Looks after something four times a second; what goes wrong is logged when it is something new. */
+async function watch(agent: Agent, signal: AbortSignal, look: () => Promise<void>): Promise<void> {
+  let said = "";
   while (!signal.aborted) {
     try {
-      if (await apply.inTurn(() => ensureGate(apply))) log.warn({ event: "gate-restarted" });
-      if (await apply.inTurn(() => ensureNamed(apply))) log.warn({ event: "named-restarted" });
+      await look();
+      said = "";
     } catch (error) {
-      const { code, message } = toAgentError(error, "HOST_SERVICE", "a service does not start");
-      log.error({ event: "service-down", code, reason: message, next: codes[code].response });
+      const { code, message } = toAgentError(error, "HOST_SERVICE", "a part does not come back");
+      if (message !== said) agent.log.error({ event: "part-down", code, reason: message, next: codes[code].response });
+      said = message;
     }
     await sleepMs(WATCH_MS, signal).catch(() => {
       // Told to stop: the loop's condition ends it.

@@ -1,0 +1,84 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { sleepMs } from "../../agent/host/clock.ts";
+import { type Lab, startLab } from "../lab/lab.ts";
+import type { LabProcess } from "../lab/processes.ts";
+import { setUpGateway, type TestGateway } from "../support/gateway.ts";
+
+/** What other tools and damaged parts do to a running gateway: nothing opens by it, and everything comes back by itself. */
+
+let lab: Lab;
+let gateway: TestGateway;
+let agent: LabProcess;
+const policy = { version: 1, allow: { domains: ["a.allowed.test"], ips: ["203.0.113.96/28"], ports: [80, 443] } };
+const denied = "203.0.113.12";
+/** Fails after four seconds, before a change and after it: what makes a change take that long. */
+const slow = { name: "slow", type: "tcp", to: "b.allowed.test", port: 443, timeoutMs: 2_000, attempts: 2 };
+
+beforeAll(async () => {
+  lab = await startLab({ routeClients: true });
+  const [address = ""] = lab.names["b.allowed.test"].v4;
+  await lab.block([{ to: address, protocol: "tcp", port: 443, how: "drop" }]);
+  gateway = await setUpGateway(lab, { policy, config: { health: { probes: [slow] } } });
+  agent = gateway.start();
+  const first = (await lab.exec("gateway", ["git", "-C", gateway.clone, "rev-parse", "HEAD"])).stdout.trim();
+  await gateway.awaitStatus(first, ["success"]);
+});
+
+afterAll(async () => {
+  await agent?.kill("SIGTERM");
+  await lab?.stop();
+});
+
+const nft = async (...argv: string[]): Promise<void> => {
+  await lab.execChecked("gateway", ["nft", ...argv]);
+};
+const outcome = async (to: string): Promise<string> => (await lab.client("agent1").connect(to, 443)).outcome;
+
+async function eventually(what: string, isTrue: () => Promise<boolean>): Promise<void> {
+  for (let attempt = 0; attempt < 200; attempt++) {
+    if (await isTrue()) return;
+    await sleepMs(50);
+  }
+  throw new Error(`it never came true: ${what}`);
+}
+
+test.each([
+  ["every table", ["flush", "ruleset"]],
+  ["the base table", ["delete", "table", "inet", "clawgress_base"]],
+  ["the policy table", ["delete", "table", "inet", "clawgress"]],
+])("%s is deleted by another tool: it is back within a second", async (_what, command) => {
+  expect(await outcome("a.allowed.test")).toBe("connected");
+  await nft(...command);
+  await sleepMs(1000);
+  await lab.mark();
+  expect(await outcome(denied)).toBe("refused");
+  expect((await lab.packets({ to: denied })).packets).toBe(0);
+  await eventually("allowed names and networks are reached", async () => {
+    return (await outcome("a.allowed.test")) === "connected" && (await outcome("203.0.113.97")) === "connected";
+  });
+});
+
+test("the tables are deleted while a change is probed: they are back within a second", async () => {
+  const commit = await gateway.commit({ ...policy, labels: { "a.allowed.test": "changed" } });
+  await eventually("the change is in force, and probed", async () => {
+    const swaps = (await gateway.log()).filter(({ event }) => event === "apply-swapped");
+    return swaps.length === 2;
+  });
+  await nft("flush", "ruleset");
+  await sleepMs(1000);
+  expect(await readFile(join(gateway.folder, "state", "txn", "armed"), "utf8")).toContain(commit);
+  await lab.mark();
+  expect(await outcome(denied)).toBe("refused");
+  expect((await lab.packets({ to: denied })).packets).toBe(0);
+  await gateway.awaitStatus(commit, ["success", "failure", "error"]);
+  await eventually("allowed names are reached", async () => (await outcome("a.allowed.test")) === "connected");
+});
+
+test("a table that another tool made anew is filled again", async () => {
+  await nft("flush", "ruleset");
+  await nft("-f", join(gateway.folder, "run", "base.nft"));
+  await eventually("allowed names are reached", async () => (await outcome("a.allowed.test")) === "connected");
+  expect(await outcome(denied)).toBe("refused");
+});
