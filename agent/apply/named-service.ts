@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { chown, mkdir } from "node:fs/promises";
+import { chown, lchown, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { CONTROL_KEY_NAME } from "../compile/named-conf.ts";
 import { AgentError } from "../errors.ts";
@@ -21,6 +21,8 @@ const ASK_TIMEOUT_MS = 1_000;
 const POLL_MS = 5;
 const MAX_FILE_BYTES = 256 * 1024 * 1024;
 
+/** As seen from the folder that named is started in. */
+const CONFIGURATION = "../named.conf";
 const ARTIFACTS = ["allow.zone", "deny.zone", "named.conf"] as const;
 
 /**
@@ -69,10 +71,15 @@ async function bringUp(context: ApplyContext, changed: ReadonlySet<string>): Pro
   log.info({ event: "named-started", pid: await findDaemon(paths.namedPid) });
 }
 
-/** named's folder: written by us, and by named's user for its pid file and logs. The secret of rndc is made once. */
+/**
+ * What named is started with lies in a folder of root's: named reads it as root before it drops to its user, so a named
+ * that was taken over must not be able to change it. Below it is the folder for its own files. The secret of rndc is made once.
+ */
 async function prepareFolder({ paths, users }: ApplyContext): Promise<void> {
   await mkdir(paths.named, { recursive: true });
-  await chown(paths.named, users.named.uid, users.named.gid);
+  await chown(paths.named, 0, 0);
+  await mkdir(paths.namedWork, { recursive: true });
+  await lchown(paths.namedWork, users.named.uid, users.named.gid);
   if ((await readFileIfAny(paths.rndcKey, 4096)) !== null) return;
   const secret = randomBytes(32).toString("base64");
   const key = `key "${CONTROL_KEY_NAME}" {\n\talgorithm hmac-sha256;\n\tsecret "${secret}";\n};\n`;
@@ -81,7 +88,7 @@ async function prepareFolder({ paths, users }: ApplyContext): Promise<void> {
 }
 
 async function checkConfiguration({ paths }: ApplyContext): Promise<void> {
-  const result = await run(["named-checkconf", "named.conf"], { cwd: paths.named, timeoutMs: CHECK_TIMEOUT_MS });
+  const result = await run(["named-checkconf", CONFIGURATION], { cwd: paths.namedWork, timeoutMs: CHECK_TIMEOUT_MS });
   if (result.exitCode === 0) return;
   throw new AgentError(
     "APPLY_CHECK_FAILED",
@@ -95,10 +102,10 @@ async function startNamed({ paths, settings, users }: ApplyContext): Promise<voi
   const drop = /^[0-9]+$/.test(user)
     ? (["setpriv", `--reuid=${users.named.uid}`, `--regid=${users.named.gid}`, "--clear-groups", "named"] as const)
     : (["named", "-u", user] as const);
-  await startDaemon([...drop, "-f", "-c", "named.conf"], {
+  await startDaemon([...drop, "-f", "-c", CONFIGURATION], {
     pidFile: paths.namedPid,
     logFile: join(paths.named, "start.log"),
-    cwd: paths.named,
+    cwd: paths.namedWork,
   });
 }
 
@@ -112,7 +119,7 @@ async function rndc({ paths, settings }: ApplyContext, command: string): Promise
 /** `rndc reload` says 0 for a zone that does not load, and named serves before its zones are loaded: only answers prove it. */
 async function awaitCanaries({ paths, settings }: ApplyContext, canary: string): Promise<void> {
   const endMs = monotonicMs() + LOAD_TIMEOUT_MS;
-  const remedy = `see ${join(paths.named, "named.log")} and start.log beside it`;
+  const remedy = `see ${join(paths.namedWork, "named.log")} and ${join(paths.named, "start.log")}`;
   const upstream = await openUpstream({
     address: "127.0.0.1",
     port: settings.dns.namedPort,

@@ -7,8 +7,9 @@ import { addressToken, pathToken, portToken } from "./tokens.ts";
 export const CONTROL_KEY_NAME = "clawgress";
 
 /**
- * Returns named.conf for our own instance. Paths are relative to the folder that named is started in, which holds both
- * zones and `rndc.key`, and must be writable to its user. BIND 9.18 knows every option and calls none deprecated.
+ * Returns named.conf for our own instance. Paths are relative to the folder that named is started in and writes into;
+ * what it only reads, both zones and `rndc.key`, is in the folder above, which its user need not be able to change.
+ * BIND 9.18 knows every option and calls none deprecated.
  *
  * Options that a hole was measured behind: `qname-wait-recurse no` (denied names went upstream), `break-dnssec yes`
  * (DO=1 answered denied names of signed zones), `recursive-only no` (RD=0 read the cache), `min-update-interval 0`
@@ -17,7 +18,7 @@ export const CONTROL_KEY_NAME = "clawgress";
  */
 export function renderNamedConf(dns: DnsSettings): string {
   const loopback = "127.0.0.1; ::1;";
-  return `include "rndc.key";
+  return `include "../rndc.key";
 controls {
 	inet 127.0.0.1 port ${portToken(dns.controlPort)} allow { 127.0.0.1; } keys { "${CONTROL_KEY_NAME}"; };
 };
@@ -71,11 +72,11 @@ ${trustAnchors(dns)}options {
 };
 zone "${ALLOW_ZONE}" {
 	type primary;
-	file "allow.zone";
+	file "../allow.zone";
 };
 zone "${DENY_ZONE}" {
 	type primary;
-	file "deny.zone";
+	file "../deny.zone";
 };
 logging {
 	channel general {

@@ -16,6 +16,8 @@ export interface Paths {
   readonly status: string;
   readonly base: string;
   readonly named: string;
+  /** The only folder that named's user may write into: what root reads and writes is never in its hands. */
+  readonly namedWork: string;
   readonly namedPid: string;
   readonly rndcKey: string;
   readonly gate: string;
@@ -38,6 +40,7 @@ export function pathsOf(settings: Pick<Settings, "paths">): Paths {
     status: join(run, "status.json"),
     base: join(run, "base.nft"),
     named: join(run, "named"),
+    namedWork: join(run, "named", "work"),
     namedPid: join(run, "named.pid.json"),
     rndcKey: join(run, "named", "rndc.key"),
     gate: join(run, "gate"),

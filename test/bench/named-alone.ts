@@ -13,7 +13,7 @@ export const ALONE_PORT = 5399;
  */
 export async function startNamedAlone(lab: Lab, gateway: TestGateway): Promise<void> {
   const folder = join(lab.folder, "named-alone");
-  await mkdir(folder);
+  await mkdir(join(folder, "work"), { recursive: true });
   const own = join(gateway.folder, "run", "named");
   for (const name of ["allow.zone", "deny.zone", "rndc.key"]) await cp(join(own, name), join(folder, name));
   const text = await readFile(join(own, "named.conf"), "utf8");
@@ -23,7 +23,10 @@ export async function startNamedAlone(lab: Lab, gateway: TestGateway): Promise<v
     .replace(/listen-on-v6 [^\n]*\n/, "")
     .replaceAll(/(allow-query|allow-recursion|allow-query-cache) \{[^}]*\};/g, "$1 { any; };");
   await writeFile(join(folder, "named.conf"), `controls { };\n${changed}`);
-  lab.spawn("gateway", ["named", "-f", "-c", "named.conf"], { cwd: folder, logFile: join(folder, "start.log") });
+  lab.spawn("gateway", ["named", "-f", "-c", "../named.conf"], {
+    cwd: join(folder, "work"),
+    logFile: join(folder, "start.log"),
+  });
   // The base table keeps clients from every port of the gateway but the gate's.
   const open = `insert rule inet clawgress_base input iifname "lan0" udp dport ${ALONE_PORT} accept\n`;
   await lab.execChecked("gateway", ["nft", "-f", "-"], { stdin: open });

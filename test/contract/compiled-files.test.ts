@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -19,6 +19,7 @@ const rndcKey = `key "clawgress" { algorithm hmac-sha256; secret "${Buffer.alloc
 let folder: string;
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "clawgress-compiled-"));
+  mkdirSync(join(folder, "work"));
   writeFileSync(join(folder, "rndc.key"), rndcKey);
 });
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -37,7 +38,10 @@ describe.each(examples)("the release of examples/%s", (example) => {
 
   it("named-checkconf loads the configuration with both zones, without a warning", async () => {
     for (const name of ["named.conf", "allow.zone", "deny.zone"]) copyFileSync(path(name), join(folder, name));
-    const output = await runChecked(["named-checkconf", "-z", "named.conf"], { ...limits, cwd: folder });
+    const output = await runChecked(["named-checkconf", "-z", "../named.conf"], {
+      ...limits,
+      cwd: join(folder, "work"),
+    });
     expect(output.trim().split("\n")).toEqual([
       expect.stringMatching(/^zone allow\.rpz\.clawgress\.invalid\/IN: loaded serial \d+$/),
       expect.stringMatching(/^zone deny\.rpz\.clawgress\.invalid\/IN: loaded serial \d+$/),
@@ -53,7 +57,7 @@ describe("named-checkconf on configurations with validation", () => {
       join(folder, "named.conf"),
       renderNamedConf({ ...dnsSettings, validation, trustAnchorsFile: anchors }),
     );
-    expect(await runChecked(["named-checkconf", "named.conf"], { ...limits, cwd: folder })).toBe("");
+    expect(await runChecked(["named-checkconf", "../named.conf"], { ...limits, cwd: join(folder, "work") })).toBe("");
   });
 });
 

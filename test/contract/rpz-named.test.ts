@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createSocket, type Socket } from "node:dgram";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import packet, { type DecodedPacket } from "dns-packet";
@@ -77,7 +77,9 @@ async function start(zones: RpzZones): Promise<Setup> {
   const secret = Buffer.alloc(32, 7).toString("base64");
   writeFileSync(join(folder, "rndc.key"), `key "clawgress" { algorithm hmac-sha256; secret "${secret}"; };\n`);
   writeFileSync(join(folder, "control-port"), String(controlPort));
-  const named = spawn("named", ["-f", "-c", join(folder, "named.conf")], { cwd: folder, stdio: "ignore" });
+  const cwd = join(folder, "work");
+  mkdirSync(cwd);
+  const named = spawn("named", ["-f", "-c", "../named.conf"], { cwd, stdio: "ignore" });
   const setup = { folder, port, named, resolver, asked };
   await waitForCanary(setup, zones.canary);
   return setup;

@@ -82,3 +82,16 @@ test("a table that another tool made anew is filled again", async () => {
   await eventually("allowed names are reached", async () => (await outcome("a.allowed.test")) === "connected");
   expect(await outcome(denied)).toBe("refused");
 });
+
+test("named's user has no hand in what root writes, or what named is started with", async () => {
+  const run = join(gateway.folder, "run");
+  const asNamed = async (script: string): Promise<number> =>
+    (await lab.exec("gateway", ["setpriv", "--reuid=bind", "--regid=bind", "--clear-groups", "sh", "-c", script]))
+      .exitCode;
+  for (const name of ["named/named.conf", "named/allow.zone", "named/rndc.key", "named/start.log", "base.nft"]) {
+    const path = join(run, name);
+    expect(await asNamed(`test -w ${path} -o -w $(dirname ${path})`), name).toBe(1);
+    expect(await asNamed(`rm -f ${path}; ln -s /etc/passwd ${path}`), name).not.toBe(0);
+  }
+  expect(await readFile(join(run, "named", "named.conf"), "utf8")).toContain("response-policy");
+});

@@ -121,7 +121,7 @@ export async function startGateLab(): Promise<GateLab> {
 
   await layCables(gateway, client);
   await mkdir(join(folder, "upstream"), { recursive: true });
-  await mkdir(join(folder, "run", "named"), { recursive: true });
+  await mkdir(join(folder, "run", "named", "work"), { recursive: true });
   await mkdir(join(folder, "run", "gate"), { recursive: true });
   await runChecked(["chown", "-R", `${GATE_USER}:${GATE_USER}`, join(folder, "run", "gate")], { timeoutMs: 5000 });
   await writeFile(join(folder, "upstream", "test.zone"), UPSTREAM_ZONE);
@@ -155,7 +155,7 @@ process.exit(0);`,
   });
 
   const isNamedStarted = (): boolean =>
-    children.length > 1 && children.some((child) => child.spawnargs.includes("gw.conf"));
+    children.length > 1 && children.some((child) => child.spawnargs.includes("../gw.conf"));
   const lab: GateLab = {
     folder,
     control,
@@ -198,7 +198,7 @@ process.exit(0);`,
       await runChecked(["cp", join(target, "named.conf"), join(named, "gw.conf")], { timeoutMs: 5000 });
       const rndc = ["rndc", "-k", "rndc.key", "-s", "127.0.0.1", "-p", `${ports.control}`];
       if (!isNamedStarted()) {
-        start(["named", "-f", "-c", "gw.conf"], named);
+        start(["named", "-f", "-c", "../gw.conf"], join(named, "work"));
         await awaitThat("named answers", async () => {
           const status = await run(inside(gateway, [...rndc, "status"]), { timeoutMs: 5000, cwd: named });
           return status.exitCode === 0;
