@@ -65,7 +65,7 @@ export const codes = {
     about: "this release was rolled back before; it is not tried again",
   },
   APPLY_REVERT_FAILED: { response: "retry", exit: 45, about: "the old release could not be restored completely" },
-  APPLY_RELEASE_DAMAGED: { response: "stop", exit: 46, about: "a release on disk does not match its digests" },
+  APPLY_RELEASE_DAMAGED: { response: "retry", exit: 46, about: "a release on disk does not match its digests" },
 
   HEALTH_FAILED: { response: "roll-back", exit: 50, about: "a probe that passed before the change fails after it" },
 

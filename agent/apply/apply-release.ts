@@ -5,9 +5,10 @@ import { longestProbeMs, runProbes } from "../health/run-probes.ts";
 import { monotonicMs } from "../host/clock.ts";
 import type { CheckedRelease } from "./check-artifacts.ts";
 import type { ApplyContext } from "./context.ts";
+import { openEnforced } from "./enforced.ts";
 import { readBack } from "./read-back.ts";
 import { swapRelease } from "./swap.ts";
-import { armTransaction, closeRevert, type Transaction, winTransaction } from "./transaction.ts";
+import { armTransaction, closeRevert, readUnfinished, type Transaction, winTransaction } from "./transaction.ts";
 
 export type ApplyOutcome =
   | { readonly kind: "confirmed"; readonly failedBefore: readonly ProbeResult[]; readonly tookMs: number }
@@ -96,11 +97,21 @@ export async function revertRelease(context: ApplyContext, previous: CheckedRele
     await readBack(context, previous);
   } catch (error) {
     throw new AgentError("APPLY_REVERT_FAILED", `the old release could not be restored: ${(error as Error).message}`, {
-      remedy: "see the log for the step that failed; `clawgress sync` tries again",
+      remedy: "see the log for the step that failed; `clawgress run` tries again by itself, `clawgress sync` once",
       cause: error,
     });
   }
   await closeRevert(context.paths.armed);
+}
+
+/**
+ * Ends what an earlier revert could not: puts the enforced release back when a transaction was left open. Returns whether
+ * there was one. To be called in turn with applies. @throws AgentError APPLY_REVERT_FAILED; the next call tries again
+ */
+export async function finishRevert(context: ApplyContext): Promise<boolean> {
+  if ((await readUnfinished(context.paths.armed)) === null) return false;
+  await revertRelease(context, await openEnforced(context));
+  return true;
 }
 
 function describeBlame(blamed: readonly ProbeResult[]): AgentError {

@@ -1,4 +1,5 @@
 import { compile } from "../compile/compile.ts";
+import { AgentError } from "../errors.ts";
 import { readPointers } from "../host/pointer-store.ts";
 import type { Policy } from "../policy/policy.ts";
 import { type HealthSettings, probeAddresses } from "../settings/settings.ts";
@@ -19,11 +20,28 @@ function denyAll(health: HealthSettings): Policy {
 }
 
 /**
- * Returns the release that is to be in force: the confirmed one, checked against its digests, or before the first
- * confirmed commit the built-in one that denies everything.
- * @throws AgentError STATE_CORRUPT, APPLY_RELEASE_DAMAGED, APPLY_CHECK_FAILED
+ * Returns the release that a revert goes back to: the confirmed one, or when that is damaged on disk the built-in one that
+ * denies everything, until the next poll has compiled it again.
+ * @throws AgentError STATE_CORRUPT, APPLY_CHECK_FAILED
  */
 export async function openEnforced(context: ApplyContext): Promise<CheckedRelease> {
+  const confirmed = await openIfWhole(context);
+  return confirmed ?? (await checkArtifacts(await storeDenyAll(context), context.tableDigests));
+}
+
+/** Returns the confirmed release, or null (and says so) when it is damaged on disk. @throws AgentError STATE_CORRUPT, APPLY_CHECK_FAILED */
+export async function openIfWhole(context: ApplyContext): Promise<CheckedRelease | null> {
+  try {
+    return await openConfirmed(context);
+  } catch (error) {
+    if (!(error instanceof AgentError) || error.code !== "APPLY_RELEASE_DAMAGED") throw error;
+    context.log.error({ event: "release-damaged", reason: error.message, remedy: error.remedy });
+    return null;
+  }
+}
+
+/** The confirmed release, checked against its digests; before the first confirmed commit the one that denies everything. */
+async function openConfirmed(context: ApplyContext): Promise<CheckedRelease> {
   const { paths } = context;
   const { confirmed } = await readPointers(paths.pointers);
   const stored =

@@ -48,12 +48,14 @@ export async function publishZones(context: ApplyContext, release: StoredRelease
 }
 
 /**
- * Starts named again when it does not run, with the zones that it had. Returns whether it had to be started; whether it
+ * Starts named again when it does not run, with the zones that it had; before the first release there are none. Returns whether it had to be started; whether it
  * enforces is what the gate asks it before it serves anybody.
  * @throws AgentError HOST_SERVICE
  */
 export async function ensureNamed(context: ApplyContext): Promise<boolean> {
-  if ((await findDaemon(context.paths.namedPid)) !== null) return false;
+  const { named, namedPid } = context.paths;
+  if ((await findDaemon(namedPid)) !== null) return false;
+  if ((await readFileIfAny(join(named, "named.conf"), MAX_FILE_BYTES)) === null) return false;
   await startNamed(context);
   return true;
 }

@@ -17,13 +17,15 @@ export interface StoredRelease {
 
 /**
  * Step 1, stage: writes a release's artifacts into its folder, fsynced, the manifest last, so that a folder with a
- * manifest is complete. Writing the same release again changes nothing but its provenance.
+ * manifest is complete. Writing the same release again changes nothing but its provenance, and what is damaged.
  * @throws AgentError HOST_FILE
  */
 export async function storeRelease(releases: string, release: Release, provenance: Provenance): Promise<StoredRelease> {
   const folder = join(releases, release.digest);
   const manifestPath = join(folder, "manifest.json");
-  if ((await readFileIfAny(manifestPath, MAX_MANIFEST_BYTES)) === null) {
+  if (!(await isWhole(releases, release.digest))) {
+    // Gone first: a folder that is half written never has a manifest.
+    await rm(manifestPath, { force: true });
     await mkdir(folder, { recursive: true });
     const manifest = release.artifacts.find((artifact) => artifact.path === "manifest.json");
     if (manifest === undefined) throw new AgentError("HOST_FILE", "the compiled release has no manifest.json");
@@ -34,6 +36,17 @@ export async function storeRelease(releases: string, release: Release, provenanc
   }
   await replaceFile(join(folder, "provenance.json"), `${JSON.stringify(provenance, null, 2)}\n`);
   return { digest: release.digest, folder };
+}
+
+/** Returns whether a release is stored and every file of it is what its digest says. */
+export async function isWhole(releases: string, digest: string): Promise<boolean> {
+  try {
+    await openRelease(releases, digest);
+    return true;
+  } catch (error) {
+    if (error instanceof AgentError) return false;
+    throw error;
+  }
 }
 
 async function writeArtifact(folder: string, artifact: Artifact): Promise<void> {
@@ -77,7 +90,7 @@ function sha256(bytes: Buffer): string {
 function damaged(folder: string, what: string): AgentError {
   const details: { readonly [key: string]: Json } = { folder };
   return new AgentError("APPLY_RELEASE_DAMAGED", `release ${folder}: ${what}`, {
-    remedy: "remove the folder; the next poll compiles it again from the repository",
+    remedy: "the next poll compiles it again from the repository; until then what is in force stays",
     details,
   });
 }

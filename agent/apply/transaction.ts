@@ -28,7 +28,12 @@ export async function readUnfinished(armedPath: string): Promise<Transaction | n
   for (const path of [armedPath, join(folder, "reverting")]) {
     const bytes = await readFileIfAny(path, MAX_FILE_BYTES);
     if (bytes === null) continue;
-    return JSON.parse(bytes.toString("utf8")) as Transaction;
+    try {
+      return JSON.parse(bytes.toString("utf8")) as Transaction;
+    } catch {
+      // What it says is for the log; that it is there means that a change did not end.
+      return { next: "unreadable", previous: "unreadable", commit: "unreadable", serial: 0 };
+    }
   }
   return null;
 }

@@ -1,5 +1,6 @@
 import { schedule, type TaskOptions, validate } from "node-cron";
 import type { Agent } from "../agent.ts";
+import { finishRevert } from "../apply/apply-release.ts";
 import { ensureGate } from "../apply/gate-service.ts";
 import { guardTables } from "../apply/guard-tables.ts";
 import { ensureNamed } from "../apply/named-service.ts";
@@ -15,6 +16,8 @@ import { loadSettings } from "./load-settings.ts";
 import type { Output } from "./output.ts";
 
 const WATCH_MS = 250;
+const SERVICE_RETRY_MS = 1_000;
+const REVERT_RETRY_MS = 2_000;
 
 /**
  * Runs the agent until SIGTERM or SIGINT: enforces what was confirmed, does one cycle at once and then on schedule, and
@@ -38,7 +41,7 @@ export async function runAgent(options: { readonly config: string }, _output: Ou
   try {
     await startEnforcing(apply);
     const { signal } = stop;
-    await Promise.all([pollOnSchedule(agent, signal), watchTables(agent, signal), watchServices(agent, signal)]);
+    await Promise.all([pollOnSchedule, watchTables, watchServices, watchReverts].map((work) => work(agent, signal)));
   } finally {
     await agent.reporter?.close();
     await agent.source.close();
@@ -72,7 +75,7 @@ async function pollOnSchedule(agent: Agent, signal: AbortSignal): Promise<void> 
 /** The tables are what denies: they are put back at once when another tool took them away, though an apply is under way. */
 async function watchTables(agent: Agent, signal: AbortSignal): Promise<void> {
   const restore = await guardTables(agent.apply);
-  await watch(agent, signal, async () => {
+  await watch(agent, signal, WATCH_MS, async () => {
     if (await restore()) agent.log.warn({ event: "tables-restored" });
   });
 }
@@ -80,16 +83,25 @@ async function watchTables(agent: Agent, signal: AbortSignal): Promise<void> {
 /** The gate and named are in the path of every new name: each is started again at once when it ends. */
 async function watchServices(agent: Agent, signal: AbortSignal): Promise<void> {
   const { apply, log } = agent;
-  await watch(agent, signal, async () => {
+  await watch(agent, signal, SERVICE_RETRY_MS, async () => {
     if (await apply.inTurn(() => ensureGate(apply))) log.warn({ event: "gate-restarted" });
     if (await apply.inTurn(() => ensureNamed(apply))) log.warn({ event: "named-restarted" });
   });
 }
 
-/** Looks after something four times a second; what goes wrong is logged when it is something new. */
-async function watch(agent: Agent, signal: AbortSignal, look: () => Promise<void>): Promise<void> {
+/** A revert that failed is tried again until it holds: what it went back from is refused from then on. */
+async function watchReverts(agent: Agent, signal: AbortSignal): Promise<void> {
+  const { apply, log } = agent;
+  await watch(agent, signal, REVERT_RETRY_MS, async () => {
+    if (await apply.inTurn(() => finishRevert(apply))) log.warn({ event: "revert-finished" });
+  });
+}
+
+/** Looks after something four times a second, less often while it fails; what goes wrong is logged when it is something new. */
+async function watch(agent: Agent, signal: AbortSignal, retryMs: number, look: () => Promise<void>): Promise<void> {
   let said = "";
   while (!signal.aborted) {
+    let waitMs = WATCH_MS;
     try {
       await look();
       said = "";
@@ -97,8 +109,9 @@ async function watch(agent: Agent, signal: AbortSignal, look: () => Promise<void
       const { code, message } = toAgentError(error, "HOST_SERVICE", "a part does not come back");
       if (message !== said) agent.log.error({ event: "part-down", code, reason: message, next: codes[code].response });
       said = message;
+      waitMs = retryMs;
     }
-    await sleepMs(WATCH_MS, signal).catch(() => {
+    await sleepMs(waitMs, signal).catch(() => {
       // Told to stop: the loop's condition ends it.
     });
   }

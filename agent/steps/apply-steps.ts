@@ -1,10 +1,12 @@
 import type { Agent } from "../agent.ts";
-import { applyRelease, rehearse } from "../apply/apply-release.ts";
+import { applyRelease, type Change, rehearse } from "../apply/apply-release.ts";
 import { rememberBadRelease } from "../apply/bad-releases.ts";
 import { checkArtifacts } from "../apply/check-artifacts.ts";
+import type { ApplyContext } from "../apply/context.ts";
 import { openEnforced } from "../apply/enforced.ts";
-import { pruneReleases, storeRelease } from "../apply/release-store.ts";
+import { isWhole, pruneReleases, storeRelease } from "../apply/release-store.ts";
 import { readGateRelease } from "../apply/swap.ts";
+import { readUnfinished } from "../apply/transaction.ts";
 import type { Provenance } from "../compile/release.ts";
 import { type Cycle, type CycleOutcome, need, type StepResult } from "../cycle.ts";
 import { AgentError, type Code } from "../errors.ts";
@@ -17,9 +19,19 @@ import { comparePolicies, countChanges } from "../policy/compare-policies.ts";
 export async function confirmUnchanged(agent: Agent, cycle: Cycle): Promise<StepResult> {
   const { digest } = need(cycle.release, "release");
   const { confirmed } = await readPointers(agent.paths.pointers);
-  if (confirmed.release !== digest) return {};
+  if (confirmed.release !== digest || !(await isInForce(agent.apply, digest))) return {};
   await moveConfirmed(agent, cycle);
   return { done: await describeConfirmed(agent, cycle, false) };
+}
+
+/**
+ * The pointer alone does not say so: the release may be damaged on disk, and so not be in force after a start, or its
+ * revert may not have ended yet. A gate that does not answer is started again with it, which is nobody's to wait for here.
+ */
+async function isInForce({ paths, gate }: ApplyContext, digest: string): Promise<boolean> {
+  if ((await readUnfinished(paths.armed)) !== null || !(await isWhole(paths.releases, digest))) return false;
+  const status = await gate.status().catch(() => null);
+  return status === null || status.digest === digest;
 }
 
 /** Steps 1 and 2, stage and rehearse: writes the artifacts, lets named and the kernel judge them, and probes meanwhile. */
@@ -43,11 +55,16 @@ export async function applyStaged(agent: Agent, cycle: Cycle): Promise<StepResul
   const { serial } = need(cycle.approval, "approval");
   const report = await describeConfirmed(agent, cycle, true);
   const before = need(cycle.before, "rehearsal");
+  const change = { next, previous, commit, serial, before };
   const outcome = await agent.apply.inTurn(() =>
     applyRelease(agent.apply, {
-      ...{ next, previous, commit, serial, before },
+      ...change,
       extraProbes: () => probeForge(agent, cycle),
       onConfirm: () => moveConfirmed(agent, cycle),
+    }).catch(async (error: unknown) => {
+      // Whatever became of the revert: else the next poll would try this release again, against probes that fail by then.
+      await rememberReverted(agent, change, error as Error);
+      throw error;
     }),
   );
   if (outcome.kind === "confirmed") {
@@ -56,11 +73,19 @@ export async function applyStaged(agent: Agent, cycle: Cycle): Promise<StepResul
     return { done: report };
   }
   const { error } = outcome;
-  await rememberBadRelease(agent.paths.badReleases, {
-    ...{ digest: next.digest, commit, serial, reason: error.message },
-    at: new Date(nowMs()).toISOString(),
-  });
-  return { done: { kind: "rolled-back", commit, error } };
+  await rememberReverted(agent, change, error);
+  // Putting the confirmed release in force again is tried until it is: there is nothing to go back to.
+  return { done: { kind: next.digest === previous.digest ? "failed" : "rolled-back", commit, error } };
+}
+
+async function rememberReverted(
+  agent: Agent,
+  { next, previous, commit, serial }: Pick<Change, "next" | "previous" | "commit" | "serial">,
+  { message }: Error,
+): Promise<void> {
+  if (next.digest === previous.digest) return;
+  const at = new Date(nowMs()).toISOString();
+  await rememberBadRelease(agent.paths.badReleases, { digest: next.digest, commit, serial, reason: message, at });
 }
 
 /** What a server that was reached says: its own trouble proves nothing against the rules. */
