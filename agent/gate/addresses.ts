@@ -90,6 +90,7 @@ const rows: readonly Row[] = (
     ["fd20:ce::254/128", "never"],
     ["::/96", "never"],
     ["::ffff:0:0/96", "never"],
+    ["::ffff:0:0:0/96", "never"],
     ["64:ff9b:1::/48", "private"],
     ["2001::/32", "never"],
     ["fc00::/7", "private"],

@@ -24,6 +24,7 @@ const UPSTREAM_TIMEOUT_MS = 4000;
 const MAX_UPSTREAM_IN_FLIGHT = 4000;
 const MAX_WAITING_IN_HOLD = 4096;
 const MAX_PINS = 262_144;
+const MAX_PINS_PER_GROUP = MAX_PINS / 4;
 const MAX_LIVE_GRANTS = 131_072;
 const MAX_DENY_LOG_BYTES = 8 * 1024 * 1024;
 const MAX_START_HOLD_MS = 10_000;
@@ -55,7 +56,12 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     readKernel: readKernelState,
     readFlowMarks,
     journal,
-    bounds: { maxPinsPerClient, maxPins: MAX_PINS, maxLiveGrants: MAX_LIVE_GRANTS },
+    bounds: {
+      maxPinsPerClient,
+      maxPinsPerGroup: MAX_PINS_PER_GROUP,
+      maxPins: MAX_PINS,
+      maxLiveGrants: MAX_LIVE_GRANTS,
+    },
     nowS,
     onMismatch: (error) => {
       state.isKernelKnown = false;

@@ -16,6 +16,8 @@ import type { AnsweredAddress } from "./wire-answer.ts";
 
 export interface Bounds {
   readonly maxPinsPerClient: number;
+  /** A client asks for its whole group over the other address family: one must not use up what all groups share. */
+  readonly maxPinsPerGroup: number;
   readonly maxPins: number;
   readonly maxLiveGrants: number;
 }
@@ -75,13 +77,12 @@ function splitByOwner(ledger: Ledger, { client, access, addresses }: PinRequest)
   });
 }
 
-/** A group has no bound of its own: it is as many clients as there are. */
 function isOverBound(ledger: Ledger, parts: readonly Part[], planned: readonly PlannedPin[], bounds: Bounds): boolean {
   let total = 0;
   for (const { owner, own, answered } of parts) {
     const fresh = countFresh(own, answered.keys(), planned);
-    const isClient = groupMarkOf(owner) === null;
-    if (isClient && fresh > 0 && countElements(own) + fresh > bounds.maxPinsPerClient) return true;
+    const most = groupMarkOf(owner) === null ? bounds.maxPinsPerClient : bounds.maxPinsPerGroup;
+    if (fresh > 0 && countElements(own) + fresh > most) return true;
     total += fresh;
   }
   return total > 0 && ledger.pins + total > bounds.maxPins;

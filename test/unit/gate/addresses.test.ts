@@ -39,6 +39,7 @@ describe("addressKind", () => {
     ["fe80::1", "never"],
     ["::ffff:a00:1", "never"],
     ["::ffff:808:808", "never"],
+    ["::ffff:0:a00:1", "never"],
     ["2001:0:4136:e378:8000:63bf:3fff:fdd2", "never"],
     // Translated forms are what is inside them.
     ["64:ff9b::808:808", "public"],

@@ -18,7 +18,7 @@ import type { PortRange } from "../../../agent/policy/policy.ts";
 
 const https: PortRange = { protocol: "tcp", first: 443, last: 443 };
 const http: PortRange = { protocol: "tcp", first: 80, last: 80 };
-const bounds: Bounds = { maxPinsPerClient: 10, maxPins: 100, maxLiveGrants: 8 };
+const bounds: Bounds = { maxPinsPerClient: 10, maxPinsPerGroup: 20, maxPins: 100, maxLiveGrants: 8 };
 const markOf = (name: string, port: number): number =>
   assignMark(`name ${name} ${port}/tcp`, NAME_GRANT_MIN, NAME_GRANT_MAX, () => false);
 const access = (...classes: (readonly [number, PortRange])[]): NameAccess => ({
@@ -102,6 +102,22 @@ describe("an answer", () => {
     expect(answer("a.x", "192.0.2.3", 60, 200).ok).toBe(true);
     expect(answer("a.x", "192.0.2.99", 60, 0, onHttps, "10.0.0.2").ok).toBe(true);
     expect(ledger.pins).toBe(11);
+  });
+
+  test("over the bound of its group changes nothing for that group, though one client asked for all of it", () => {
+    const askOver4 = (index: number, groupMark: number): PinResult => {
+      const addresses = [{ family: 6 as const, address: `2001:db8::${index}`, ttlS: 60 }];
+      return pinAnswer(
+        ledger,
+        { client: "10.0.0.1", name: "a.x", access: { ...onHttps, groupMark }, addresses },
+        bounds,
+        0,
+      );
+    };
+    for (let index = 1; index <= 20; index++) expect(askOver4(index, 9).ok).toBe(true);
+    expect(askOver4(21, 9)).toEqual({ ok: false, bound: "pins" });
+    expect(askOver4(3, 9).ok).toBe(true);
+    expect(askOver4(21, 8).ok).toBe(true);
   });
 
   test("over the bound of grants changes nothing, and the refused numbers do not pile up", () => {

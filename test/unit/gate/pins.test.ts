@@ -44,7 +44,7 @@ beforeEach(() => {
       },
       close: () => {},
     },
-    bounds: { maxPinsPerClient: 100, maxPins: 100, maxLiveGrants: 3 },
+    bounds: { maxPinsPerClient: 100, maxPinsPerGroup: 100, maxPins: 100, maxLiveGrants: 3 },
     nowS: () => nowS,
     onMismatch: () => {
       mismatches += 1;
