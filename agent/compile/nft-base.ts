@@ -88,6 +88,10 @@ add chain inet clawgress_base masquerade_upstream { type nat hook postrouting pr
 const sourceRules: readonly string[] = [
   "iifname != @clients return",
   "ip saddr 0.0.0.0 udp sport 68 udp dport 67 return",
+  // Through an allowed host to any other: whoever honours such a header would forward for the client.
+  "exthdr rt exists counter name denied_source drop",
+  "ip option lsrr exists counter name denied_source drop",
+  "ip option ssrr exists counter name denied_source drop",
   "ip6 saddr { ::, fe80::/10 } return",
   "fib saddr . iif oif missing counter name denied_source drop",
 ];

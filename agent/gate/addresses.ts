@@ -105,6 +105,11 @@ const rows: readonly Row[] = (
   return { prefix, bits: Number(bits), kind };
 });
 
+/** Returns whether an address in canonical text is in fe80::/10 (RFC 4291 §2.5.6): it says on which link, and not who. */
+export function isLinkLocal(address: string): boolean {
+  return /^fe[89ab][0-9a-f]:/.test(address);
+}
+
 /** Offsets of the IPv4 address inside translated forms: NAT64 (RFC 6052) and 6to4 (RFC 3056). */
 const embeddings: readonly { readonly prefix: Buffer; readonly bits: number; readonly offset: number }[] = [
   { prefix: Buffer.from("0064ff9b0000000000000000", "hex"), bits: 96, offset: 12 },

@@ -1,6 +1,7 @@
 import type { Allowed, Client } from "../policy/decide.ts";
 import type { Reason } from "../policy/reasons.ts";
 import type { ActivePolicy } from "./active-policy.ts";
+import { isLinkLocal } from "./addresses.ts";
 import { CLASS_IN, escapedNameText, isMetaType, rcode, rrType, typeText } from "./wire.ts";
 import type { Query } from "./wire-query.ts";
 
@@ -28,6 +29,10 @@ export function judgeQuery(policy: ActivePolicy | null, clientAddress: string, q
   if (query.class !== CLASS_IN) return refuse(rcode.REFUSED, "dns-type", "only class IN is answered");
   if (policy === null) return refuse(rcode.NXDOMAIN, "not-ready", "no policy is loaded");
   const client = policy.clientOf(clientAddress);
+  if (isAnonymous(policy, client, clientAddress)) {
+    const text = "a link-local address does not say which host asks: ask the gateway at an address that is routed";
+    return { ...refuse(rcode.REFUSED, "dns-not-allowed", text), client };
+  }
   const shown = query.name ?? escapedNameText(query.nameBytes);
   if (query.name === null || query.name === "") {
     const code = query.name === "" ? rcode.REFUSED : rcode.NXDOMAIN;
@@ -45,6 +50,14 @@ export function judgeQuery(policy: ActivePolicy | null, clientAddress: string, q
   // Their hints and keys would lead a client to addresses that were never pinned, or past the check of names.
   if (query.type === rrType.HTTPS || query.type === rrType.SVCB) return { kind: "no-data" };
   return { kind: "forward", name: query.name, decision, policy };
+}
+
+/**
+ * Every machine has a link-local address beside those that its host entry lists. Judged as a client in no host, it would
+ * have names looked up that its host entry denies; so where there are hosts, nobody is served there.
+ */
+function isAnonymous({ release }: ActivePolicy, client: Client, address: string): boolean {
+  return client.host === null && isLinkLocal(address) && release.policy.hosts.length > 0;
 }
 
 /** Returns the refusal of an answer that leads to an address which the client may not be led to. */

@@ -1,3 +1,5 @@
+import { isLinkLocal } from "./addresses.ts";
+
 /**
  * Whose pin it is: a client, by its address; or everyone of a group, as `#` and the group's mark. A client that asks over
  * IPv4 for an IPv6 address (or the reverse) will use another address of its own that nobody here knows, so such an
@@ -6,12 +8,9 @@
  */
 export type PinOwner = string;
 
-/** fe80::/10 in canonical text (RFC 4291 §2.4). */
-const LINK_LOCAL = /^fe[89ab][0-9a-f]:/;
-
 /** Returns who owns a pin of an address of a family that a client was given. */
 export function ownerOf(client: string, groupMark: number, family: 4 | 6): PinOwner {
-  const isOwnAddress = client.includes(":") === (family === 6) && !LINK_LOCAL.test(client);
+  const isOwnAddress = client.includes(":") === (family === 6) && !isLinkLocal(client);
   return isOwnAddress ? client : groupOwner(groupMark);
 }
 

@@ -29,6 +29,18 @@ describe("renderBase", () => {
     ]);
   });
 
+  it("drops what names its own route, before anything else can let it through", () => {
+    const [first, ...others] = rulesOf(text, "source");
+    expect(first).toBe("iifname != @clients return");
+    const isDropped = (what: string): number =>
+      others.findIndex((rule) => rule.startsWith(what) && rule.endsWith(" drop"));
+    const linkLocal = others.findIndex((rule) => rule.startsWith("ip6 saddr"));
+    for (const what of ["exthdr rt exists", "ip option lsrr exists", "ip option ssrr exists"]) {
+      expect(isDropped(what), what).toBeGreaterThanOrEqual(0);
+      expect(isDropped(what), what).toBeLessThan(linkLocal);
+    }
+  });
+
   it("merges lifeline prefixes that overlap", () => {
     expect(text).toContain("add element inet clawgress_base lifeline4 { 10.99.0.0-10.99.0.255 }\n");
   });

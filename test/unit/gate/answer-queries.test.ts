@@ -134,6 +134,14 @@ describe("before anybody is asked", () => {
     expect((await ask("api.test")).rcode).toBe("NXDOMAIN");
   });
 
+  test("where there are hosts, a link-local address is nobody: a host would have names looked up that it may not ask for", async () => {
+    expect((await ask("api.test", "A", "fe80::1")).rcode).toBe("REFUSED");
+    expect(asked).toEqual([]);
+    const policy = policyWith(["api.test"]);
+    state.policy = { ...policy, release: { ...policy.release, policy: { ...policy.release.policy, hosts: [] } } };
+    expect((await ask("api.test", "A", "fe80::1")).rcode).toBe("NOERROR");
+  });
+
   test("a probe's address speaks as its host", async () => {
     state.policy = policyWith(["api.test"], 2, [{ address: "192.0.0.3", host: "special" }]);
     expect((await ask("special.test", "A", "192.0.0.3")).rcode).toBe("NOERROR");
