@@ -38,7 +38,9 @@ function describe(options: ExplainOptions, decision: Decision): readonly string[
   const who = host === null ? `${options.from} (in no host entry)` : `${options.from} (host ${host.name})`;
   const rules = group.name === "*" ? "the global rules" : `the rules of ${group.name}`;
   if (decision.verdict === "deny") {
-    const near = decision.nearMiss === null ? [] : [`  nearest: ${decision.nearMiss}`];
+    const place = decision.nearRule?.place;
+    const where = place === undefined ? "" : ` (${place.file}:${place.line})`;
+    const near = decision.nearMiss === null ? [] : [`  nearest: ${decision.nearMiss}${where}`];
     return [`DENY  ${who} → ${options.to}`, `  by ${rules}: ${decision.reason}, ${reasons[decision.reason]}`, ...near];
   }
   const label = decision.label === null ? [] : [`  label: ${decision.label}`];
@@ -60,7 +62,10 @@ function toDocument(options: ExplainOptions, policy: Policy, decision: Decision)
     group: group.name,
     mode: policy.mode,
   };
-  if (decision.verdict === "deny") return { ...common, reason: decision.reason, nearMiss: decision.nearMiss };
+  if (decision.verdict === "deny") {
+    const place = decision.nearRule === null ? null : { ...decision.nearRule.place };
+    return { ...common, reason: decision.reason, nearMiss: decision.nearMiss, nearPlace: place };
+  }
   const { file, line, column, pointer } = decision.rule.place;
   return {
     ...common,

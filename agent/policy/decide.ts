@@ -1,6 +1,6 @@
 import { type Address, cidrRange, formatAddress, parseAddress, unmapAddress } from "./cidr.ts";
 import { buildNameTable, findNameRules, type NameTable } from "./name-table.ts";
-import { explainAddress, explainName, explainPorts, indexGroups } from "./near-miss.ts";
+import { explainAddress, explainName, explainPorts, indexGroups, type NearMiss } from "./near-miss.ts";
 import { quoteText } from "./parsed.ts";
 import type { Group, HostEntry, NamePattern, NameRule, NetworkRule, Policy, PortRange, Protocol } from "./policy.ts";
 import { includesPort, sortPorts } from "./ports.ts";
@@ -29,6 +29,8 @@ export interface Denied {
   readonly reason: Reason;
   /** The nearest rule that almost matched, for people: `x.com is listed, but not its subdomains`. */
   readonly nearMiss: string | null;
+  /** That rule. */
+  readonly nearRule: NameRule | NetworkRule | null;
 }
 
 export type Decision = Allowed | Denied;
@@ -68,9 +70,8 @@ export function buildDecider(policy: Policy): Decider {
     }),
   );
   const denyName = (client: Client, name: string): Denied => {
-    if (isDenyAll) return { verdict: "deny", client, reason: "deny-all", nearMiss: null };
-    const nearMiss = explainName(client.group, groupOf(client.group.name).names, others, name);
-    return { verdict: "deny", client, reason: "dns-not-allowed", nearMiss };
+    if (isDenyAll) return deny(client, "deny-all", null);
+    return deny(client, "dns-not-allowed", explainName(client.group, groupOf(client.group.name).names, others, name));
   };
   const rulesOf = (client: Client, name: string): readonly NameRule[] =>
     isDenyAll ? [] : findNameRules(groupOf(client.group.name).names, name);
@@ -88,9 +89,8 @@ export function buildDecider(policy: Policy): Decider {
       const address = unmapAddress(readAddress(text));
       const allowed = allow(client, networksOf(client, address));
       if (allowed !== null) return checkPort(allowed, formatAddress(address), protocol, port);
-      if (isDenyAll) return { verdict: "deny", client, reason: "deny-all", nearMiss: null };
-      const nearMiss = explainAddress(client.group, others, address);
-      return { verdict: "deny", client, reason: "ip-not-allowed", nearMiss };
+      if (isDenyAll) return deny(client, "deny-all", null);
+      return deny(client, "ip-not-allowed", explainAddress(client.group, others, address));
     },
     coversAddress: (client, text) => networksOf(client, unmapAddress(readAddress(text))).length > 0,
   };
@@ -122,8 +122,11 @@ function allow(client: Client, rules: readonly (NameRule | NetworkRule)[]): Allo
 
 function checkPort(allowed: Allowed, what: string, protocol: Protocol, port: number): Decision {
   if (includesPort(allowed.ports, protocol, port)) return allowed;
-  const nearMiss = explainPorts(what, allowed.ports);
-  return { verdict: "deny", client: allowed.client, reason: "port-not-allowed", nearMiss };
+  return deny(allowed.client, "port-not-allowed", { text: explainPorts(what, allowed.ports), rule: allowed.rule });
+}
+
+function deny(client: Client, reason: Reason, near: NearMiss | null): Denied {
+  return { verdict: "deny", client, reason, nearMiss: near?.text ?? null, nearRule: near?.rule ?? null };
 }
 
 function readAddress(text: string): Address {

@@ -1,51 +1,71 @@
 import { type Address, cidrRange } from "./cidr.ts";
 import { type NameTable, suffixesOf } from "./name-table.ts";
-import type { Group, Policy, PortRange } from "./policy.ts";
+import type { Group, NameRule, NetworkRule, Policy, PortRange } from "./policy.ts";
 import { portText } from "./ports.ts";
 import { buildPrefixTable, type PrefixTable } from "./prefix-table.ts";
 
+/** A rule, and the group that has it. */
+interface Owned<Rule> {
+  readonly group: string;
+  readonly rule: Rule;
+}
+
 /** Which group first allows a name or network: answers 'who else may?' without going through all groups. */
 export interface OtherGroups {
-  readonly exact: ReadonlyMap<string, string>;
-  readonly subdomains: ReadonlyMap<string, string>;
-  readonly networks: PrefixTable<{ readonly group: string; readonly network: string }>;
+  readonly exact: ReadonlyMap<string, Owned<NameRule>>;
+  readonly subdomains: ReadonlyMap<string, Owned<NameRule>>;
+  readonly networks: PrefixTable<Owned<NetworkRule>>;
+}
+
+/** The rule that almost allowed something, and how it misses, for people. */
+export interface NearMiss {
+  readonly text: string;
+  readonly rule: NameRule | NetworkRule;
 }
 
 /** Returns the first group, in the policy's order, of every pattern and network. */
 export function indexGroups(policy: Policy): OtherGroups {
-  const exact = new Map<string, string>();
-  const subdomains = new Map<string, string>();
+  const exact = new Map<string, Owned<NameRule>>();
+  const subdomains = new Map<string, Owned<NameRule>>();
   for (const group of policy.groups) {
-    for (const { pattern } of group.names) {
-      const map = pattern.kind === "exact" ? exact : subdomains;
-      if (!map.has(pattern.name)) map.set(pattern.name, group.name);
+    for (const rule of group.names) {
+      const map = rule.pattern.kind === "exact" ? exact : subdomains;
+      if (!map.has(rule.pattern.name)) map.set(rule.pattern.name, { group: group.name, rule });
     }
   }
   const networks = policy.groups.flatMap((group) =>
-    group.networks.map(({ network }) => ({ range: cidrRange(network), value: { group: group.name, network } })),
+    group.networks.map((rule) => ({ range: cidrRange(rule.network), value: { group: group.name, rule } })),
   );
   return { exact, subdomains, networks: buildPrefixTable(networks) };
 }
 
-/** Returns the nearest rule to a denied name for people, or null. The group's own rules come before those of others. */
-export function explainName(group: Group, table: NameTable, others: OtherGroups, name: string): string | null {
-  if (table.subdomains.has(name)) return `*.${name} is listed: the subdomains of ${name}, not ${name} itself`;
+/** Returns the nearest rule to a denied name, or null. The group's own rules come before those of others. */
+export function explainName(group: Group, table: NameTable, others: OtherGroups, name: string): NearMiss | null {
+  const below = table.subdomains.get(name);
+  if (below !== undefined) {
+    return { text: `*.${name} is listed: the subdomains of ${name}, not ${name} itself`, rule: below };
+  }
   for (const suffix of suffixesOf(name)) {
-    if (table.exact.has(suffix)) return `${suffix} is listed, but not its subdomains`;
+    const rule = table.exact.get(suffix);
+    if (rule !== undefined) return { text: `${suffix} is listed, but not its subdomains`, rule };
   }
   const other = others.exact.get(name);
-  if (other !== undefined && other !== group.name) return `${name} is allowed for ${whoIs(other)}`;
+  if (other !== undefined && other.group !== group.name) {
+    return { text: `${name} is allowed for ${whoIs(other.group)}`, rule: other.rule };
+  }
   for (const suffix of suffixesOf(name)) {
     const wider = others.subdomains.get(suffix);
-    if (wider !== undefined && wider !== group.name) return `*.${suffix} is allowed for ${whoIs(wider)}`;
+    if (wider === undefined || wider.group === group.name) continue;
+    return { text: `*.${suffix} is allowed for ${whoIs(wider.group)}`, rule: wider.rule };
   }
   return null;
 }
 
-/** Returns the nearest rule to a denied address for people, or null. */
-export function explainAddress(group: Group, others: OtherGroups, address: Address): string | null {
+/** Returns the nearest rule to a denied address, or null. */
+export function explainAddress(group: Group, others: OtherGroups, address: Address): NearMiss | null {
   const other = others.networks.find(address).find((found) => found.group !== group.name);
-  return other === undefined ? null : `${other.network} is allowed for ${whoIs(other.group)}`;
+  if (other === undefined) return null;
+  return { text: `${other.rule.network} is allowed for ${whoIs(other.group)}`, rule: other.rule };
 }
 
 /** Returns the ports on which a name or network is allowed, for people. */
