@@ -83,10 +83,15 @@ function nameOf(value: Json | undefined): string[] {
   return typeof name === "string" ? [name] : [];
 }
 
-/** Handles count up with every load, and the kernel lists elements in any order: neither is part of the meaning. */
+function isObject(value: Json): value is { readonly [key: string]: Json } {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** Handles and counters count up, and the kernel lists elements in any order: none of it is part of the meaning. */
 function canonical(entry: Entry): string {
   return JSON.stringify(entry, (key, value: Json) => {
     if (key === "handle") return undefined;
+    if (key === "counter" && isObject(value)) return { ...value, packets: 0, bytes: 0 };
     if (key === "elem" && Array.isArray(value)) return value.map((element) => JSON.stringify(element)).sort();
     return value;
   });

@@ -3,6 +3,7 @@ import { type AddressRange, cidrRange, type Family, formatAddress } from "../pol
 import { mergeRanges } from "../policy/ranges.ts";
 import { probeLink, type Settings } from "../settings/settings.ts";
 import { VERDICT } from "./marks.ts";
+import { refuseObjects, refuseRules, spoofedRules } from "./nft-refuse.ts";
 import { addressToken, interfaceToken, markToken, numberToken, portToken } from "./tokens.ts";
 
 /** What the base tables depend on: nothing of the policy. */
@@ -13,9 +14,6 @@ export interface BaseUsers {
   readonly dnsUid: number;
   readonly gateUid: number;
 }
-
-/** Group of NFLOG that refused packets are sent to, with the prefixes `clawgress:forward` and `clawgress:input`. */
-export const DENY_LOG_GROUP = 17;
 
 /**
  * Returns the base tables as one transaction: `inet clawgress_base`, which alone accepts and refuses, and the set `lan`
@@ -29,6 +27,7 @@ export function renderBase(settings: BaseSettings, users: BaseUsers): string {
   const chains: readonly (readonly [name: string, rules: readonly string[]])[] = [
     ["refuse_forward", refuseRules("forward")],
     ["refuse_input", refuseRules("input")],
+    ["refuse_source", spoofedRules("denied_source")],
     ["confine_dns", confineDnsRules(settings)],
     ["confine_gate", confineGateRules],
     ["source", sourceRules],
@@ -64,12 +63,9 @@ add set inet clawgress_base lifeline4 { type ipv4_addr; flags interval; }
 add set inet clawgress_base lifeline6 { type ipv6_addr; flags interval; }
 add set inet clawgress_base resolvers4 { type ipv4_addr; }
 add set inet clawgress_base resolvers6 { type ipv6_addr; }
-add counter inet clawgress_base denied_forward
-add counter inet clawgress_base denied_input
-add counter inet clawgress_base denied_output
-add counter inet clawgress_base denied_source
-add chain inet clawgress_base refuse_forward
+${refuseObjects}add chain inet clawgress_base refuse_forward
 add chain inet clawgress_base refuse_input
+add chain inet clawgress_base refuse_source
 add chain inet clawgress_base confine_dns
 add chain inet clawgress_base confine_gate
 add chain inet clawgress_base input_client
@@ -93,7 +89,7 @@ const sourceRules: readonly string[] = [
   "ip option lsrr exists counter name denied_source drop",
   "ip option ssrr exists counter name denied_source drop",
   "ip6 saddr { ::, fe80::/10 } return",
-  "fib saddr . iif oif missing counter name denied_source drop",
+  "fib saddr . iif oif missing goto refuse_source",
 ];
 
 /**
@@ -113,17 +109,6 @@ function forwardRules({ lifeline }: BaseSettings): readonly string[] {
     "ct status expected goto refuse_forward",
     `meta mark ${markToken(VERDICT)} ${accept}`,
     "goto refuse_forward",
-  ];
-}
-
-/** An invalid packet belongs to no connection that a reset could end, so it is dropped in silence. */
-function refuseRules(hook: "forward" | "input"): readonly string[] {
-  return [
-    `counter name denied_${hook}`,
-    "ct state invalid drop",
-    `limit rate 50/second burst 100 packets log prefix "clawgress:${hook} " group ${DENY_LOG_GROUP} snaplen 128`,
-    "meta l4proto tcp reject with tcp reset",
-    "reject with icmpx admin-prohibited",
   ];
 }
 

@@ -67,12 +67,12 @@ export function interfaceToken(name: string): string {
   return `"${name}"`;
 }
 
-/** Returns an absolute path in quotes for named.conf. @throws AgentError SETTINGS_INVALID */
+/** Returns an absolute path in quotes for named.conf and ulogd.conf. @throws AgentError SETTINGS_INVALID */
 export function pathToken(path: string): string {
   if (!absolutePath.test(path)) {
     throw new AgentError(
       "SETTINGS_INVALID",
-      `${JSON.stringify(path.slice(0, 200))} cannot be written into named.conf`,
+      `${JSON.stringify(path.slice(0, 200))} cannot be written into a configuration file`,
       {
         remedy: "use an absolute path of letters, digits and . _ - + @",
       },

@@ -4,6 +4,7 @@ import { compile } from "../../agent/compile/compile.ts";
 import { liveDelta } from "../../agent/compile/live-delta.ts";
 import { networkLive } from "../../agent/compile/network-live.ts";
 import { renderBase } from "../../agent/compile/nft-base.ts";
+import { renderUlogdConf } from "../../agent/compile/ulogd-conf.ts";
 import { parsePolicy } from "../../agent/policy/parse-policy.ts";
 import { baseUsers, settingsWith } from "../support/compile-samples.ts";
 
@@ -26,6 +27,11 @@ describe.each(examples)("what examples/%s compiles into", (example) => {
       await expect(readable).toMatchFileSnapshot(`compile/${example}/${path}`);
     }
   });
+});
+
+it("the configuration of ulogd is what a reader has reviewed", async () => {
+  const text = renderUlogdConf({ socketPath: "/run/clawgress/gate/packets.sock" });
+  await expect(text).toMatchFileSnapshot("compile/ulogd.conf");
 });
 
 it("the base tables are what a reader has reviewed", async () => {

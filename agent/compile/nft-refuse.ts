@@ -1,0 +1,67 @@
+/*
+ * What becomes of a refused packet: it is counted, told of within a bound, and answered at once. The counters are the
+ * totals; the log is for the records, and losing a line of it loses no count.
+ */
+
+/** Group of NFLOG that refused packets are sent to; the prefix of each says which rule refused it. */
+export const DENY_LOG_GROUP = 17;
+
+/** Which rule refused a packet, as its prefix says: `clawgress:<origin> `. */
+export const packetOrigins = ["forward", "outside", "reply", "input", "spoofed"] as const;
+export type PacketOrigin = (typeof packetOrigins)[number];
+
+/** Sets of the base table with a counter for each client whose packets were refused; the gate reads them. */
+export const refusedSets = ["refused4", "refused6"] as const;
+
+/** Counters of the base table, and one of the policy table; `clawgress stats` shows them. */
+export const denyCounters = {
+  clawgress_base: ["denied_forward", "denied_input", "denied_output", "denied_source", "denied_invalid"],
+  clawgress: ["denied_bound"],
+} as const;
+
+/** A client that is silent for this long is forgotten; the gate looks every few seconds. */
+const FORGET_MINUTES = 10;
+const MAX_CLIENTS = 4096;
+
+/** Declares what `refuseRules` uses. */
+export const refuseObjects = `add set inet clawgress_base refused4 { type ipv4_addr; flags dynamic,timeout; timeout ${FORGET_MINUTES}m; size ${MAX_CLIENTS}; }
+add set inet clawgress_base refused6 { type ipv6_addr; flags dynamic,timeout; timeout ${FORGET_MINUTES}m; size ${MAX_CLIENTS}; }
+${denyCounters.clawgress_base.map((name) => `add counter inet clawgress_base ${name}\n`).join("")}`;
+
+/**
+ * Returns the rules that refuse a packet of a hook. A client's rate comes before the rate of all, so that one that floods
+ * hides no other's denials; who is no client shares one low rate. An invalid packet belongs to no connection that a reset
+ * could end, so it is dropped in silence. Each limit has a rule of its own: what is over it goes on to the refusal.
+ */
+export function refuseRules(hook: "forward" | "input"): readonly string[] {
+  const perClient = "counter limit rate 5/second burst 20 packets";
+  const ofAll = "limit rate 100/second burst 200 packets";
+  const others =
+    hook === "input"
+      ? [`iifname != @clients ${sharedLimit} ${log("input")}`]
+      : [
+          `iifname != @clients ct direction original ${sharedLimit} ${log("outside")}`,
+          `iifname != @clients ct direction reply ${sharedLimit} ${log("reply")}`,
+        ];
+  return [
+    "ct state invalid counter name denied_invalid drop",
+    `counter name denied_${hook}`,
+    `iifname @clients update @refused4 { ip saddr ${perClient} } ${ofAll} ${log(hook)}`,
+    `iifname @clients update @refused6 { ip6 saddr ${perClient} } ${ofAll} ${log(hook)}`,
+    ...others,
+    "meta l4proto tcp reject with tcp reset",
+    "reject with icmpx admin-prohibited",
+  ];
+}
+
+/** Returns the rules that drop a packet whose source is not where it claims to be; it gets no answer, since the claim is another's. */
+export function spoofedRules(counter: "denied_source" | "denied_bound"): readonly string[] {
+  return [`counter name ${counter}`, `${sharedLimit} ${log("spoofed")}`, "drop"];
+}
+
+const sharedLimit = "limit rate 5/second burst 20 packets";
+
+/** 128 bytes hold the headers of IP and transport, IPv6 extensions included; nothing of a payload is of interest. */
+function log(origin: PacketOrigin): string {
+  return `log prefix "clawgress:${origin} " group ${DENY_LOG_GROUP} snaplen 128`;
+}
