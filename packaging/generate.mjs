@@ -94,6 +94,8 @@ async function compileSchema(name) {
     platform: "neutral",
     mainFields: ["main"],
     target: "node20",
+    // Paths of modules stand in the text: the same ones where node_modules is a link.
+    preserveSymlinks: true,
     minifySyntax: true,
     minifyWhitespace: true,
     legalComments: "none",

@@ -7,8 +7,15 @@ export const reasons = {
   "private-answer": "the name resolves to a private, loopback, link-local or gateway address",
   "ip-not-allowed": "no rule of the client's group allows this address",
   "port-not-allowed": "the name or address is allowed, but not on this port",
+  "proto-not-allowed": "only TCP and UDP are ever opened",
   "deny-all": "the policy's mode is deny-all",
-  "not-ready": "the gate does not serve yet: a canary was not denied or no release is loaded",
+  "between-clients": "clients do not reach each other through the gateway",
+  "gateway-port": "the gateway offers nothing on this port",
+  "host-unknown": "the sender is on no client interface",
+  inbound: "nobody opens connections towards clients",
+  "spoofed-source": "the source address is not of where the packet came from",
+  "not-ready":
+    "nothing can be served yet: no release is loaded, a canary was not denied, or a new policy is taking effect",
 } as const satisfies Record<string, string>;
 
 export type Reason = keyof typeof reasons;

@@ -56,6 +56,7 @@ const defaults = {
     user: "bind",
   },
   gate: { port: 5353, user: "clawgress", maxPinsPerClient: 16_384, maxNamesPerClient: 4_096, maxQueriesPerS: 1_000 },
+  records: { maxBytes: 16 * 1024 * 1024 },
   health: { confirmTimeoutMs: 30_000, namespace: "clawgress-probe" },
   github: { api: "https://api.github.com", caFile: null },
   paths: { state: "/var/lib/clawgress", run: "/run/clawgress" },
@@ -83,6 +84,7 @@ function fillDefaults(raw: RawSettings, report: Report): Settings {
     lifeline: parseLifeline(raw.lifeline ?? [], report),
     dns: { ...defaults.dns, ...raw.dns, upstreams: parseAddresses(raw.dns.upstreams, report) },
     gate: { ...defaults.gate, ...raw.gate },
+    records: { ...defaults.records, ...raw.records },
     health: {
       ...defaults.health,
       ...raw.health,

@@ -24,6 +24,13 @@ export interface Paths {
   readonly gatePid: string;
   readonly gateSocket: string;
   readonly gateLog: string;
+  /** Deny records; the file before it has `.1` behind its name. */
+  readonly denyRecords: string;
+  /** Where ulogd hands the gate what the kernel logs of refused packets. */
+  readonly packetSocket: string;
+  readonly packetLogConf: string;
+  readonly packetLogPid: string;
+  readonly packetLogOutput: string;
 }
 
 /** Returns the absolute paths of everything the program owns. */
@@ -47,5 +54,10 @@ export function pathsOf(settings: Pick<Settings, "paths">): Paths {
     gatePid: join(run, "gate.pid.json"),
     gateSocket: join(run, "gate", "control.sock"),
     gateLog: join(run, "gate.log"),
+    denyRecords: join(run, "gate", "deny.jsonl"),
+    packetSocket: join(run, "gate", "packets.sock"),
+    packetLogConf: join(run, "ulogd.conf"),
+    packetLogPid: join(run, "ulogd.pid.json"),
+    packetLogOutput: join(run, "ulogd.log"),
   };
 }

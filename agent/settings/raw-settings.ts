@@ -36,6 +36,7 @@ export interface RawSettings {
     readonly maxNamesPerClient?: number;
     readonly maxQueriesPerS?: number;
   };
+  readonly records?: { readonly maxBytes?: number };
   readonly health?: {
     readonly confirmTimeoutMs?: number;
     readonly namespace?: string;

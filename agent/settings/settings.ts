@@ -16,6 +16,7 @@ export interface Settings {
   readonly lifeline: readonly Cidr[];
   readonly dns: DnsSettings;
   readonly gate: GateSettings;
+  readonly records: RecordSettings;
   readonly health: HealthSettings;
   readonly report: { readonly github: GithubSettings | null };
   readonly driver: "process";
@@ -72,6 +73,11 @@ export interface GateSettings {
   readonly maxPinsPerClient: number;
   readonly maxNamesPerClient: number;
   readonly maxQueriesPerS: number;
+}
+
+export interface RecordSettings {
+  /** Bytes of both files of deny records together, the current and the one before. */
+  readonly maxBytes: number;
 }
 
 export interface HealthSettings {
