@@ -6,6 +6,7 @@ import type { CheckedRelease } from "./check-artifacts.ts";
 import type { ApplyContext } from "./context.ts";
 import { openIfWhole } from "./enforced.ts";
 import { ensureGate } from "./gate-service.ts";
+import { tryPacketLog } from "./packet-log-service.ts";
 import { readBack } from "./read-back.ts";
 import { swapRelease } from "./swap.ts";
 import { closeRevert, readUnfinished, winTransaction } from "./transaction.ts";
@@ -30,6 +31,7 @@ export async function startEnforcing(context: ApplyContext): Promise<void> {
     await winTransaction(paths.armed, "reverting");
     await closeRevert(paths.armed);
   }
+  await tryPacketLog(context);
   await enableForwarding();
 }
 

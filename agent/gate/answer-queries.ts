@@ -1,6 +1,5 @@
 import type { ActivePolicy } from "./active-policy.ts";
 import type { ClientTable } from "./clients.ts";
-import type { DenyRecords } from "./deny-records.ts";
 import type { Hold } from "./hold.ts";
 import { judgeQuery, type QueryVerdict, type Refusal, refuseAddress, refuseForNow } from "./judge-query.ts";
 import type { NameAccess } from "./ledger.ts";
@@ -29,7 +28,11 @@ export interface AnswerOptions {
   readonly pins: Pick<Pins, "pin">;
   readonly upstream: Upstream;
   readonly clients: ClientTable;
-  readonly records: DenyRecords;
+  readonly noteRefusal: (
+    refusal: Refusal,
+    from: { readonly client: string; readonly query: Query | null },
+    policy: ActivePolicy | null,
+  ) => void;
   readonly hold: Hold;
   readonly nowS: () => number;
   /** Told of an exception, which would be a bug: the query then stays without an answer. */
@@ -56,7 +59,7 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
   };
   const refuse = (refusal: Refusal, from: From, code: number = ede.BLOCKED): Buffer => {
     count(refusal.reason);
-    options.records.note(refusal, from, state.policy);
+    options.noteRefusal(refusal, from, state.policy);
     const isNegative = refusal.rcode === rcodes.NXDOMAIN;
     const soaSerial = isNegative ? (state.policy?.provenance.serial ?? 1) : null;
     const blocked = { code, text: refusal.text };
@@ -133,7 +136,7 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
     if (parsed.kind === "error") {
       count("dns-malformed");
       const refusal = { ...refuseForNow("dns-malformed", null, "malformed"), rcode: parsed.rcode };
-      options.records.note(refusal, { client, query: null }, state.policy);
+      options.noteRefusal(refusal, { client, query: null }, state.policy);
       return clients.takeQuery(client, nowS()) ? parsed.answer : null;
     }
     const { query } = parsed;

@@ -1,5 +1,6 @@
 import { request } from "node:http";
 import { AgentError } from "../errors.ts";
+import type { DenyTotals } from "./deny-records.ts";
 import type { NamedHealth } from "./named-check.ts";
 
 /** What a gate says of itself. */
@@ -19,6 +20,9 @@ export interface GateStatus {
   readonly residentBytes: number;
   /** How elements are written: `netlink`, or the slower program `nft`. */
   readonly writer: "netlink" | "nft";
+  /** ISO 8601; all counts begin here. */
+  readonly startedAt: string;
+  readonly denials: DenyTotals;
   /** Verdict or reason → queries since the gate started. */
   readonly counters: { readonly [verdict: string]: number };
   readonly named: NamedHealth;

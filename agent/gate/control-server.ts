@@ -1,9 +1,8 @@
-import { chmod, mkdir, unlink } from "node:fs/promises";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { connect } from "node:net";
-import { dirname } from "node:path";
 import { AgentError, toAgentError } from "../errors.ts";
 import type { GateControl } from "./control-client.ts";
+import { listenPrivately } from "./listen-privately.ts";
 import type { Listener } from "./listen-udp.ts";
 
 const MAX_BODY_BYTES = 64 * 1024;
@@ -22,26 +21,7 @@ export async function serveControl(socketPath: string, control: GateControl): Pr
     void answerCall(control, request, response);
   });
   server.on("clientError", (_error, socket) => socket.destroy());
-  try {
-    await mkdir(dirname(socketPath), { recursive: true });
-    await unlink(socketPath).catch(() => {});
-    // The mask holds while the socket is made, so that at no moment anybody else could connect.
-    const mask = process.umask(0o177);
-    try {
-      await new Promise<void>((resolve, reject) => {
-        server.once("error", reject);
-        server.listen(socketPath, resolve);
-      });
-    } finally {
-      process.umask(mask);
-    }
-    await chmod(socketPath, 0o600);
-  } catch (error) {
-    throw new AgentError("HOST_FILE", `cannot serve ${socketPath}: ${(error as Error).message}`, {
-      remedy: "its folder must belong to the gate's user",
-      cause: error,
-    });
-  }
+  await listenPrivately(server, socketPath);
   return {
     close: () =>
       new Promise((resolve) => {

@@ -1,88 +1,172 @@
 import type { AppendLog } from "../host/append-log.ts";
-import type { ActivePolicy } from "./active-policy.ts";
-import type { Refusal } from "./judge-query.ts";
-import { escapedNameText, rcode, typeText } from "./wire.ts";
-import type { Query } from "./wire-query.ts";
+import type { Reason } from "../policy/reasons.ts";
+import type { Denial, DenialDetails, DenyRecord, Plane } from "./deny-record.ts";
 
-/** Writes one JSON line per denial, within a rate per client and reason; what is left out is counted in the next line. */
+/**
+ * Writes one JSON line per denial, within a rate per client and reason and one of all. What is left out is counted in the
+ * next line of the same client and reason; when denials end, a closing line that repeats the last one brings the rest.
+ * So the lines of a client and reason, each with what it suppressed, add up to all its denials.
+ */
 export interface DenyRecords {
-  note(
-    refusal: Refusal,
-    from: { readonly client: string; readonly query: Query | null },
-    policy: ActivePolicy | null,
-  ): void;
+  note(denial: Denial): void;
+  /** Counts denials of a client that only their number is known of: the kernel limits what it tells. */
+  noteUntold(plane: Plane, client: string, count: number): void;
+  /** Writes the closing lines that are due. Call about once a second. */
+  flush(): void;
+  totals(): DenyTotals;
 }
 
-interface Rate {
+export interface DenyTotals {
+  /** Plane → reason → denials since the gate began, written or not. */
+  readonly denied: { readonly [plane in Plane]: { readonly [reason: string]: number } };
+  /** Lines written since the gate began. */
+  readonly written: number;
+  /** Denials that no line counts: their client was forgotten before its next line, or no line ever told of it. */
+  readonly unattributed: number;
+}
+
+export interface DenyRecordsOptions {
+  readonly gateway: string;
+  readonly log: Pick<AppendLog, "append">;
+  readonly nowMs: () => number;
+  readonly monotonicS: () => number;
+  /** Told when lines cannot be written, at most once a minute; the counters still count them. */
+  readonly onError: (error: unknown) => void;
+}
+
+/** Denials of one client for one reason on one plane. */
+interface Stream extends Bucket {
+  readonly plane: Plane;
+  readonly reason: Reason;
+  readonly client: string;
+  /** Describes the last denial; once it is written, without holding the policy that it was decided by. */
+  describe: () => DenialDetails;
+  lastMs: number;
+  count: number;
+  unwritten: number;
+}
+
+interface Bucket {
   tokens: number;
   filledS: number;
-  suppressed: number;
 }
 
 const BURST = 10;
 const LINES_PER_S = 1;
-/** Over this, the rate that began first is forgotten. */
-const MAX_RATES = 10_000;
-
-export interface DenyRecordsOptions {
-  readonly gateway: string;
-  readonly log: AppendLog;
-  readonly nowMs: () => number;
-  readonly monotonicS: () => number;
-  /** Told when a line could not be written (the counters still count it). */
-  readonly onError: (error: unknown) => void;
-}
+const ALL_BURST = 500;
+const ALL_LINES_PER_S = 100;
+/** Over this, the client and reason that was silent for longest is forgotten. */
+const MAX_STREAMS = 4096;
+const ERROR_PAUSE_S = 60;
 
 /** Returns the records over a log. */
 export function createDenyRecords(options: DenyRecordsOptions): DenyRecords {
-  const rates = new Map<string, Rate>();
-  const rateOf = (key: string, nowS: number): Rate => {
-    const known = rates.get(key);
-    if (known !== undefined) return known;
-    const [oldest] = rates.size >= MAX_RATES ? rates.keys() : [];
-    if (oldest !== undefined) rates.delete(oldest);
-    const rate: Rate = { tokens: BURST, filledS: nowS, suppressed: 0 };
-    rates.set(key, rate);
-    return rate;
+  const streams = new Map<string, Stream>();
+  /** The last reason of a client: what is only counted is taken for more of the same. */
+  const lastOf = new Map<string, Stream>();
+  const pending = new Set<Stream>();
+  const denied = { dns: new Map<Reason, number>(), ip: new Map<Reason, number>() };
+  const all: Bucket = { tokens: ALL_BURST, filledS: options.monotonicS() };
+  let written = 0;
+  let unattributed = 0;
+  let quietUntilS = 0;
+
+  const forget = (key: string, stream: Stream): void => {
+    streams.delete(key);
+    pending.delete(stream);
+    unattributed += stream.unwritten;
+    const clientKey = `${stream.plane} ${stream.client}`;
+    if (lastOf.get(clientKey) === stream) lastOf.delete(clientKey);
+  };
+  const streamOf = ({ plane, reason, client, describe }: Denial, nowS: number): Stream => {
+    const key = `${plane} ${reason} ${client}`;
+    let stream = streams.get(key);
+    if (stream === undefined) {
+      const [oldest] = streams.size >= MAX_STREAMS ? streams : [];
+      if (oldest !== undefined) forget(...oldest);
+      const fresh = { tokens: BURST, filledS: nowS, lastMs: 0, count: 0, unwritten: 0 };
+      stream = { plane, reason, client, describe, ...fresh };
+    }
+    // The one that spoke last stands last.
+    else streams.delete(key);
+    streams.set(key, stream);
+    return stream;
+  };
+  const add = (stream: Stream, count: number): void => {
+    stream.count += count;
+    stream.unwritten += count;
+    const totals = denied[stream.plane];
+    totals.set(stream.reason, (totals.get(stream.reason) ?? 0) + count);
+  };
+  const mayWrite = (stream: Stream, nowS: number): boolean => {
+    fill(stream, BURST, LINES_PER_S, nowS);
+    fill(all, ALL_BURST, ALL_LINES_PER_S, nowS);
+    if (stream.tokens < 1 || all.tokens < 1) return false;
+    stream.tokens -= 1;
+    all.tokens -= 1;
+    return true;
+  };
+  const write = (stream: Stream): void => {
+    const details = stream.describe();
+    stream.describe = () => details;
+    const { plane, reason, client, count, unwritten, lastMs } = stream;
+    const record: DenyRecord = {
+      ts: new Date(lastMs).toISOString(),
+      schema: 1,
+      gateway: options.gateway,
+      ...{ plane, verdict: "deny", reason, client },
+      ...details,
+      count,
+      suppressed: unwritten - 1,
+    };
+    try {
+      options.log.append(JSON.stringify(record));
+      written += 1;
+      stream.unwritten = 0;
+      pending.delete(stream);
+    } catch (error) {
+      pending.add(stream);
+      if (options.monotonicS() < quietUntilS) return;
+      quietUntilS = options.monotonicS() + ERROR_PAUSE_S;
+      options.onError(error);
+    }
   };
   return {
-    note: (refusal, { client, query }, policy) => {
+    note: (denial) => {
       const nowS = options.monotonicS();
-      const rate = rateOf(`${refusal.reason} ${client}`, nowS);
-      rate.tokens = Math.min(BURST, rate.tokens + (nowS - rate.filledS) * LINES_PER_S);
-      rate.filledS = nowS;
-      if (rate.tokens < 1) {
-        rate.suppressed += 1;
-        return;
-      }
-      rate.tokens -= 1;
-      const line = JSON.stringify({
-        ts: new Date(options.nowMs()).toISOString(),
-        gateway: options.gateway,
-        plane: "dns",
-        reason: refusal.reason,
-        client,
-        host: refusal.client?.host?.name ?? null,
-        group: refusal.client?.group.name ?? null,
-        name: query === null ? null : (query.name ?? escapedNameText(query.nameBytes)),
-        type: query === null ? null : typeText(query.type),
-        nearMiss: refusal.nearMiss,
-        commit: policy?.provenance.commit ?? null,
-        serial: policy?.provenance.serial ?? null,
-        action: actionText(refusal.rcode),
-        suppressed: rate.suppressed,
-      });
-      rate.suppressed = 0;
-      try {
-        options.log.append(line);
-      } catch (error) {
-        options.onError(error);
+      const stream = streamOf(denial, nowS);
+      stream.describe = denial.describe;
+      stream.lastMs = options.nowMs();
+      add(stream, 1);
+      lastOf.set(`${denial.plane} ${denial.client}`, stream);
+      if (mayWrite(stream, nowS)) write(stream);
+      else pending.add(stream);
+    },
+    noteUntold: (plane, client, count) => {
+      const stream = lastOf.get(`${plane} ${client}`);
+      if (stream === undefined) unattributed += count;
+      else {
+        add(stream, count);
+        pending.add(stream);
       }
     },
+    flush: () => {
+      const nowS = options.monotonicS();
+      for (const stream of pending) if (mayWrite(stream, nowS)) write(stream);
+    },
+    totals: () => ({
+      denied: { dns: sorted(denied.dns), ip: sorted(denied.ip) },
+      written,
+      unattributed,
+    }),
   };
 }
 
-function actionText(code: number): string {
-  const name = Object.entries(rcode).find(([, value]) => value === code)?.[0];
-  return (name ?? `rcode${code}`).toLowerCase();
+function fill(bucket: Bucket, burst: number, perS: number, nowS: number): void {
+  bucket.tokens = Math.min(burst, bucket.tokens + (nowS - bucket.filledS) * perS);
+  bucket.filledS = nowS;
+}
+
+function sorted(counts: ReadonlyMap<Reason, number>): { readonly [reason: string]: number } {
+  return Object.fromEntries([...counts].sort(([a], [b]) => (a < b ? -1 : 1)));
 }

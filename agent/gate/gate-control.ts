@@ -1,12 +1,13 @@
 import { join } from "node:path";
 import type { Logger } from "pino";
 import { AgentError } from "../errors.ts";
-import { sleepMs } from "../host/clock.ts";
+import { nowMs, sleepMs } from "../host/clock.ts";
 import { readFileIfAny, replaceFile } from "../host/files.ts";
 import { type ActivePolicy, loadPolicy, nothingAllowed } from "./active-policy.ts";
 import type { GateState } from "./answer-queries.ts";
 import type { ClientTable } from "./clients.ts";
 import type { GateControl } from "./control-client.ts";
+import type { DenyRecords } from "./deny-records.ts";
 import type { Hold } from "./hold.ts";
 import { parseJournal } from "./journal.ts";
 import { checkNamed } from "./named-check.ts";
@@ -19,6 +20,7 @@ export interface GateParts {
   readonly clients: ClientTable;
   readonly hold: Hold;
   readonly upstream: Upstream;
+  readonly records: Pick<DenyRecords, "totals">;
   readonly writer: "netlink" | "nft";
   /** Folder of the gate's run files. */
   readonly folder: string;
@@ -49,6 +51,7 @@ export function createControl(parts: GateParts): RunningControl {
   const { state, pins, hold, log } = parts;
   const releaseFile = join(parts.folder, "release");
   const journalFile = join(parts.folder, "grants.jsonl");
+  const startedAt = new Date(nowMs()).toISOString();
   let prepared: ActivePolicy | null = null;
   let lastTrouble: string | null = null;
   let queue: Promise<unknown> = Promise.resolve();
@@ -130,6 +133,8 @@ export function createControl(parts: GateParts): RunningControl {
       clients: parts.clients.size(),
       residentBytes: process.memoryUsage.rss(),
       writer: parts.writer,
+      startedAt,
+      denials: parts.records.totals(),
       counters: Object.fromEntries([...state.counters].sort(([a], [b]) => (a < b ? -1 : 1))),
       named: state.named,
     }),

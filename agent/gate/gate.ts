@@ -8,14 +8,18 @@ import type { Settings } from "../settings/settings.ts";
 import { type AnswerQuery, createAnswerQuery, type GateState } from "./answer-queries.ts";
 import { createClientTable } from "./clients.ts";
 import { serveControl } from "./control-server.ts";
-import { createDenyRecords } from "./deny-records.ts";
+import { queryDenial } from "./deny-query.ts";
+import { createDenyRecords, type DenyRecords } from "./deny-records.ts";
 import { createControl, type RunningControl } from "./gate-control.ts";
 import { createHold } from "./hold.ts";
-import { readFlowMarks, readKernelState } from "./kernel-read.ts";
+import { readFlowMarks, readKernelState, readRefusedCounts } from "./kernel-read.ts";
 import { openKernelWriter } from "./kernel-writer.ts";
+import { listenRefused } from "./listen-refused.ts";
 import { listenTcp } from "./listen-tcp.ts";
 import { type Listener, listenUdp } from "./listen-udp.ts";
 import { createPins, type Pins } from "./pins.ts";
+import { repeat, type Timers } from "./repeat.ts";
+import { createUntoldPackets, type UntoldPackets } from "./untold-packets.ts";
 import { openUpstream } from "./upstream.ts";
 
 export type GateLog = Pick<Logger, "info" | "warn" | "error">;
@@ -26,11 +30,12 @@ const MAX_WAITING_IN_HOLD = 4096;
 const MAX_PINS = 262_144;
 const MAX_PINS_PER_GROUP = MAX_PINS / 4;
 const MAX_LIVE_GRANTS = 131_072;
-const MAX_DENY_LOG_BYTES = 8 * 1024 * 1024;
 const MAX_START_HOLD_MS = 10_000;
 const CHECK_MS = 5000;
 const CHECK_NOT_READY_MS = 500;
 const TIDY_MS = 10_000;
+/** How soon a closing line follows, and how often the kernel is asked during a flood. */
+const RECORDS_MS = 1000;
 
 /**
  * Runs the DNS gate until SIGTERM, SIGINT or the control call `shutdown`; what it pinned stays in the kernel. It needs
@@ -48,7 +53,7 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     counters: new Map(),
   };
   const journal = openAppendLog(join(paths.gate, "grants.jsonl"), { mode: 0o640 });
-  const denyLog = openAppendLog(join(paths.gate, "deny.jsonl"), { mode: 0o640, maxBytes: MAX_DENY_LOG_BYTES });
+  const denyLog = openAppendLog(paths.denyRecords, { mode: 0o640, maxBytes: settings.records.maxBytes / 2 });
   const { writer, by } = await openKernelWriter();
   const { maxPinsPerClient } = settings.gate;
   const pins = createPins({
@@ -83,12 +88,13 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     monotonicS: nowS,
     onError: (error) => log.warn({ event: "deny-record-lost", reason: (error as Error).message }),
   });
+  const untold = createUntoldPackets(readRefusedCounts, (client, count) => records.noteUntold("ip", client, count));
   const answer = createAnswerQuery({
     state,
     pins,
     upstream,
     clients,
-    records,
+    noteRefusal: (refusal, from, policy) => records.note(queryDenial(refusal, from, policy)),
     hold,
     nowS,
     onError: (error) => log.error({ event: "query-failed", err: error }),
@@ -104,6 +110,7 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     clients,
     hold,
     upstream,
+    records,
     writer: by,
     folder: paths.gate,
     isOwnAddress: ownAddresses.has,
@@ -123,9 +130,12 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     hold.begin(MAX_START_HOLD_MS);
     listeners.push(...(await listenEverywhere(settings.gate.port, answer, log)));
     await control.start();
+    // Before the control socket: who sees that one answer may start ulogd.
+    listeners.push(await listenRefused(settings, { state, pins, records, untold, nowS }));
     listeners.push(await serveControl(paths.gateSocket, control));
     hold.end();
     keepChecking(timers, control, state);
+    keepRecords(timers, records, untold, log);
     keepTidying(timers, { pins, clients, control, ownAddresses, nowS });
     log.info({ event: "gate-answers", port: settings.gate.port, writer: by, ready: state.named.ok });
     await stopped;
@@ -157,28 +167,19 @@ async function listenEverywhere(port: number, answer: AnswerQuery, log: GateLog)
   return listeners;
 }
 
-interface Timers {
-  isStopped: boolean;
-  readonly handles: Set<NodeJS.Timeout>;
-  readonly onError: (error: unknown) => void;
-}
-
-/** Runs work again and again, each time after a pause from the end of the last. */
-function repeat(timers: Timers, work: () => Promise<number>): void {
-  const next = (delayMs: number): void => {
-    if (timers.isStopped) return;
-    const handle = setTimeout(() => {
-      timers.handles.delete(handle);
-      void work()
-        .catch((error: unknown) => {
-          timers.onError(error);
-          return TIDY_MS;
-        })
-        .then(next);
-    }, delayMs);
-    timers.handles.add(handle);
-  };
-  next(0);
+function keepRecords(timers: Timers, records: DenyRecords, untold: UntoldPackets, log: GateLog): void {
+  let isTold = false;
+  repeat(timers, async () => {
+    try {
+      await untold.compare();
+      isTold = false;
+    } catch (error) {
+      if (!isTold) log.warn({ event: "refused-counters-unread", reason: (error as Error).message });
+      isTold = true;
+    }
+    records.flush();
+    return RECORDS_MS;
+  });
 }
 
 function keepChecking(timers: Timers, control: RunningControl, state: GateState): void {

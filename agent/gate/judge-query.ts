@@ -1,4 +1,5 @@
 import type { Allowed, Client } from "../policy/decide.ts";
+import type { NameRule, NetworkRule } from "../policy/policy.ts";
 import type { Reason } from "../policy/reasons.ts";
 import type { ActivePolicy } from "./active-policy.ts";
 import { isLinkLocal } from "./addresses.ts";
@@ -17,6 +18,7 @@ export interface Refusal {
   readonly reason: Reason;
   readonly client: Client | null;
   readonly nearMiss: string | null;
+  readonly nearRule: NameRule | NetworkRule | null;
   /** For people, in the extended error and the record. */
   readonly text: string;
 }
@@ -41,7 +43,7 @@ export function judgeQuery(policy: ActivePolicy | null, clientAddress: string, q
   const decision = policy.decider.decideName(client, query.name);
   if (decision.verdict === "deny") {
     const refusal = refuse(rcode.NXDOMAIN, decision.reason, notAllowed(policy, shown));
-    return { ...refusal, client, nearMiss: decision.nearMiss };
+    return { ...refusal, client, nearMiss: decision.nearMiss, nearRule: decision.nearRule };
   }
   if (isMetaType(query.type)) {
     const text = `queries of type ${typeText(query.type)} are never answered`;
@@ -72,7 +74,15 @@ export function refuseForNow(reason: Reason, client: Client | null, text: string
 }
 
 function refuse(code: number, reason: Reason, text: string): Refusal {
-  return { kind: "refuse", rcode: code, reason, client: null, nearMiss: null, text: `clawgress: ${text}` };
+  return {
+    kind: "refuse",
+    rcode: code,
+    reason,
+    client: null,
+    nearMiss: null,
+    nearRule: null,
+    text: `clawgress: ${text}`,
+  };
 }
 
 function notAllowed(policy: ActivePolicy, name: string): string {

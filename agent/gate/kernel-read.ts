@@ -1,3 +1,4 @@
+import { refusedSets } from "../compile/nft-refuse.ts";
 import { AgentError } from "../errors.ts";
 import { runChecked } from "../host/run.ts";
 import { addressBytes } from "./addresses.ts";
@@ -43,8 +44,21 @@ export async function readFlowMarks(): Promise<ReadonlySet<number> | null> {
   }
 }
 
-async function listElements(kind: "map" | "set", name: string): Promise<readonly unknown[]> {
-  const text = await runChecked(["nft", "-j", "list", kind, "inet", KERNEL_TABLE, name], READ_LIMITS);
+/** Returns how many packets of each client were refused, as the base table counts them. @throws AgentError HOST_COMMAND */
+export async function readRefusedCounts(): Promise<ReadonlyMap<string, number>> {
+  const counts = new Map<string, number>();
+  for (const set of refusedSets) {
+    for (const element of await listElements("set", set, "clawgress_base")) {
+      const { elem } = element as { elem?: { val?: unknown; counter?: { packets?: unknown } } };
+      const [client, packets] = [elem?.val, elem?.counter?.packets];
+      if (typeof client === "string" && isAddress(client) && typeof packets === "number") counts.set(client, packets);
+    }
+  }
+  return counts;
+}
+
+async function listElements(kind: "map" | "set", name: string, table = KERNEL_TABLE): Promise<readonly unknown[]> {
+  const text = await runChecked(["nft", "-j", "list", kind, "inet", table, name], READ_LIMITS);
   const document = JSON.parse(text) as { readonly nftables: readonly { readonly [key: string]: unknown }[] };
   const found = document.nftables.find((entry) => entry[kind] !== undefined)?.[kind] as
     | { readonly elem?: readonly unknown[] }

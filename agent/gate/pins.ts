@@ -5,7 +5,7 @@ import type { KernelChange } from "./kernel-change.ts";
 import type { KernelWriter } from "./kernel-writer.ts";
 import { createLedger, type Ledger, type PolicyView, sweepExpired, unpinnedLive } from "./ledger.ts";
 import { type Bounds, type PinRequest, pinAnswer } from "./pin-answer.ts";
-import { ownerOf, type PinOwner } from "./pin-owner.ts";
+import { groupOwner, ownerOf, type PinOwner } from "./pin-owner.ts";
 import { reconcile } from "./reconcile-pins.ts";
 import { type JournalEntry, type KernelState, restoreLedger } from "./restore-ledger.ts";
 
@@ -14,6 +14,8 @@ export type PinOutcome = "pinned" | "over-bound" | "failed";
 /** The ledger together with the kernel that it describes. */
 export interface Pins {
   readonly ledger: Ledger;
+  /** Returns the names that a client was answered with an address, and that still hold. */
+  namesOf(client: string, group: number | null, address: string): readonly string[];
   /** Resolves when every address of an answer is open to its client, or says why it is not. Never rejects. */
   pin(request: PinRequest): Promise<PinOutcome>;
   /** Puts a policy in force in one transaction. @throws AgentError HOST_COMMAND; then the kernel is as it was, and the ledger waits for `recover`. */
@@ -66,6 +68,12 @@ export function createPins(options: PinsOptions): Pins {
 
   return {
     ledger,
+    namesOf: (client, group, address) => {
+      const owners = group === null ? [client] : [client, groupOwner(group)];
+      const known = owners.flatMap((owner) => [...(ledger.owners.get(owner)?.get(address)?.names ?? [])]);
+      const holding = known.filter(([, untilS]) => untilS > nowS()).map(([name]) => name);
+      return [...new Set(holding)].sort();
+    },
     pin: async (request) => {
       if (isRecovering) return "failed";
       const result = pinAnswer(ledger, request, bounds, nowS());

@@ -36,9 +36,10 @@ export function openAppendLog(path: string, options: { readonly mode: number; re
       wrap(() => {
         const data = Buffer.from(`${line}\n`);
         if (bytes > 0 && bytes + data.length > maxBytes) {
-          closeSync(fd);
           renameSync(path, `${path}.1`);
-          fd = open();
+          const next = open();
+          closeSync(fd);
+          fd = next;
           bytes = 0;
         }
         bytes += writeSync(fd, data);
@@ -48,8 +49,9 @@ export function openAppendLog(path: string, options: { readonly mode: number; re
         const temporary = `${path}.tmp`;
         writeFileSync(temporary, lines.map((line) => `${line}\n`).join(""), { mode: options.mode });
         renameSync(temporary, path);
+        const next = open();
         closeSync(fd);
-        fd = open();
+        fd = next;
         bytes = fstatSync(fd).size;
       }),
     close: () => closeSync(fd),

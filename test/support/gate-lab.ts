@@ -92,7 +92,12 @@ export async function startGateLab(): Promise<GateLab> {
     controlPort: ports.control,
     user: "root",
   });
-  const settings = { ...base, gateway: "lab", paths: { state: join(folder, "state"), run: join(folder, "run") } };
+  const settings = {
+    ...base,
+    gateway: "lab",
+    records: { maxBytes: 1024 * 1024 },
+    paths: { state: join(folder, "state"), run: join(folder, "run") },
+  };
   const inside = (namespace: string, argv: readonly string[]): [string, ...string[]] => [
     "ip",
     "netns",

@@ -65,7 +65,7 @@ beforeEach(() => {
     nowS: () => 1000,
     onError: (error) => exceptions.push(error),
     clients: createClientTable({ maxQueriesPerS: 20, maxNamesPerClient: 2 }),
-    records: { note: (refusal) => noted.push(refusal) },
+    noteRefusal: (refusal) => void noted.push(refusal),
     pins: {
       pin: async (request) => {
         pinned.push(request);

@@ -1,0 +1,28 @@
+import type { ActivePolicy } from "./active-policy.ts";
+import { commonDetails, type Denial, type DenyAction } from "./deny-record.ts";
+import type { Refusal } from "./judge-query.ts";
+import { escapedNameText, rcode, typeText } from "./wire.ts";
+import type { Query } from "./wire-query.ts";
+
+/** Returns a refused question as a denial; `query` is null where the message could not be read. */
+export function queryDenial(
+  refusal: Refusal,
+  { client, query }: { readonly client: string; readonly query: Query | null },
+  policy: ActivePolicy | null,
+): Denial {
+  return {
+    plane: "dns",
+    reason: refusal.reason,
+    client,
+    describe: () => ({
+      ...commonDetails(actionOf(refusal.rcode), refusal.client, refusal, policy),
+      name: query === null ? null : (query.name ?? escapedNameText(query.nameBytes)),
+      type: query === null ? null : typeText(query.type),
+    }),
+  };
+}
+
+function actionOf(code: number): DenyAction {
+  const name = Object.entries(rcode).find(([, value]) => value === code)?.[0] ?? "servfail";
+  return name.toLowerCase() as DenyAction;
+}

@@ -1,0 +1,96 @@
+import type { Client } from "../policy/decide.ts";
+import type { NameRule, NetworkRule } from "../policy/policy.ts";
+import type { Reason } from "../policy/reasons.ts";
+import type { ActivePolicy } from "./active-policy.ts";
+
+/** Where a decision was made: at a DNS question, or at a packet. */
+export type Plane = "dns" | "ip";
+/** What the denied side notices: an rcode, a TCP reset, an ICMP error, or nothing. */
+export type DenyAction =
+  | "nxdomain"
+  | "refused"
+  | "servfail"
+  | "formerr"
+  | "notimp"
+  | "badvers"
+  | "rst"
+  | "icmp"
+  | "drop";
+
+/** One line of the deny records: `policy-schema/deny-record.schema.json`. Every key is always there; null means none, or not of this plane. */
+export interface DenyRecord extends DenialDetails {
+  readonly ts: string;
+  readonly schema: 1;
+  readonly gateway: string;
+  readonly plane: Plane;
+  readonly verdict: "deny";
+  readonly reason: Reason;
+  readonly client: string;
+  /** Denials of this client for this reason on this plane since the gate began, this one included. */
+  readonly count: number;
+  /** How many of them were not written since the line before of the same client and reason. */
+  readonly suppressed: number;
+}
+
+/** What only a written line needs. */
+export interface DenialDetails {
+  readonly host: string | null;
+  readonly group: string | null;
+  readonly name: string | null;
+  readonly type: string | null;
+  readonly interface: string | null;
+  readonly destination: string | null;
+  readonly port: number | null;
+  readonly protocol: string | null;
+  /** Names that the client was answered with this destination, and that still hold. */
+  readonly names: readonly string[] | null;
+  readonly label: string | null;
+  readonly nearMiss: string | null;
+  readonly rule: { readonly file: string; readonly line: number; readonly pointer: string } | null;
+  readonly commit: string | null;
+  readonly serial: number | null;
+  readonly action: DenyAction;
+}
+
+/** A decision to deny. Only what is written is described: a flood must cost nothing but a count. */
+export interface Denial {
+  readonly plane: Plane;
+  readonly reason: Reason;
+  readonly client: string;
+  readonly describe: () => DenialDetails;
+}
+
+/** Why a decision was near to another one. */
+export interface Nearest {
+  readonly nearMiss: string | null;
+  readonly nearRule: NameRule | NetworkRule | null;
+}
+
+const MAX_TEXT = 500;
+
+/** Returns the details that planes have in common; a plane adds its own. */
+export function commonDetails(
+  action: DenyAction,
+  client: Client | null,
+  near: Nearest | null,
+  policy: ActivePolicy | null,
+): DenialDetails {
+  const place = near?.nearRule?.place;
+  return {
+    host: client?.host?.name ?? null,
+    group: client?.group.name ?? null,
+    name: null,
+    type: null,
+    interface: null,
+    destination: null,
+    port: null,
+    protocol: null,
+    names: null,
+    label: near?.nearRule?.label ?? null,
+    nearMiss: near?.nearMiss?.slice(0, MAX_TEXT) ?? null,
+    rule: place === undefined ? null : { file: place.file, line: place.line, pointer: place.pointer },
+    commit: policy?.provenance.commit ?? null,
+    serial: policy?.provenance.serial ?? null,
+    action,
+  };
+}
