@@ -1,0 +1,48 @@
+import { readFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { Ajv2020 } from "ajv/dist/2020.js";
+import type { DenyRecord } from "../../agent/gate/deny-record.ts";
+import { sleepMs } from "../../agent/host/clock.ts";
+
+const schema = JSON.parse(
+  readFileSync(new URL("../../policy-schema/deny-record.schema.json", import.meta.url), "utf8"),
+) as { readonly properties: { readonly reason: { readonly enum: readonly string[] } } };
+const ajv = new Ajv2020({ strict: true, allowUnionTypes: true, strictRequired: false, strictTypes: false });
+const validate = ajv.compile(schema);
+
+export const recordReasons = schema.properties.reason.enum;
+
+/** Returns why a value is no deny record by the published schema, or null. */
+export function refuseRecord(value: unknown): string | null {
+  return validate(value) ? null : `${ajv.errorsText(validate.errors)}: ${JSON.stringify(value)}`;
+}
+
+/** Returns the records that a gateway holds, the oldest first; each must be one by the schema. */
+export async function readRecords(runFolder: string): Promise<readonly DenyRecord[]> {
+  const files = ["deny.jsonl.1", "deny.jsonl"].map((name) => join(runFolder, "gate", name));
+  const texts = await Promise.all(files.map((file) => readFile(file, "utf8").catch(() => "")));
+  return texts.flatMap((text) =>
+    text.split("\n").flatMap((line) => {
+      if (line === "") return [];
+      const record = JSON.parse(line) as DenyRecord;
+      const refusal = refuseRecord(record);
+      if (refusal !== null) throw new Error(refusal);
+      return [record];
+    }),
+  );
+}
+
+/** Resolves with the records that fulfil a condition, once there is one. */
+export async function awaitRecords(
+  runFolder: string,
+  isWanted: (record: DenyRecord) => boolean,
+): Promise<readonly DenyRecord[]> {
+  for (let attempt = 0; attempt < 60; attempt++) {
+    const found = (await readRecords(runFolder)).filter(isWanted);
+    if (found.length > 0) return found;
+    await sleepMs(50);
+  }
+  const last = (await readRecords(runFolder)).slice(-5).map((record) => JSON.stringify(record));
+  throw new Error(`no such record; the last are:\n${last.join("\n")}`);
+}
