@@ -41,6 +41,9 @@ function buildProgram(choose: (verb: Verb) => void): Command {
   verb("status", "what is enforced, since when, by whose approval, and what is wrong", "clawgress status --json")
     .option(...config)
     .action((options) => choose(async (output) => (await import("./commands/status.ts")).showStatus(options, output)));
+  verb("stats", "how much was denied, why, to whom and towards what", "clawgress stats")
+    .option(...config)
+    .action((options) => choose(async (output) => (await import("./commands/stats.ts")).showStats(options, output)));
   verb("compile", "policy → zones, named.conf, ruleset; needs no root", "clawgress compile policy.json --out build")
     .argument("<policy>", "the policy file")
     .requiredOption("--out <folder>", "where the artifacts go")

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { LivePair } from "../compile/live-delta.ts";
 import { staticMaps } from "../compile/nft-chains.ts";
+import { denyCounters } from "../compile/nft-refuse.ts";
 import { AgentError, type Json } from "../errors.ts";
 import { run, runChecked } from "../host/run.ts";
 
@@ -114,6 +115,27 @@ export async function rehearseRuleset(text: string | Buffer, scratchName: string
     });
   } finally {
     await run(["ip", "netns", "del", scratchName], { timeoutMs: COMMAND_TIMEOUT_MS });
+  }
+}
+
+/**
+ * Returns how many packets each counter of `denyCounters` has counted since the tables were first loaded, or null when
+ * they do not stand or may not be read.
+ */
+export async function readDenyCounters(): Promise<{ readonly [name: string]: number } | null> {
+  try {
+    const counts: { [name: string]: number } = {};
+    for (const [table, names] of Object.entries(denyCounters)) {
+      for (const entry of await listJson([], ["list", "counters", "table", "inet", table])) {
+        const { name, packets } = (entry["counter"] ?? {}) as { readonly name?: Json; readonly packets?: Json };
+        const known = names.find((candidate) => candidate === name);
+        if (known !== undefined && typeof packets === "number") counts[known] = packets;
+      }
+    }
+    return counts;
+  } catch (error) {
+    if (error instanceof AgentError) return null;
+    throw error;
   }
 }
 

@@ -21,6 +21,29 @@ export async function readFileIfAny(path: string, maxBytes: number): Promise<Buf
   }
 }
 
+/**
+ * Returns the first bytes, at most maxBytes, of a file that another user writes, or null when it does not exist: a link
+ * is not followed, and what is no regular file is not read.
+ * @throws AgentError HOST_FILE
+ */
+export async function readForeignFileIfAny(path: string, maxBytes: number): Promise<Buffer | null> {
+  try {
+    const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    try {
+      const info = await handle.stat();
+      if (!info.isFile()) throw new Error("it is no regular file");
+      const buffer = Buffer.alloc(Math.min(info.size, maxBytes));
+      const { bytesRead } = await handle.read(buffer, 0, buffer.length, 0);
+      return buffer.subarray(0, bytesRead);
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+    throw new AgentError("HOST_FILE", `cannot read ${path}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
 /** Returns the bytes of a file that must exist. @throws AgentError HOST_FILE */
 export async function readFileBytes(path: string, maxBytes: number): Promise<Buffer> {
   const bytes = await readFileIfAny(path, maxBytes);

@@ -1,0 +1,106 @@
+import { readDenyCounters } from "../apply/kernel.ts";
+import { codes, type Json } from "../errors.ts";
+import { createGateControl, type GateStatus } from "../gate/control-client.ts";
+import { readForeignFileIfAny } from "../host/files.ts";
+import { plainText } from "../plain-text.ts";
+import { type Ranked, type RecordSummary, summarizeRecords } from "../report/summarize-records.ts";
+import { pathsOf } from "../settings/paths.ts";
+import { loadSettings } from "./load-settings.ts";
+import type { Output } from "./output.ts";
+
+const TOP = 10;
+
+/**
+ * Says how much was denied, why, to whom and towards what. Returns 0, or the status of GATE_UNREACHABLE when the gate's
+ * totals are missing.
+ */
+export async function showStats(options: { readonly config: string }, output: Output): Promise<number> {
+  const settings = await loadSettings(options.config);
+  const { denyRecords, gateSocket } = pathsOf(settings);
+  const [gate, counters, files] = await Promise.all([
+    askGate(gateSocket),
+    readDenyCounters(),
+    readRecordFiles(denyRecords, settings.records.maxBytes),
+  ]);
+  const summary = summarizeRecords(files, TOP);
+  for (const line of [
+    ...describeTotals(gate),
+    ...describeCounters(counters),
+    ...describeRecords(summary, denyRecords),
+    ...describeTop("most denied names", summary.names, "lines"),
+    ...describeTop("most denied destinations", summary.destinations, "lines"),
+    ...describeTop("clients with most denials", summary.clients, "denials"),
+  ]) {
+    output.line(line);
+  }
+  output.document({
+    ok: gate !== null,
+    gateway: settings.gateway,
+    since: gate?.startedAt ?? null,
+    denied: (gate?.denials.denied ?? null) as Json,
+    written: gate?.denials.written ?? null,
+    unattributed: gate?.denials.unattributed ?? null,
+    packets: counters as Json,
+    records: summary as unknown as Json,
+  });
+  return gate === null ? codes.GATE_UNREACHABLE.exit : 0;
+}
+
+async function askGate(socket: string): Promise<GateStatus | null> {
+  try {
+    return await createGateControl(socket).status();
+  } catch {
+    // Not answering is an answer here: the lines say so.
+    return null;
+  }
+}
+
+/** Yields the lines of both files, the older one first; a line that is cut by a rotation in between is damaged. */
+async function readRecordFiles(path: string, maxBytes: number): Promise<readonly string[]> {
+  const texts = await Promise.all(
+    [`${path}.1`, path].map(async (file) => (await readForeignFileIfAny(file, maxBytes))?.toString("utf8") ?? ""),
+  );
+  return texts.flatMap((text) => text.split("\n")).filter((line) => line !== "");
+}
+
+function describeTotals(gate: GateStatus | null): readonly string[] {
+  if (gate === null) return ["the gate does not answer: its totals are missing"];
+  const rows = Object.entries(gate.denials.denied).flatMap(([plane, reasons]) =>
+    Object.entries(reasons).map(([reason, count]) => `${String(count).padStart(10)}  ${plane}  ${reason}`),
+  );
+  const lost = gate.denials.unattributed;
+  const note = lost === 0 ? [] : [`${String(lost).padStart(10)}  packets and questions that no record counts`];
+  return [`denied since ${gate.startedAt} (the gate's start)`, ...(rows.length > 0 ? rows : ["   nothing"]), ...note];
+}
+
+const counterTexts: { readonly [counter: string]: string } = {
+  denied_forward: "from and to clients",
+  denied_input: "to the gateway itself",
+  denied_output: "sent by named or the gate to where they have no business",
+  denied_source: "with a source that does not route back",
+  denied_bound: "with the source of a host that is elsewhere",
+  denied_invalid: "of no connection (dropped in silence)",
+};
+
+function describeCounters(counters: { readonly [name: string]: number } | null): readonly string[] {
+  if (counters === null) return ["the kernel's counters cannot be read: are the rules loaded, and are you root?"];
+  const rows = Object.entries(counters).map(
+    ([name, packets]) => `${String(packets).padStart(10)}  ${counterTexts[name] ?? name}`,
+  );
+  return ["packets refused since the rules were first loaded", ...rows];
+}
+
+function describeRecords(summary: RecordSummary, path: string): readonly string[] {
+  if (summary.lines === 0) return [`records: none in ${path}`];
+  const { lines, denials, suppressed, from, to, damaged } = summary;
+  const broken = damaged === 0 ? "" : `, ${damaged} lines damaged`;
+  return [
+    `records: ${lines} lines for ${denials} denials, ${suppressed} of them left out by the rate${broken}`,
+    `         from ${plainText(from ?? "", 40)} to ${plainText(to ?? "", 40)} in ${path}`,
+  ];
+}
+
+function describeTop(title: string, ranked: readonly Ranked[], by: "lines" | "denials"): readonly string[] {
+  if (ranked.length === 0) return [];
+  return [title, ...ranked.map((row) => `${String(row[by]).padStart(10)}  ${plainText(row.what, 120)}`)];
+}
