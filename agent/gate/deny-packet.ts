@@ -75,7 +75,7 @@ function judge(
   const isToClient = outInterface !== null && context.isClientInterface(outInterface);
   if (origin === "spoofed") return plain("spoofed-source");
   if (origin === "input") return plain("gateway-port");
-  if (origin === "outside") return plain(isToClient ? "inbound" : "host-unknown");
+  if (origin === "outside") return plain(isToClient ? "from-outside" : "host-unknown");
   if (origin === "forward" && isToClient) return plain("between-clients");
   if (context.policy === null) return plain("not-ready");
   if (client === null) return plain("host-unknown");

@@ -12,7 +12,7 @@ export const reasons = {
   "between-clients": "clients do not reach each other through the gateway",
   "gateway-port": "the gateway offers nothing on this port",
   "host-unknown": "the sender is on no client interface",
-  inbound: "nobody opens connections towards clients",
+  "from-outside": "nobody opens connections towards clients",
   "spoofed-source": "the source address is not of where the packet came from",
   "not-ready":
     "nothing can be served yet: no release is loaded, a canary was not denied, or a new policy is taking effect",

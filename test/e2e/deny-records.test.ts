@@ -184,7 +184,7 @@ describe.each([["IPv4", 4] as const, ["IPv6", 6] as const])("over %s", (_, famil
       async () =>
         await lab.exec("internet", ["curl", "-sm2", family === 4 ? `http://${inside}/` : `http://[${inside}]/`]),
     );
-    expect(inbound).toMatchObject({ reason: "inbound", port: 80, interface: "wan0", host: null, group: null });
+    expect(inbound).toMatchObject({ reason: "from-outside", port: 80, interface: "wan0", host: null, group: null });
   });
 
   test("a source that is not of where it comes from is dropped in silence, and recorded", async () => {
