@@ -1,5 +1,7 @@
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Lab, startLab } from "../lab/lab.ts";
+import { awaitRecords } from "../support/deny-records.ts";
 import { setUpGateway, type TestGateway } from "../support/gateway.ts";
 
 /** agent.json says where a host's machines are: their addresses are worth nothing elsewhere. */
@@ -53,6 +55,17 @@ test.each(["agent1", "stray"] as const)(
     expect((await lab.packets({ to: address })).packets).toBe(0);
   },
 );
+
+test("each is recorded with the address that it used, and what is counted is no change of the rules", async () => {
+  for (const client of [lab.addresses.agent1.v4, lab.addresses.stray.v4]) {
+    const [record] = await awaitRecords(join(gateway.folder, "run"), (one) => one.client === client);
+    expect(record).toMatchObject({ plane: "ip", reason: "spoofed-source", action: "drop", interface: "lan0" });
+  }
+  const counters = await lab.execChecked("gateway", ["nft", "list", "counter", "inet", "clawgress", "denied_bound"]);
+  expect(Number(/packets (\d+)/.exec(counters)?.[1])).toBeGreaterThanOrEqual(4);
+  await gateway.sync();
+  expect((await gateway.log()).filter(({ event }) => event === "enforcing").at(-1)).toMatchObject({ restored: false });
+});
 
 test("a client in no host entry is not bound to anything", async () => {
   expect(await lab.client("guest").connect("a.allowed.test", 443)).toMatchObject({ outcome: "connected" });
