@@ -24,6 +24,8 @@ export async function ensurePacketLog({ paths, users, log }: ApplyContext): Prom
   if (isCurrent && (await findDaemon(paths.packetLogPid)) !== null) return false;
   await stopDaemon(paths.packetLogPid, STOP_GRACE_MS);
   if (!isCurrent) await replaceFile(paths.packetLogConf, text);
+  // Only the last start's words: a file that each start adds to would have no bound.
+  await replaceFile(paths.packetLogOutput, "", 0o640);
   const { uid, gid } = users.gate;
   const confine = ["setpriv", `--reuid=${uid}`, `--regid=${gid}`, "--clear-groups", "--no-new-privs"] as const;
   const capabilities = ["--inh-caps=-all,+net_admin", "--ambient-caps=-all,+net_admin"] as const;

@@ -17,7 +17,11 @@ export async function showStatus(options: { readonly config: string }, output: O
   const { verified, confirmed, notes } = await readPointers(paths.pointers);
   const bytes = await readFileIfAny(paths.status, MAX_STATUS_BYTES);
   const agent = bytes === null ? null : (JSON.parse(bytes.toString("utf8")) as AgentStatus);
-  const [named, gate] = await Promise.all([findDaemon(paths.namedPid), askGate(paths.gateSocket)]);
+  const [named, ulogd, gate] = await Promise.all([
+    findDaemon(paths.namedPid),
+    findDaemon(paths.packetLogPid),
+    askGate(paths.gateSocket),
+  ]);
   const serves = gate?.ready === true && gate.digest === confirmed.release;
 
   output.line(`gateway   ${settings.gateway}${settings.trust.insecure ? "  INSECURE: unsigned policies run" : ""}`);
@@ -29,6 +33,9 @@ export async function showStatus(options: { readonly config: string }, output: O
   output.line(`verified  serial ${verified.serial}${verified.commit === null ? "" : `, commit ${verified.commit}`}`);
   output.line(`gate      ${describeGate(gate)}`);
   output.line(`named     ${named === null ? "does not run" : `runs (pid ${named})`}`);
+  output.line(
+    `ulogd     ${ulogd === null ? "does not run: refused packets are counted, not recorded" : `runs (pid ${ulogd})`}`,
+  );
   output.line(`last      ${describeLast(agent)}`);
   for (const note of notes) output.line(`note      ${note}`);
   output.document({
@@ -39,6 +46,7 @@ export async function showStatus(options: { readonly config: string }, output: O
     confirmed: { ...confirmed },
     gate: gate as unknown as Json,
     named: { pid: named },
+    ulogd: { pid: ulogd },
     last: (agent?.last ?? null) as unknown as Json,
     notes: [...notes],
   });
