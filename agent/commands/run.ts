@@ -4,9 +4,11 @@ import { finishRevert } from "../apply/apply-release.ts";
 import { ensureGate } from "../apply/gate-service.ts";
 import { guardTables } from "../apply/guard-tables.ts";
 import { ensureNamed } from "../apply/named-service.ts";
+import { ensurePacketLog, stopPacketLog } from "../apply/packet-log-service.ts";
 import { startEnforcing } from "../apply/start-enforcing.ts";
 import { AgentError, codes, toAgentError } from "../errors.ts";
 import { sleepMs } from "../host/clock.ts";
+import { findDaemon } from "../host/daemon.ts";
 import { createLog } from "../host/log.ts";
 import { lockInstance } from "../host/single-instance.ts";
 import { reconcile } from "../reconcile.ts";
@@ -18,6 +20,8 @@ import type { Output } from "./output.ts";
 const WATCH_MS = 250;
 const SERVICE_RETRY_MS = 1_000;
 const REVERT_RETRY_MS = 2_000;
+/** Each try keeps applies waiting for a moment, and nothing that is enforced waits for ulogd. */
+const PACKET_LOG_RETRY_MS = 10_000;
 
 /**
  * Runs the agent until SIGTERM or SIGINT: enforces what was confirmed, does one cycle at once and then on schedule, and
@@ -41,7 +45,8 @@ export async function runAgent(options: { readonly config: string }, _output: Ou
   try {
     await startEnforcing(apply);
     const { signal } = stop;
-    await Promise.all([pollOnSchedule, watchTables, watchServices, watchReverts].map((work) => work(agent, signal)));
+    const works = [pollOnSchedule, watchTables, watchServices, watchReverts, watchPacketLog];
+    await Promise.all(works.map((work) => work(agent, signal)));
   } finally {
     await agent.reporter?.close();
     await agent.source.close();
@@ -95,6 +100,22 @@ async function watchReverts(agent: Agent, signal: AbortSignal): Promise<void> {
   await watch(agent, signal, REVERT_RETRY_MS, async () => {
     if (await apply.inTurn(() => finishRevert(apply))) log.warn({ event: "revert-finished" });
   });
+}
+
+/** ulogd holds a connection to the gate: a new gate gets a new ulogd, so that not even the first record of it is lost. */
+async function watchPacketLog(agent: Agent, signal: AbortSignal): Promise<void> {
+  const { apply } = agent;
+  const { gatePid } = apply.paths;
+  let gate = await findDaemon(gatePid);
+  // In turn: a gate that is being started serves its sockets by then.
+  const follow = async (): Promise<void> => {
+    const present = await findDaemon(gatePid);
+    if (present === null) return;
+    if (gate !== null && present !== gate) await stopPacketLog(apply);
+    gate = present;
+    await ensurePacketLog(apply);
+  };
+  await watch(agent, signal, PACKET_LOG_RETRY_MS, () => apply.inTurn(follow));
 }
 
 /** Looks after something four times a second, less often while it fails; what goes wrong is logged when it is something new. */
