@@ -77,7 +77,7 @@ const counterTexts: { readonly [counter: string]: string } = {
   denied_forward: "from and to clients",
   denied_input: "to the gateway itself",
   denied_output: "sent by named or the gate to where they have no business",
-  denied_source: "with a source that does not route back",
+  denied_source: "with a source that does not route back, or a route of their own",
   denied_bound: "with the source of a host that is elsewhere",
   denied_invalid: "of no connection (dropped in silence)",
 };

@@ -2,7 +2,7 @@ import { type AddressRange, cidrRange, type Family, formatAddress } from "../pol
 import type { HostEntry, Policy } from "../policy/policy.ts";
 import { mergeRanges } from "../policy/ranges.ts";
 import type { HostBinding } from "../settings/settings.ts";
-import { denyCounters, spoofedRules } from "./nft-refuse.ts";
+import { denyCounters, dropRules } from "./nft-refuse.ts";
 import { addressToken, interfaceToken, macToken, placeToken } from "./tokens.ts";
 
 /** Runs before a connection is made of a packet: what is dropped here neither resolves a name nor passes. */
@@ -23,7 +23,7 @@ export function boundHostRules(policy: Policy, bindings: { readonly [host: strin
     const binding = Object.hasOwn(bindings, host.name) ? bindings[host.name] : undefined;
     return binding === undefined ? [] : ([4, 6] as const).flatMap((family) => hostRules(host, binding, family));
   });
-  return fillChain(REFUSE_CHAIN, spoofedRules("denied_bound")) + fillChain(CHAIN, rules);
+  return fillChain(REFUSE_CHAIN, dropRules("denied_bound", "spoofed")) + fillChain(CHAIN, rules);
 }
 
 function fillChain(name: string, rules: readonly string[]): string {

@@ -3,7 +3,7 @@ import { type AddressRange, cidrRange, type Family, formatAddress } from "../pol
 import { mergeRanges } from "../policy/ranges.ts";
 import { probeLink, type Settings } from "../settings/settings.ts";
 import { VERDICT } from "./marks.ts";
-import { refuseObjects, refuseRules, spoofedRules } from "./nft-refuse.ts";
+import { dropRules, refuseObjects, refuseRules } from "./nft-refuse.ts";
 import { addressToken, interfaceToken, markToken, numberToken, portToken } from "./tokens.ts";
 
 /** What the base tables depend on: nothing of the policy. */
@@ -27,7 +27,8 @@ export function renderBase(settings: BaseSettings, users: BaseUsers): string {
   const chains: readonly (readonly [name: string, rules: readonly string[]])[] = [
     ["refuse_forward", refuseRules("forward")],
     ["refuse_input", refuseRules("input")],
-    ["refuse_source", spoofedRules("denied_source")],
+    ["refuse_source", dropRules("denied_source", "spoofed")],
+    ["refuse_routed", dropRules("denied_source", "routed")],
     ["confine_dns", confineDnsRules(settings)],
     ["confine_gate", confineGateRules],
     ["source", sourceRules],
@@ -66,6 +67,7 @@ add set inet clawgress_base resolvers6 { type ipv6_addr; }
 ${refuseObjects}add chain inet clawgress_base refuse_forward
 add chain inet clawgress_base refuse_input
 add chain inet clawgress_base refuse_source
+add chain inet clawgress_base refuse_routed
 add chain inet clawgress_base confine_dns
 add chain inet clawgress_base confine_gate
 add chain inet clawgress_base input_client
@@ -85,9 +87,9 @@ const sourceRules: readonly string[] = [
   "iifname != @clients return",
   "ip saddr 0.0.0.0 udp sport 68 udp dport 67 return",
   // Through an allowed host to any other: whoever honours such a header would forward for the client.
-  "exthdr rt exists counter name denied_source drop",
-  "ip option lsrr exists counter name denied_source drop",
-  "ip option ssrr exists counter name denied_source drop",
+  "exthdr rt exists goto refuse_routed",
+  "ip option lsrr exists goto refuse_routed",
+  "ip option ssrr exists goto refuse_routed",
   "ip6 saddr { ::, fe80::/10 } return",
   "fib saddr . iif oif missing goto refuse_source",
 ];

@@ -7,7 +7,7 @@
 export const DENY_LOG_GROUP = 17;
 
 /** Which rule refused a packet, as its prefix says: `clawgress:<origin> `. */
-export const packetOrigins = ["forward", "outside", "reply", "input", "spoofed"] as const;
+export const packetOrigins = ["forward", "outside", "reply", "input", "spoofed", "routed"] as const;
 export type PacketOrigin = (typeof packetOrigins)[number];
 
 /** Sets of the base table with a counter for each client whose packets were refused; the gate reads them. */
@@ -54,9 +54,12 @@ export function refuseRules(hook: "forward" | "input"): readonly string[] {
   ];
 }
 
-/** Returns the rules that drop a packet whose source is not where it claims to be; it gets no answer, since the claim is another's. */
-export function spoofedRules(counter: "denied_source" | "denied_bound"): readonly string[] {
-  return [`counter name ${counter}`, `${sharedLimit} ${log("spoofed")}`, "drop"];
+/**
+ * Returns the rules that drop a packet before a connection is made of it: its source is not where it claims to be, or it
+ * names its own route. It gets no answer, since the claim may be another's.
+ */
+export function dropRules(counter: "denied_source" | "denied_bound", origin: "spoofed" | "routed"): readonly string[] {
+  return [`counter name ${counter}`, `${sharedLimit} ${log(origin)}`, "drop"];
 }
 
 const sharedLimit = "limit rate 5/second burst 20 packets";

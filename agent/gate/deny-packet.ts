@@ -74,6 +74,7 @@ function judge(
   const { origin, protocol, outInterface } = packet;
   const isToClient = outInterface !== null && context.isClientInterface(outInterface);
   if (origin === "spoofed") return plain("spoofed-source");
+  if (origin === "routed") return plain("source-route");
   if (origin === "input") return plain("gateway-port");
   if (origin === "outside") return plain(isToClient ? "from-outside" : "host-unknown");
   if (origin === "forward" && isToClient) return plain("between-clients");
@@ -110,6 +111,6 @@ function plain(reason: Reason): Verdict {
 
 /** What the rules of `nft-refuse.ts` do. */
 function actionOf({ origin, protocol }: RefusedPacket): DenyAction {
-  if (origin === "spoofed") return "drop";
+  if (origin === "spoofed" || origin === "routed") return "drop";
   return protocol === "tcp" ? "rst" : "icmp";
 }

@@ -14,6 +14,7 @@ export const reasons = {
   "host-unknown": "the sender is on no client interface",
   "from-outside": "nobody opens connections towards clients",
   "spoofed-source": "the source address is not of where the packet came from",
+  "source-route": "the packet names its own route",
   "not-ready":
     "nothing can be served yet: no release is loaded, a canary was not denied, or a new policy is taking effect",
 } as const satisfies Record<string, string>;

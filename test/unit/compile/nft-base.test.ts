@@ -33,7 +33,8 @@ describe("renderBase", () => {
     const [first, ...others] = rulesOf(text, "source");
     expect(first).toBe("iifname != @clients return");
     const isDropped = (what: string): number =>
-      others.findIndex((rule) => rule.startsWith(what) && rule.endsWith(" drop"));
+      others.findIndex((rule) => rule.startsWith(what) && rule.endsWith(" goto refuse_routed"));
+    expect(rulesOf(text, "refuse_routed").at(-1)).toBe("drop");
     const linkLocal = others.findIndex((rule) => rule.startsWith("ip6 saddr"));
     for (const what of ["exthdr rt exists", "ip option lsrr exists", "ip option ssrr exists"]) {
       expect(isDropped(what), what).toBeGreaterThanOrEqual(0);

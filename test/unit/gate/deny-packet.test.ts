@@ -114,6 +114,11 @@ describe("a refused packet", () => {
       { origin: "spoofed", outInterface: null, destination: "203.0.113.1" },
       { reason: "spoofed-source", action: "drop", names: null },
     ],
+    [
+      "that names its own route",
+      { origin: "routed", outInterface: null, source: "10.0.0.1" },
+      { reason: "source-route", action: "drop", client: "10.0.0.1", host: "one" },
+    ],
   ])("%s", (_title, change, expected) => {
     expect(deny(change)).toMatchObject({ plane: "ip", commit: "abc", serial: 7, ...expected });
   });
