@@ -31,7 +31,7 @@ export async function ensureGate(context: ApplyContext): Promise<boolean> {
   ];
   await startDaemon(
     [...confine, "--inh-caps=-all,+net_admin", "--ambient-caps=-all,+net_admin", "--no-new-privs", ...program],
-    { pidFile: paths.gatePid, logFile: paths.gateLog, cwd: "/" },
+    { pidFile: paths.gatePid, logFile: paths.gateLog, cwd: "/", uid },
   );
   await awaitSocket(context);
   log.info({ event: "gate-started", pid: await findDaemon(paths.gatePid) });

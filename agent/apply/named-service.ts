@@ -108,6 +108,7 @@ async function startNamed({ paths, settings, users }: ApplyContext): Promise<voi
     pidFile: paths.namedPid,
     logFile: join(paths.named, "start.log"),
     cwd: paths.namedWork,
+    uid: users.named.uid,
   });
 }
 

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { open, readFile } from "node:fs/promises";
+import { open, readdir, readFile, stat } from "node:fs/promises";
 import { AgentError } from "../errors.ts";
 import { sleepMs } from "./clock.ts";
 import { readFileIfAny, replaceFile } from "./files.ts";
@@ -12,20 +12,36 @@ interface PidRecord {
 
 const MAX_PID_FILE_BYTES = 1024;
 const STOP_POLL_MS = 20;
+/** A killed process is gone within milliseconds, unless it waits for a disk. */
+const KILL_WAIT_MS = 5_000;
+/** Carries the pid file's path in a daemon's environment, so that it is known though its pid file was never written. */
+const MARK = "CLAWGRESS_PID_FILE";
+
+export interface DaemonOptions {
+  readonly pidFile: string;
+  readonly logFile: string;
+  readonly cwd: string;
+  /** The user that the program runs as, or drops to. */
+  readonly uid: number;
+}
 
 /**
  * Starts a program that outlives this process, in a session of its own, with its output appended to a log file, and
- * writes its pid file. Returns its pid.
+ * writes its pid file. One that was started for the same pid file and is not in it is ended first: it would hold the
+ * ports for ever, when its starter was killed at the wrong moment. Returns its pid.
  * @throws AgentError HOST_SERVICE
  */
-export async function startDaemon(
-  argv: readonly [string, ...string[]],
-  options: { readonly pidFile: string; readonly logFile: string; readonly cwd: string },
-): Promise<number> {
+export async function startDaemon(argv: readonly [string, ...string[]], options: DaemonOptions): Promise<number> {
+  await endLost(options);
   const log = await open(options.logFile, "a", 0o640);
   try {
     const [program, ...args] = argv;
-    const child = spawn(program, args, { detached: true, stdio: ["ignore", log.fd, log.fd], cwd: options.cwd });
+    const child = spawn(program, args, {
+      detached: true,
+      stdio: ["ignore", log.fd, log.fd],
+      cwd: options.cwd,
+      env: { ...process.env, [MARK]: options.pidFile },
+    });
     const pid = await new Promise<number>((resolve, reject) => {
       child.once("error", reject);
       child.once("spawn", () => resolve(child.pid ?? -1));
@@ -68,10 +84,34 @@ export async function stopDaemon(pidFile: string, graceMs: number): Promise<void
     await sleepMs(STOP_POLL_MS);
     if ((await findDaemon(pidFile)) === null) return;
   }
+  await kill(pid);
+}
+
+/** Kills what carries the mark of a pid file, as root or as the daemon's user: others may write any mark they like. */
+async function endLost({ pidFile, uid }: DaemonOptions): Promise<void> {
+  const mark = `${MARK}=${pidFile}`;
+  const own = String(process.pid);
+  for (const name of await readdir("/proc")) {
+    if (!/^[0-9]+$/.test(name) || name === own) continue;
+    const owner = await stat(`/proc/${name}`).catch(() => null);
+    if (owner === null || (owner.uid !== 0 && owner.uid !== uid)) continue;
+    const environment = await readFile(`/proc/${name}/environ`, "latin1").catch(() => "");
+    if (!environment.split("\0").includes(mark)) continue;
+    await kill(Number(name));
+  }
+}
+
+async function kill(pid: number): Promise<void> {
+  const startTicks = await readStartTicks(pid);
+  if (startTicks === null) return;
   try {
     process.kill(pid, "SIGKILL");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+  for (let waitedMs = 0; waitedMs < KILL_WAIT_MS; waitedMs += STOP_POLL_MS) {
+    if ((await readStartTicks(pid)) !== startTicks) return;
+    await sleepMs(STOP_POLL_MS);
   }
 }
 

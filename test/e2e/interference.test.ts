@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { sleepMs } from "../../agent/host/clock.ts";
@@ -81,6 +81,17 @@ test("a table that another tool made anew is filled again", async () => {
   await nft("-f", join(gateway.folder, "run", "base.nft"));
   await eventually("allowed names are reached", async () => (await outcome("a.allowed.test")) === "connected");
   expect(await outcome(denied)).toBe("refused");
+});
+
+test.each(["gate", "named"])("the pid file of %s is lost: it is started anew, not a second time", async (name) => {
+  const file = join(gateway.folder, "run", `${name}.pid.json`);
+  const pidOf = async (): Promise<number> => (JSON.parse(await readFile(file, "utf8")) as { pid: number }).pid;
+  const before = await pidOf();
+  await rm(file);
+  await eventually("another runs", async () => (await pidOf().catch(() => before)) !== before);
+  expect(await readFile(`/proc/${before}/stat`, "utf8").catch(() => "gone")).toBe("gone");
+  await eventually("allowed names are reached", async () => (await outcome("a.allowed.test")) === "connected");
+  expect(await outcome("www.denied.test")).toBe("unresolved");
 });
 
 test("named's user has no hand in what root writes, or what named is started with", async () => {
