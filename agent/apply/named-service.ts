@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { CONTROL_KEY_NAME } from "../compile/named-conf.ts";
 import { AgentError } from "../errors.ts";
 import { checkNamed } from "../gate/named-check.ts";
-import { openUpstream } from "../gate/upstream.ts";
+import { openUpstream, type Upstream } from "../gate/upstream.ts";
 import { monotonicMs, sleepMs } from "../host/clock.ts";
 import { findDaemon, startDaemon, stopDaemon } from "../host/daemon.ts";
 import { readFileBytes, readFileIfAny, replaceFile } from "../host/files.ts";
@@ -21,30 +21,47 @@ const ASK_TIMEOUT_MS = 1_000;
 const POLL_MS = 5;
 const MAX_FILE_BYTES = 256 * 1024 * 1024;
 
+const ZONES = ["allow.zone", "deny.zone"] as const;
+const CONFIGURATION = "named.conf";
 /** As seen from the folder that named is started in. */
-const CONFIGURATION = "../named.conf";
-const ARTIFACTS = ["allow.zone", "deny.zone", "named.conf"] as const;
+const CONFIGURATION_PATH = `../${CONFIGURATION}`;
 
 /**
  * Swap, part a: gives named the zones of a release and waits until it answers by them: the canary of the allow zone is
  * this release's, and the denied canary is denied by the deny zone. Starts named when it does not run, and starts it
- * again when its configuration differs.
+ * again when its configuration differs. What the files say is no proof of what named has loaded: an agent may have been
+ * killed between the two, so named is asked.
  * @throws AgentError HOST_SERVICE, APPLY_READBACK
  */
 export async function publishZones(context: ApplyContext, release: StoredRelease, canary: string): Promise<void> {
-  const { paths } = context;
   await prepareFolder(context);
-  const changed = new Set<string>();
-  for (const name of ARTIFACTS) {
-    const wanted = await readFileBytes(join(release.folder, name), MAX_FILE_BYTES);
-    const path = join(paths.named, name);
-    const present = await readFileIfAny(path, MAX_FILE_BYTES);
-    if (present?.equals(wanted)) continue;
-    await replaceFile(path, wanted);
-    changed.add(name);
+  // Ended before its file is replaced: a named that runs always has the configuration that is there.
+  if (await differs(context, release, CONFIGURATION)) await stopDaemon(context.paths.namedPid, STOP_GRACE_MS);
+  for (const name of [...ZONES, CONFIGURATION]) {
+    if (!(await differs(context, release, name))) continue;
+    await replaceFile(join(context.paths.named, name), await readArtifact(release, name));
   }
-  await bringUp(context, changed);
-  await awaitCanaries(context, canary);
+  const upstream = await openUpstream({
+    address: "127.0.0.1",
+    port: context.settings.dns.namedPort,
+    timeoutMs: ASK_TIMEOUT_MS,
+    maxInFlight: 4,
+  });
+  try {
+    await bringUp(context, upstream, canary);
+    await awaitCanaries(context, upstream, canary);
+  } finally {
+    upstream.close();
+  }
+}
+
+async function readArtifact(release: StoredRelease, name: string): Promise<Buffer> {
+  return await readFileBytes(join(release.folder, name), MAX_FILE_BYTES);
+}
+
+async function differs({ paths }: ApplyContext, release: StoredRelease, name: string): Promise<boolean> {
+  const present = await readFileIfAny(join(paths.named, name), MAX_FILE_BYTES);
+  return present?.equals(await readArtifact(release, name)) !== true;
 }
 
 /**
@@ -55,19 +72,17 @@ export async function publishZones(context: ApplyContext, release: StoredRelease
 export async function ensureNamed(context: ApplyContext): Promise<boolean> {
   const { named, namedPid } = context.paths;
   if ((await findDaemon(namedPid)) !== null) return false;
-  if ((await readFileIfAny(join(named, "named.conf"), MAX_FILE_BYTES)) === null) return false;
+  if ((await readFileIfAny(join(named, CONFIGURATION), MAX_FILE_BYTES)) === null) return false;
   await startNamed(context);
   return true;
 }
 
-async function bringUp(context: ApplyContext, changed: ReadonlySet<string>): Promise<void> {
+async function bringUp(context: ApplyContext, upstream: Upstream, canary: string): Promise<void> {
   const { paths, log } = context;
-  const pid = await findDaemon(paths.namedPid);
-  if (pid !== null && !changed.has("named.conf")) {
-    if (changed.size > 0) await rndc(context, "reload");
+  if ((await findDaemon(paths.namedPid)) !== null) {
+    if (!(await checkNamed(upstream, [canary])).ok) await rndc(context, "reload");
     return;
   }
-  if (pid !== null) await stopDaemon(paths.namedPid, STOP_GRACE_MS);
   await checkConfiguration(context);
   await startNamed(context);
   log.info({ event: "named-started", pid: await findDaemon(paths.namedPid) });
@@ -90,7 +105,10 @@ async function prepareFolder({ paths, users }: ApplyContext): Promise<void> {
 }
 
 async function checkConfiguration({ paths }: ApplyContext): Promise<void> {
-  const result = await run(["named-checkconf", CONFIGURATION], { cwd: paths.namedWork, timeoutMs: CHECK_TIMEOUT_MS });
+  const result = await run(["named-checkconf", CONFIGURATION_PATH], {
+    cwd: paths.namedWork,
+    timeoutMs: CHECK_TIMEOUT_MS,
+  });
   if (result.exitCode === 0) return;
   throw new AgentError(
     "APPLY_CHECK_FAILED",
@@ -104,7 +122,7 @@ async function startNamed({ paths, settings, users }: ApplyContext): Promise<voi
   const drop = /^[0-9]+$/.test(user)
     ? (["setpriv", `--reuid=${users.named.uid}`, `--regid=${users.named.gid}`, "--clear-groups", "named"] as const)
     : (["named", "-u", user] as const);
-  await startDaemon([...drop, "-f", "-c", CONFIGURATION], {
+  await startDaemon([...drop, "-f", "-c", CONFIGURATION_PATH], {
     pidFile: paths.namedPid,
     logFile: join(paths.named, "start.log"),
     cwd: paths.namedWork,
@@ -120,26 +138,16 @@ async function rndc({ paths, settings }: ApplyContext, command: string): Promise
 }
 
 /** `rndc reload` says 0 for a zone that does not load, and named serves before its zones are loaded: only answers prove it. */
-async function awaitCanaries({ paths, settings }: ApplyContext, canary: string): Promise<void> {
+async function awaitCanaries({ paths }: ApplyContext, upstream: Upstream, canary: string): Promise<void> {
   const endMs = monotonicMs() + LOAD_TIMEOUT_MS;
   const remedy = `see ${join(paths.namedWork, "named.log")} and ${join(paths.named, "start.log")}`;
-  const upstream = await openUpstream({
-    address: "127.0.0.1",
-    port: settings.dns.namedPort,
-    timeoutMs: ASK_TIMEOUT_MS,
-    maxInFlight: 4,
-  });
-  try {
-    for (;;) {
-      const state = await checkNamed(upstream, [canary]);
-      if (state.ok) return;
-      if ((await findDaemon(paths.namedPid)) === null) {
-        throw new AgentError("HOST_SERVICE", "named ended while it loaded the zones", { remedy });
-      }
-      if (monotonicMs() > endMs) throw new AgentError("APPLY_READBACK", state.detail, { remedy });
-      await sleepMs(POLL_MS);
+  for (;;) {
+    const state = await checkNamed(upstream, [canary]);
+    if (state.ok) return;
+    if ((await findDaemon(paths.namedPid)) === null) {
+      throw new AgentError("HOST_SERVICE", "named ended while it loaded the zones", { remedy });
     }
-  } finally {
-    upstream.close();
+    if (monotonicMs() > endMs) throw new AgentError("APPLY_READBACK", state.detail, { remedy });
+    await sleepMs(POLL_MS);
   }
 }

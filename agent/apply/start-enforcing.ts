@@ -27,7 +27,7 @@ export async function startEnforcing(context: ApplyContext): Promise<void> {
   const release = await openIfWhole(context);
   await ensureGate(context);
   if (release !== null) {
-    await putInForce(context, release);
+    await putInForce(context, release, unfinished === null);
     await winTransaction(paths.armed, "reverting");
     await closeRevert(paths.armed);
   }
@@ -35,16 +35,24 @@ export async function startEnforcing(context: ApplyContext): Promise<void> {
   await enableForwarding();
 }
 
-async function putInForce(context: ApplyContext, release: CheckedRelease): Promise<void> {
+/** A change that was cut off may have left files of its release that nobody has loaded yet: no reading back shows them. */
+async function putInForce(context: ApplyContext, release: CheckedRelease, mayStand: boolean): Promise<void> {
   const { log } = context;
-  try {
-    await readBack(context, release);
-    log.info({ event: "enforcing", release: release.digest, restored: false });
-  } catch (error) {
-    if (!(error instanceof AgentError)) throw error;
-    log.info({ event: "restoring", release: release.digest, because: error.message });
+  const because = mayStand ? await whyNotInForce(context, release) : "a change was cut off";
+  if (because !== null) {
+    log.info({ event: "restoring", release: release.digest, because });
     await swapRelease(context, release);
     await readBack(context, release);
-    log.info({ event: "enforcing", release: release.digest, restored: true });
+  }
+  log.info({ event: "enforcing", release: release.digest, restored: because !== null });
+}
+
+async function whyNotInForce(context: ApplyContext, release: CheckedRelease): Promise<string | null> {
+  try {
+    await readBack(context, release);
+    return null;
+  } catch (error) {
+    if (error instanceof AgentError) return error.message;
+    throw error;
   }
 }

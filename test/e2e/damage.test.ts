@@ -67,6 +67,26 @@ test("a revert that fails is tried again until it holds; the release that it end
   expect((await gateway.awaitStatus(commit, ["failure"])).description).toContain("rolled back before");
 });
 
+test("zones that a killed agent wrote and never had loaded are loaded by the commit that they belong to", async () => {
+  const next = policy("a.allowed.test", "health.allowed.test");
+  await agent.kill("SIGKILL");
+  const file = join(gateway.folder, "next.json");
+  const out = join(gateway.folder, "next");
+  await writeFile(file, `${JSON.stringify(next, null, 2)}\n`);
+  const compiled = await gateway.clawgress(["compile", file, "--out", out, "--config", gateway.configFile]);
+  expect(compiled.stderr).toBe("");
+  // Only the names of files in comments differ from what the commit will bring.
+  const zone = (await readFile(join(out, "allow.zone"), "utf8")).replaceAll(
+    file.replace(/[^A-Za-z0-9._/-]/g, "_"),
+    "policy.json",
+  );
+  await writeFile(join(gateway.folder, "run", "named", "allow.zone"), zone);
+  agent = gateway.start();
+  const commit = await gateway.commit(next);
+  expect((await gateway.awaitStatus(commit, ["success", "failure", "error"])).state).toBe("success");
+  expect(await readFile(join(gateway.folder, "run", "named", "allow.zone"), "utf8")).toBe(zone);
+});
+
 test.each(["allow.zone", "manifest.json"])("a release whose %s is damaged is compiled again", async (file) => {
   const commit = await gateway.commit(policy("a.allowed.test", file === "allow.zone" ? "b.allowed.test" : "c.test"));
   await gateway.awaitStatus(commit, ["success"]);
