@@ -15,7 +15,8 @@ function denyAll(health: HealthSettings): Policy {
     version: 1,
     mode: "deny-all",
     groups: [{ name: "*", names: [], networks: [], place }],
-    hosts: names.map((name) => ({ name, sources: [], group: "*", place })),
+    hosts: names.map((name) => ({ name, sources: [], group: "*", limits: null, place })),
+    limits: null,
   };
 }
 

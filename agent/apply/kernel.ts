@@ -1,9 +1,10 @@
 import { createHash } from "node:crypto";
 import type { LivePair } from "../compile/live-delta.ts";
-import { staticMaps } from "../compile/nft-chains.ts";
+import { staticMaps, staticSets } from "../compile/nft-chains.ts";
 import { denyCounters } from "../compile/nft-refuse.ts";
 import { AgentError, type Json } from "../errors.ts";
 import { run, runChecked } from "../host/run.ts";
+import { compareTexts } from "../policy/compare-texts.ts";
 
 /** Loading 100,000 networks takes seconds on two cores; a kernel that takes longer is stuck. */
 const LOAD_TIMEOUT_MS = 60_000;
@@ -54,8 +55,8 @@ interface TableEntry {
 }
 
 /**
- * Returns a digest of all that is static in the policy table: chains, rules, and the elements of every map that only
- * an apply writes. Equal digests mean equal rulesets.
+ * Returns a digest of all that is static in the policy table: chains, rules, and the elements of every map and set that
+ * only an apply writes. What the kernel counts is not part of it. Equal digests mean equal rulesets.
  * @throws AgentError HOST_COMMAND when the table does not stand.
  */
 export async function digestPolicyTable(prefix: NamespacePrefix = []): Promise<string> {
@@ -63,8 +64,12 @@ export async function digestPolicyTable(prefix: NamespacePrefix = []): Promise<s
   const [skeleton, ...maps] = await Promise.all([
     listJson(prefix, ["-t", "list", "table", "inet", POLICY_TABLE]),
     ...staticMaps.map((name) => listJson(prefix, ["list", "map", "inet", POLICY_TABLE, name])),
+    ...staticSets.map((name) => listJson(prefix, ["list", "set", "inet", POLICY_TABLE, name])),
   ]);
-  const parts = [...skeleton, ...maps.flat()].map(canonical);
+  // Objects are listed in the order of their creation, which an older version's table has another of; rules by chain.
+  const objects = [...skeleton.filter((entry) => entry["rule"] === undefined), ...maps.flat()].map(canonical).sort();
+  const rules = skeleton.filter((entry) => entry["rule"] !== undefined);
+  const parts = [...objects, ...rules.sort((a, b) => compareTexts(chainOf(a), chainOf(b))).map(canonical)];
   return createHash("sha256").update(parts.join("\n")).digest("hex");
 }
 
@@ -77,6 +82,11 @@ async function listJson(prefix: NamespacePrefix, args: readonly string[]): Promi
   });
   const { nftables } = JSON.parse(text) as { nftables: readonly Entry[] };
   return nftables.filter((entry) => entry["metainfo"] === undefined);
+}
+
+function chainOf(entry: Entry): string {
+  const chain = (entry["rule"] as { readonly chain?: Json } | undefined)?.chain;
+  return typeof chain === "string" ? chain : "";
 }
 
 function nameOf(value: Json | undefined): string[] {
@@ -141,19 +151,28 @@ export async function readDenyCounters(): Promise<{ readonly [name: string]: num
 
 /** Returns the pairs in the kernel's set `live`; none before the first release. @throws AgentError HOST_COMMAND */
 export async function readLivePairs(): Promise<readonly LivePair[]> {
-  const skeleton = await listJson([], ["-t", "list", "table", "inet", POLICY_TABLE]);
-  if (!skeleton.some((entry) => nameOf(entry["set"]).includes("live"))) return [];
-  const [entry] = await listJson([], ["list", "set", "inet", POLICY_TABLE, "live"]);
-  const elements = (entry?.["set"] as { readonly elem?: readonly Json[] } | undefined)?.elem ?? [];
-  return elements.flatMap((element) => {
-    const pair = livePairOf(element);
+  return (await readSet("live")).flatMap((value) => {
+    const pair = livePairOf(value);
     return pair === null ? [] : [pair];
   });
 }
 
-function livePairOf(element: Json): LivePair | null {
-  const wrapped = (element as { readonly elem?: { readonly val?: Json } }).elem?.val ?? element;
-  const concat = (wrapped as { readonly concat?: readonly Json[] }).concat;
+/** Returns the marks in the kernel's set `budgets`; none before the first release. @throws AgentError HOST_COMMAND */
+export async function readBudgets(): Promise<readonly number[]> {
+  return (await readSet("budgets")).filter((value) => typeof value === "number");
+}
+
+/** Returns the elements of a set of the policy table without what the kernel keeps with them; none if it does not stand. */
+async function readSet(name: string): Promise<readonly Json[]> {
+  const skeleton = await listJson([], ["-t", "list", "table", "inet", POLICY_TABLE]);
+  if (!skeleton.some((entry) => nameOf(entry["set"]).includes(name))) return [];
+  const [entry] = await listJson([], ["list", "set", "inet", POLICY_TABLE, name]);
+  const elements = (entry?.["set"] as { readonly elem?: readonly Json[] } | undefined)?.elem ?? [];
+  return elements.map((element) => (element as { readonly elem?: { readonly val?: Json } }).elem?.val ?? element);
+}
+
+function livePairOf(value: Json): LivePair | null {
+  const concat = (value as { readonly concat?: readonly Json[] }).concat;
   const [group, grant] = concat ?? [];
   return typeof group === "number" && typeof grant === "number" ? { group, grant } : null;
 }

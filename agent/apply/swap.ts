@@ -1,10 +1,11 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { removeBudgets } from "../compile/budgets.ts";
 import { type LivePair, liveDelta } from "../compile/live-delta.ts";
 import { networkLive } from "../compile/network-live.ts";
 import type { GateRelease } from "../compile/release.ts";
 import type { ApplyContext } from "./context.ts";
-import { loadRuleset, readLivePairs } from "./kernel.ts";
+import { loadRuleset, readBudgets, readLivePairs } from "./kernel.ts";
 import { publishZones } from "./named-service.ts";
 import type { StoredRelease } from "./release-store.ts";
 
@@ -29,7 +30,9 @@ export async function swapRelease(context: ApplyContext, release: StoredRelease)
   ]);
   await gate.hold(HOLD_MS);
   try {
-    await loadRuleset(ruleset + liveDelta(await readLivePairs(), wantedLive(gateRelease)));
+    const [pairs, budgets] = await Promise.all([readLivePairs(), readBudgets()]);
+    const changes = liveDelta(pairs, wantedLive(gateRelease)) + removeBudgets(budgets, gateRelease.policy);
+    await loadRuleset(ruleset + changes);
     await gate.activate(release.digest);
   } finally {
     await gate.resume();

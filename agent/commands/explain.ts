@@ -1,6 +1,7 @@
 import { AgentError, type Json } from "../errors.ts";
 import { buildDecider, type Decision } from "../policy/decide.ts";
 import { decideTarget, findClient, parseTarget, ruleText } from "../policy/explain-flow.ts";
+import { limitsOf } from "../policy/limits.ts";
 import type { Parsed } from "../policy/parsed.ts";
 import type { Policy } from "../policy/policy.ts";
 import { portText } from "../policy/ports.ts";
@@ -24,7 +25,7 @@ export async function explain(options: ExplainOptions, output: Output): Promise<
   const target = expect(parseTarget(options.to));
   const decision = decideTarget(decider, client, target);
   output.document({ ok: true, ...toDocument(options, policy, decision) });
-  for (const line of describe(options, decision)) output.line(line);
+  for (const line of describe(options, policy, decision)) output.line(line);
   return 0;
 }
 
@@ -33,7 +34,7 @@ function expect<T>(parsed: Parsed<T>): T {
   throw new AgentError("USAGE", parsed.message, { remedy: parsed.remedy });
 }
 
-function describe(options: ExplainOptions, decision: Decision): readonly string[] {
+function describe(options: ExplainOptions, policy: Policy, decision: Decision): readonly string[] {
   const { host, group } = decision.client;
   const who = host === null ? `${options.from} (in no host entry)` : `${options.from} (host ${host.name})`;
   const rules = group.name === "*" ? "the global rules" : `the rules of ${group.name}`;
@@ -48,8 +49,17 @@ function describe(options: ExplainOptions, decision: Decision): readonly string[
     `ALLOW  ${who} → ${options.to}`,
     `  by ${rules}: ${ruleText(decision.rule)}`,
     `  open ports: ${decision.ports.map(portText).join(", ")}`,
+    ...limitLines(policy, decision),
     ...label,
   ];
+}
+
+function limitLines(policy: Policy, decision: Decision): readonly string[] {
+  const limits = limitsOf(policy, decision.client);
+  if (limits === null) return [];
+  const { egressKbps, place } = limits;
+  const whose = decision.client.host === null ? "for this address alone" : "for all addresses of the host together";
+  return [`  limit: ${egressKbps} kbit/s towards the internet, ${whose} (${place.file}:${place.line})`];
 }
 
 function toDocument(options: ExplainOptions, policy: Policy, decision: Decision): { readonly [key: string]: Json } {
@@ -61,6 +71,7 @@ function toDocument(options: ExplainOptions, policy: Policy, decision: Decision)
     host: host?.name ?? null,
     group: group.name,
     mode: policy.mode,
+    egressKbps: limitsOf(policy, decision.client)?.egressKbps ?? null,
   };
   if (decision.verdict === "deny") {
     const place = decision.nearRule === null ? null : { ...decision.nearRule.place };

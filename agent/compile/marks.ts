@@ -20,6 +20,11 @@ export const NETWORK_GRANT_MAX = 0x7fff_ffff;
 /** Groups: 1–0x3fff_ffff. */
 export const GROUP_MIN = 1;
 export const GROUP_MAX = 0x3fff_ffff;
+/** Budgets: 0x4000_0000–0x7fff_ffff, above every rate in kilobits per second, which marks clients in no host entry. */
+export const BUDGET_MIN = 0x4000_0000;
+export const BUDGET_MAX = 0x7fff_ffff;
+/** Stands for the budget of a host that has none. */
+export const UNLIMITED = 0x8000_0000;
 
 /**
  * Returns a number in [min, max] for a text by SHA-256; when it is taken, the next free one (wrapping).

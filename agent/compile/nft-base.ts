@@ -16,8 +16,8 @@ export interface BaseUsers {
 }
 
 /**
- * Returns the base tables as one transaction: `inet clawgress_base`, which alone accepts and refuses, and the set `lan`
- * of the policy table. Chains are emptied and filled, never deleted, so that loading it again opens nothing and drops
+ * Returns the base tables as one transaction: `inet clawgress_base`, which alone accepts and refuses, and the sets of
+ * the policy table that agent.json fills. Chains are emptied and filled, never deleted, so that loading it again opens nothing and drops
  * nothing in between, and the policy's maps stay. Interfaces may come to exist later.
  * @throws AgentError SETTINGS_INVALID for interfaces, ports or users that cannot be enforced.
  */
@@ -50,11 +50,20 @@ export function renderBase(settings: BaseSettings, users: BaseUsers): string {
   return [
     baseObjects,
     ...sets.map(([name, elements]) => fillSet("clawgress_base", name, elements)),
-    "add table inet clawgress\nadd set inet clawgress lan { type ifname; }\n",
+    policySets,
     fillSet("clawgress", "lan", clients),
+    fillSet("clawgress", "lifeline4", intervalsOf(settings, 4)),
+    fillSet("clawgress", "lifeline6", intervalsOf(settings, 6)),
     ...chains.map(([name, rules]) => fillChain(name, rules)),
   ].join("");
 }
+
+/** The policy table's chains ask these; sets cannot be shared between tables. */
+const policySets = `add table inet clawgress
+add set inet clawgress lan { type ifname; }
+add set inet clawgress lifeline4 { type ipv4_addr; flags interval; }
+add set inet clawgress lifeline6 { type ipv6_addr; flags interval; }
+`;
 
 /** `forward` is after the policy's chain of the same hook: that one stamps, this one decides. */
 const baseObjects = `add table inet clawgress_base

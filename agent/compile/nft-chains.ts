@@ -36,7 +36,13 @@ add chain inet clawgress forward { type filter hook forward priority filter; pol
 `;
 
 /** Maps that only an apply writes, so that it may empty them: pins, `live` and `lan` are written by others. */
-export const staticMaps = ["client4", "client6", "group4", "group6", "tcp_ports", "udp_ports", "net4", "net6"] as const;
+export const staticMaps = [
+  ...(["client4", "client6", "group4", "group6", "tcp_ports", "udp_ports", "net4", "net6"] as const),
+  ...(["limit4", "limit6"] as const),
+] as const;
+/** Sets that only an apply writes, and never empties: an element of it counts what its host sends. */
+export const staticSets = ["budgets"] as const;
+export type StaticSet = (typeof staticMaps)[number] | (typeof staticSets)[number];
 
 const verdict = markToken(VERDICT);
 

@@ -5,8 +5,9 @@ import { boundHostRules, boundHostsObject } from "./bound-hosts.ts";
 import { type ClientRange, clientGroups } from "./client-groups.ts";
 import { groupMarks } from "./grants.ts";
 import { type NetworkEntry, networkEntries, prefixLengths } from "./network-rules.ts";
-import { policyObjects, renderChains, staticMaps } from "./nft-chains.ts";
+import { policyObjects, renderChains, type StaticSet, staticMaps } from "./nft-chains.ts";
 import type { PortClass } from "./release.ts";
+import { renderBudget, renderSpender, shapePolicy, shapingObjects } from "./shaping.ts";
 import { addressToken, markToken, placeToken, portToken } from "./tokens.ts";
 
 /**
@@ -33,11 +34,12 @@ export function renderPolicyTable(
     prefixLengths4: prefixLengths(policy, 4),
     prefixLengths6: prefixLengths(policy, 6),
   });
+  const shaping = shapePolicy(policy);
   const clientLine = (range: ClientRange): string => renderClient(range, markOf(range.group));
   return Buffer.concat([
-    Buffer.from(policyObjects + boundHostsObject),
+    Buffer.from(policyObjects + boundHostsObject + shapingObjects),
     Buffer.from(staticMaps.map((map) => `flush map inet clawgress ${map}\n`).join("")),
-    Buffer.from(chains + boundHostRules(policy, bindings)),
+    Buffer.from(chains + boundHostRules(policy, bindings) + shaping.chains),
     ...elements(
       "client4",
       clients.single.filter(({ family }) => family === 4),
@@ -69,15 +71,24 @@ export function renderPolicyTable(
       renderClass,
     ),
     ...networks(policy, classes),
+    ...elements(
+      "limit4",
+      shaping.spenders.filter(({ family }) => family === 4),
+      renderSpender,
+    ),
+    ...elements(
+      "limit6",
+      shaping.spenders.filter(({ family }) => family === 6),
+      renderSpender,
+    ),
+    ...elements("budgets", shaping.budgets, renderBudget),
   ]);
 }
-
-type StaticMap = (typeof staticMaps)[number];
 
 /** Lines are joined by the thousand: one string for a large policy would be held several times over while it grows. */
 const LINES_PER_CHUNK = 4096;
 
-function* elements<T>(map: StaticMap, items: Iterable<T>, render: (item: T) => string): Generator<Buffer> {
+function* elements<T>(map: StaticSet, items: Iterable<T>, render: (item: T) => string): Generator<Buffer> {
   let lines: string[] = [];
   let isOpen = false;
   for (const item of items) {

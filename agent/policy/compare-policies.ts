@@ -11,6 +11,13 @@ export interface ChangedEntry {
   readonly ports: readonly string[];
 }
 
+/** Another `egress_kbps`; null: none. `host` is `*` for the clients in no host entry. */
+export interface ChangedLimit {
+  readonly host: string;
+  readonly before: number | null;
+  readonly after: number | null;
+}
+
 /** What separates two policies, each list sorted by group, then entry. */
 export interface PolicyChanges {
   readonly domainsAdded: readonly ChangedEntry[];
@@ -24,6 +31,8 @@ export interface PolicyChanges {
   readonly hostsAdded: readonly string[];
   readonly hostsRemoved: readonly string[];
   readonly hostsChanged: readonly string[];
+  /** Of hosts that are in both policies, or new with a limit; sorted by host. */
+  readonly limitsChanged: readonly ChangedLimit[];
   /** Null when the mode is the same. */
   readonly mode: Policy["mode"] | null;
 }
@@ -54,6 +63,7 @@ export function comparePolicies(before: Policy | null, after: Policy): PolicyCha
     portsAdded: ports("portsAdded"),
     portsRemoved: ports("portsRemoved"),
     ...compareHosts(before, after),
+    limitsChanged: compareLimits(before, after),
     mode: before === null || before.mode === after.mode ? null : after.mode,
   };
 }
@@ -72,6 +82,7 @@ export function countChanges(changes: PolicyChanges): ChangeCounts {
     hostsAdded: changes.hostsAdded.length,
     hostsRemoved: changes.hostsRemoved.length,
     hostsChanged: changes.hostsChanged.length,
+    limitsChanged: changes.limitsChanged.length,
   };
 }
 
@@ -165,6 +176,17 @@ function compareHosts(
     hostsRemoved: hostsRemoved.sort(compareTexts),
     hostsChanged: hostsChanged.sort(compareTexts),
   };
+}
+
+function compareLimits(before: Policy | null, after: Policy): readonly ChangedLimit[] {
+  const limitsOf = (policy: Policy | null): ReadonlyMap<string, number | null> =>
+    new Map([
+      ["*", policy?.limits?.egressKbps ?? null],
+      ...(policy?.hosts.map(({ name, limits }) => [name, limits?.egressKbps ?? null] as const) ?? []),
+    ]);
+  const old = limitsOf(before);
+  const changes = [...limitsOf(after)].map(([host, kbps]) => ({ host, before: old.get(host) ?? null, after: kbps }));
+  return changes.filter((change) => change.before !== change.after).sort((a, b) => compareTexts(a.host, b.host));
 }
 
 function compareEntry(a: ChangedEntry, b: ChangedEntry): number {

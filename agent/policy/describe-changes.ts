@@ -1,4 +1,4 @@
-import type { ChangedEntry, PolicyChanges } from "./compare-policies.ts";
+import type { ChangedEntry, ChangedLimit, PolicyChanges } from "./compare-policies.ts";
 
 /**
  * Returns what a change opens (`+`), closes (`-`) or alters (`~`), a line each, in the order of the lists.
@@ -20,7 +20,14 @@ export function describeChanges(changes: PolicyChanges): readonly string[] {
     ...hosts("-", changes.hostsRemoved),
     ...hosts("+", changes.hostsAdded),
     ...hosts("~", changes.hostsChanged).map((line) => `${line} has other addresses or follows other rules`),
+    ...changes.limitsChanged.map(limitText),
   ];
+}
+
+function limitText({ host, before, after }: ChangedLimit): string {
+  const who = host === "*" ? "each client in no host entry" : `host ${host}`;
+  const rate = (kbps: number | null): string => (kbps === null ? "no limit" : `${kbps} kbit/s`);
+  return `~ ${who} may send ${rate(after)} (before: ${rate(before)})`;
 }
 
 function whoOf(group: string): string {

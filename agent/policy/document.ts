@@ -9,7 +9,7 @@ export interface PolicyDocument {
   readonly hosts?: { readonly [name: string]: HostDocument };
   readonly groups?: unknown;
   readonly include?: unknown;
-  readonly limits?: unknown;
+  readonly limits?: LimitsDocument;
   readonly time_window?: unknown;
   readonly domain_time_windows?: unknown;
   readonly dns?: unknown;
@@ -49,13 +49,17 @@ export interface ProxyDocument {
   readonly mtls?: unknown;
 }
 
+export interface LimitsDocument {
+  readonly egress_kbps?: number;
+}
+
 export interface HostDocument {
   readonly sources: readonly string[];
   readonly mode?: Mode;
   readonly allow?: AllowDocument;
   readonly deny?: unknown;
   readonly proxy?: ProxyDocument;
-  readonly limits?: unknown;
+  readonly limits?: LimitsDocument;
   readonly time_window?: unknown;
   readonly domain_time_windows?: unknown;
   readonly exfil?: unknown;

@@ -3,6 +3,7 @@ import { compareTexts } from "./compare-texts.ts";
 import type { HostDocument } from "./document.ts";
 import type { IssueLog } from "./issue-log.ts";
 import { joinPointer } from "./json-pointer.ts";
+import { readLimits } from "./limits.ts";
 import { quoteText } from "./parsed.ts";
 import type { Cidr, HostEntry, Place } from "./policy.ts";
 import { findSpecialRanges } from "./special.ts";
@@ -33,6 +34,7 @@ export function readHosts(hosts: { readonly [name: string]: HostDocument }, log:
       name,
       sources: sources.sort(compareCidrs),
       group: host.allow === undefined ? GLOBAL_GROUP : name,
+      limits: readLimits(host.limits, joinPointer(pointer, "limits"), log),
       place: log.locate(pointer, "key"),
     };
   });

@@ -4,6 +4,7 @@ import { GLOBAL_GROUP, readHosts } from "./hosts.ts";
 import type { IssueLog } from "./issue-log.ts";
 import { joinPointer } from "./json-pointer.ts";
 import { readLabels } from "./labels.ts";
+import { readLimits } from "./limits.ts";
 import type { Group, Policy } from "./policy.ts";
 import { joinRules, NO_RULES, type Rules, readRules } from "./rules.ts";
 
@@ -46,6 +47,7 @@ export function normalizePolicy(document: PolicyDocument, log: IssueLog): Policy
       .map((group) => (mode === "deny-all" ? { ...group, ...NO_RULES } : group))
       .sort((a, b) => compareTexts(a.name, b.name)),
     hosts: readHosts(document.hosts ?? {}, log),
+    limits: readLimits(document.limits, "/limits", log),
   };
 }
 

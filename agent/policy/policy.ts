@@ -56,11 +56,20 @@ export interface Group {
   readonly place: Place;
 }
 
+/** What a host may use. */
+export interface Limits {
+  /** 1,000 bits per second towards the internet, 1–100,000,000. */
+  readonly egressKbps: number;
+  readonly place: Place;
+}
+
 /** A named set of client addresses and the group whose rules they follow (`*` when the host has no `allow`). */
 export interface HostEntry {
   readonly name: string;
   readonly sources: readonly Cidr[];
   readonly group: string;
+  /** For all sources together; null: none. */
+  readonly limits: Limits | null;
   readonly place: Place;
 }
 
@@ -71,6 +80,8 @@ export interface Policy {
   readonly groups: readonly Group[];
   /** Sorted by name. */
   readonly hosts: readonly HostEntry[];
+  /** For each address that is in no host entry; null: none. */
+  readonly limits: Limits | null;
 }
 
 /** Why a text is no policy: where, what, and what to do about it. `severity: "warning"` never refuses. */

@@ -39,7 +39,6 @@ const topLevelKeys = [
   "deny",
   "groups",
   "include",
-  "limits",
   "time_window",
   "domain_time_windows",
   "dns",
@@ -48,7 +47,6 @@ const topLevelKeys = [
 
 const hostKeys = [
   "deny",
-  "limits",
   "time_window",
   "domain_time_windows",
   "exfil",

@@ -69,7 +69,10 @@ function changesText(changes: ChangeCounts): string {
     countText("+", changes[`${list}Added`], name),
     countText("−", changes[`${list}Removed`], name),
   ]);
-  const text = [...parts, countText("~", changes.hostsChanged, "host")].filter((part) => part !== "").join(" ");
+  const hosts = countText("~", changes.hostsChanged, "host");
+  const text = [...parts, hosts, countText("~", changes.limitsChanged, "limit")]
+    .filter((part) => part !== "")
+    .join(" ");
   return text === "" ? "no change" : text;
 }
 

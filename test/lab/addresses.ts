@@ -58,6 +58,7 @@ export const ports = {
   httpAlternative: 8080,
   https: 443,
   tcpEcho: 7000,
+  tcpSink: 7002,
   udpEcho: 7001,
 } as const;
 

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { type ClientNode, gatewayOf } from "./addresses.ts";
+import { type ClientNode, gatewayOf, ports } from "./addresses.ts";
 import { type CallLines, callByLines } from "./lines.ts";
 import { programPath } from "./processes.ts";
 
@@ -77,6 +77,19 @@ export type GetResult =
 export type UdpResult = NotReached | ({ readonly outcome: "answered"; readonly data: string } & Reached);
 export type StreamResult = NotReached | ({ readonly outcome: "connected"; readonly stream: LabStream } & Reached);
 
+export type UploadResult =
+  | NotReached
+  | ({
+      readonly outcome: "connected";
+      /** What arrived of all flows, as the far end counts it; and of each. */
+      readonly kbps: number;
+      readonly flows: readonly number[];
+      /** Flows that did not last. */
+      readonly ended: number;
+      /** Share of the TCP segments of this node that were sent again, 0–1. */
+      readonly retransmitted: number;
+    } & Reached);
+
 export interface StreamState {
   /** `closed` by the far end's FIN or by us, `reset` by an error (`code`). */
   readonly state: "opening" | "open" | "closed" | "reset" | "failed";
@@ -119,6 +132,11 @@ export interface LabClient {
     port: number,
     options?: Towards & { payload?: string; source?: string },
   ) => Promise<UdpResult>;
+  /** Sends all it can to port 7002 on 1 flow for 500 + 2,000 ms, unless told otherwise; only the latter time counts. */
+  readonly upload: (
+    host: string,
+    options?: Towards & { flows?: number; warmUpMs?: number; forMs?: number; source?: string },
+  ) => Promise<UploadResult>;
   /** Opens a stream: plain on 80, 8080 and 7000, TLS on 443. */
   readonly stream: (
     host: string,
@@ -158,6 +176,14 @@ function clientOver(call: CallLines): LabClient {
     get: async (host, port, options) =>
       (await towards("get", host, port, { path: "/", secure: port === HTTPS_PORT }, options)) as GetResult,
     udp: async (host, port, options) => (await towards("udp", host, port, { payload: "ping" }, options)) as UdpResult,
+    upload: async (host, options) =>
+      (await towards(
+        "upload",
+        host,
+        ports.tcpSink,
+        { flows: 1, warmUpMs: 500, forMs: 2_000 },
+        options,
+      )) as UploadResult,
     stream: async (host, port, options) => {
       const kind = { secure: port === HTTPS_PORT, request: HTTP_PORTS.includes(port) };
       const result = (await towards("stream.open", host, port, kind, options)) as (NotReached | Reached) & {

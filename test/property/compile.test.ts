@@ -70,9 +70,11 @@ const policies: fc.Arbitrary<Policy> = fc
         name: `h${index}`,
         sources: [source],
         group: ["*", "g1", "g2"][index % 3] ?? "*",
+        limits: index % 2 === 0 ? { egressKbps: 1 + index, place } : null,
         place,
       }),
     ),
+    limits: null,
   }));
 
 describe("what the kernel would find is what the decider says", () => {
@@ -205,7 +207,16 @@ describe("hostile text that a parser let through", () => {
       version: 1,
       mode: "enforce",
       groups: [{ name: "*", names: [rule], networks: [net], place: here }],
-      hosts: [{ name: text, sources: ["10.0.0.1/32" as Cidr], group: "*", place: here }],
+      hosts: [
+        {
+          name: text,
+          sources: ["10.0.0.1/32" as Cidr],
+          group: "*",
+          limits: { egressKbps: 2000, place: here },
+          place: here,
+        },
+      ],
+      limits: { egressKbps: 500, place: here },
     };
   }
 });

@@ -1,3 +1,4 @@
+import { hostBudgets, removeBudgets } from "../../agent/compile/budgets.ts";
 import { compile } from "../../agent/compile/compile.ts";
 import { groupMarks, nameGrantText } from "../../agent/compile/grants.ts";
 import { type LivePair, liveDelta } from "../../agent/compile/live-delta.ts";
@@ -44,6 +45,7 @@ export async function raiseDatapath(lab: Lab): Promise<Datapath> {
     await lab.execChecked("gateway", ["nft", "-f", "-"], { stdin: text, timeoutMs: 60_000 });
   };
   let inForce: readonly LivePair[] = [];
+  let budgets: readonly number[] = [];
   const loadBase = (): Promise<void> => nft(renderBase(settings, baseUsers));
   await loadBase();
   await lab.execChecked("gateway", ["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"]);
@@ -53,10 +55,12 @@ export async function raiseDatapath(lab: Lab): Promise<Datapath> {
     load: async (document) => {
       const policy = policyOf(document);
       const wanted = networkLive(policy);
-      const text = artifactText(compile({ policy, settings }), "policy.nft") + liveDelta(inForce, wanted);
+      const changes = liveDelta(inForce, wanted) + removeBudgets(budgets, policy);
+      const text = artifactText(compile({ policy, settings }), "policy.nft") + changes;
       const startMs = performance.now();
       await nft(text);
       inForce = wanted;
+      budgets = [...hostBudgets(policy).values()].map(({ mark }) => mark);
       return { policy, tookMs: performance.now() - startMs };
     },
     list: (...what) => lab.execChecked("gateway", ["nft", "list", ...what]),

@@ -6,6 +6,7 @@ import { createInterface } from "node:readline";
 import { ask } from "./dns.mjs";
 import * as sockets from "./sockets.mjs";
 import * as streams from "./streams.mjs";
+import { upload } from "./upload.mjs";
 
 const { server, caFile } = JSON.parse(process.argv[2]);
 const ca = readFileSync(caFile);
@@ -30,6 +31,7 @@ const methods = {
   tls: (params) => toward(params, sockets.tls),
   get: (params) => toward(params, sockets.get),
   udp: (params) => toward(params, sockets.udp),
+  upload: (params) => toward(params, upload),
   "stream.open": (params) => toward(params, streams.open),
   "stream.write": streams.write,
   "stream.state": streams.state,

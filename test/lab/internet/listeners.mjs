@@ -32,3 +32,10 @@ export function echoUdp(address, port) {
 export function echoTcp(socket) {
   socket.pipe(socket);
 }
+
+/** Takes all that comes in and says every 50 ms how many bytes that were, a line each time. */
+export function countTcp(socket) {
+  const timer = setInterval(() => socket.write(`${socket.bytesRead}\n`), 50);
+  socket.on("close", () => clearInterval(timer));
+  socket.resume();
+}

@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import packets from "dns-packet";
 import { serveControl } from "./control.mjs";
 import { createGitServer } from "./git-server.mjs";
-import { echoTcp, echoUdp, listenTcp } from "./listeners.mjs";
+import { countTcp, echoTcp, echoUdp, listenTcp } from "./listeners.mjs";
 import { createStatusServer } from "./status-server.mjs";
 import { createWeb } from "./web.mjs";
 
@@ -50,6 +50,7 @@ await Promise.all([
   listenTcp(ports.httpAlternative, web.plain),
   listenTcp(ports.https, acceptSecure),
   listenTcp(ports.tcpEcho, echoTcp),
+  listenTcp(ports.tcpSink, countTcp),
   ...serviceAddresses.flatMap(({ v4, v6 }) =>
     [v4, v6].flatMap((address) => [ports.udpEcho, ports.https].map((port) => echoUdp(address, port))),
   ),

@@ -24,8 +24,14 @@ describe("renderBase", () => {
     expect(lines).toEqual([
       "add table inet clawgress",
       "add set inet clawgress lan { type ifname; }",
+      "add set inet clawgress lifeline4 { type ipv4_addr; flags interval; }",
+      "add set inet clawgress lifeline6 { type ipv6_addr; flags interval; }",
       "flush set inet clawgress lan",
       'add element inet clawgress lan { "lan0", "lan1", "cgprobe" }',
+      "flush set inet clawgress lifeline4",
+      "add element inet clawgress lifeline4 { 10.99.0.0-10.99.0.255 }",
+      "flush set inet clawgress lifeline6",
+      "add element inet clawgress lifeline6 { fd99::-fd99::ffff:ffff:ffff:ffff }",
     ]);
   });
 

@@ -16,7 +16,13 @@ function recordsOf(zone: string): readonly string[] {
 function policyNaming(name: string, kind: NamePattern["kind"] = "exact", file = "policy.json"): Policy {
   const place = { file, line: 7, column: 5, pointer: "/allow/domains/0" };
   const rule = { pattern: { kind, name: name as never }, ports: [], label: null, place };
-  return { version: 1, mode: "enforce", groups: [{ name: "*", names: [rule], networks: [], place }], hosts: [] };
+  return {
+    version: 1,
+    mode: "enforce",
+    groups: [{ name: "*", names: [rule], networks: [], place }],
+    hosts: [],
+    limits: null,
+  };
 }
 
 function refusalOf(policy: Policy): AgentError {

@@ -17,7 +17,14 @@ function policy(rules: string, hosts: { readonly [name: string]: string } = {}):
   return {
     version: 1,
     mode: "enforce",
-    hosts: Object.entries(hosts).map(([name, source]) => ({ name, sources: [source as Cidr], group: "*", place })),
+    hosts: Object.entries(hosts).map(([name, source]) => ({
+      name,
+      sources: [source as Cidr],
+      group: "*",
+      limits: null,
+      place,
+    })),
+    limits: null,
     groups: names.map((name) => {
       const mine = rows.filter(([, group]) => group === name);
       return {

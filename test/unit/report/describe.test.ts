@@ -12,6 +12,7 @@ const none: ChangeCounts = {
   hostsAdded: 0,
   hostsRemoved: 0,
   hostsChanged: 0,
+  limitsChanged: 0,
 };
 const confirmed = (changes: Partial<ChangeCounts>, more: object = {}): Outcome => ({
   kind: "confirmed",
@@ -34,9 +35,9 @@ test.each<[string, Outcome, string, string]>([
   ["no change", confirmed({}), "success", "no change, serial 41, by alice, bob"],
   [
     "every kind of change",
-    confirmed({ domainsAdded: 1, domainsRemoved: 1, portsAdded: 3, hostsAdded: 1, hostsChanged: 2 }),
+    confirmed({ domainsAdded: 1, domainsRemoved: 1, portsAdded: 3, hostsAdded: 1, hostsChanged: 2, limitsChanged: 1 }),
     "success",
-    "+1 domain −1 domain +3 ports +1 host ~2 hosts, serial 41, by alice, bob",
+    "+1 domain −1 domain +3 ports +1 host ~2 hosts ~1 limit, serial 41, by alice, bob",
   ],
   [
     "more approvers than fit",

@@ -1,0 +1,82 @@
+// A bulk sender: several connections to the sink, as fast as they go. What counts is what the sink says has arrived.
+import { readFileSync } from "node:fs";
+import { connect } from "node:net";
+
+const chunk = Buffer.alloc(64 * 1024, "clawgress ");
+
+/** Sends on `flows` connections for warmUpMs + forMs and resolves with what arrived in the last forMs, kilobits a second. */
+export async function upload({ host, port, flows, warmUpMs, forMs, timeoutMs, source }) {
+  const started = performance.now();
+  const opened = await Promise.all(Array.from({ length: flows }, () => open({ host, port, timeoutMs, source })));
+  const refused = opened.find(({ outcome }) => outcome !== "connected");
+  if (refused !== undefined) {
+    for (const { socket } of opened) socket.destroy();
+    return { outcome: refused.outcome, code: refused.code, ms: performance.now() - started };
+  }
+  for (const flow of opened) send(flow);
+  await sleep(warmUpMs);
+  const before = { at: performance.now(), segments: readSegments(), bytes: opened.map((flow) => flow.arrived) };
+  await sleep(forMs);
+  const tookMs = performance.now() - before.at;
+  const segments = readSegments();
+  const kbps = opened.map((flow, index) => ((flow.arrived - before.bytes[index]) * 8) / tookMs);
+  const ended = opened.filter((flow) => flow.code !== null).length;
+  for (const { socket } of opened) socket.destroy();
+  return {
+    outcome: "connected",
+    kbps: kbps.reduce((sum, own) => sum + own, 0),
+    flows: kbps,
+    ended,
+    retransmitted: (segments.again - before.segments.again) / Math.max(1, segments.sent - before.segments.sent),
+    ms: performance.now() - started,
+  };
+}
+
+function open({ host, port, timeoutMs, source }) {
+  const socket = connect({ host, port, ...(source ? { localAddress: source } : {}) });
+  const flow = { socket, outcome: "timeout", code: null, arrived: 0 };
+  let text = "";
+  socket.on("data", (data) => {
+    const lines = (text + data.toString("latin1")).split("\n");
+    text = lines.pop() ?? "";
+    flow.arrived = Number(lines.at(-1) ?? flow.arrived);
+  });
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => resolve(flow), timeoutMs);
+    const finish = (outcome) => {
+      clearTimeout(timer);
+      flow.outcome = outcome;
+      resolve(flow);
+    };
+    socket.on("connect", () => finish("connected"));
+    socket.on("error", (error) => {
+      flow.code = error.code ?? "ERROR";
+      finish("refused");
+    });
+    socket.on("close", () => {
+      flow.code ??= "CLOSED";
+    });
+  });
+}
+
+function send({ socket }) {
+  const fill = () => {
+    while (!socket.destroyed && socket.write(chunk));
+  };
+  socket.on("drain", fill);
+  fill();
+}
+
+/** TCP segments of this namespace, of both families, since it exists: all that were sent, and those sent again. */
+function readSegments() {
+  const [names, values] = readFileSync("/proc/self/net/snmp", "utf8")
+    .split("\n")
+    .filter((line) => line.startsWith("Tcp:"))
+    .map((line) => line.split(" "));
+  const count = (name) => Number(values[names.indexOf(name)]);
+  return { sent: count("OutSegs") + count("RetransSegs"), again: count("RetransSegs") };
+}
+
+function sleep(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
