@@ -132,10 +132,10 @@ export interface LabClient {
     port: number,
     options?: Towards & { payload?: string; source?: string },
   ) => Promise<UdpResult>;
-  /** Sends all it can to port 7002 on 1 flow for 500 + 2,000 ms, unless told otherwise; only the latter time counts. */
+  /** Sends to port 7002 on 1 flow for 500 + 2,000 ms all it can, unless told otherwise; only the latter time counts. */
   readonly upload: (
     host: string,
-    options?: Towards & { flows?: number; warmUpMs?: number; forMs?: number; source?: string },
+    options?: Towards & { flows?: number; warmUpMs?: number; forMs?: number; atKbps?: number; source?: string },
   ) => Promise<UploadResult>;
   /** Opens a stream: plain on 80, 8080 and 7000, TLS on 443. */
   readonly stream: (
@@ -181,7 +181,7 @@ function clientOver(call: CallLines): LabClient {
         "upload",
         host,
         ports.tcpSink,
-        { flows: 1, warmUpMs: 500, forMs: 2_000 },
+        { flows: 1, warmUpMs: 500, forMs: 2_000, atKbps: 10_000_000 },
         options,
       )) as UploadResult,
     stream: async (host, port, options) => {

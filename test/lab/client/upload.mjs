@@ -1,11 +1,11 @@
-// A bulk sender: several connections to the sink, as fast as they go. What counts is what the sink says has arrived.
+// A bulk sender: several connections to the sink, as fast as they go or may. What counts is what the sink says has arrived.
 import { readFileSync } from "node:fs";
 import { connect } from "node:net";
 
 const chunk = Buffer.alloc(64 * 1024, "clawgress ");
 
 /** Sends on `flows` connections for warmUpMs + forMs and resolves with what arrived in the last forMs, kilobits a second. */
-export async function upload({ host, port, flows, warmUpMs, forMs, timeoutMs, source }) {
+export async function upload({ host, port, flows, warmUpMs, forMs, timeoutMs, source, atKbps }) {
   const started = performance.now();
   const opened = await Promise.all(Array.from({ length: flows }, () => open({ host, port, timeoutMs, source })));
   const refused = opened.find(({ outcome }) => outcome !== "connected");
@@ -13,7 +13,7 @@ export async function upload({ host, port, flows, warmUpMs, forMs, timeoutMs, so
     for (const { socket } of opened) socket.destroy();
     return { outcome: refused.outcome, code: refused.code, ms: performance.now() - started };
   }
-  for (const flow of opened) send(flow);
+  for (const flow of opened) send(flow, atKbps / flows);
   await sleep(warmUpMs);
   const before = { at: performance.now(), segments: readSegments(), bytes: opened.map((flow) => flow.arrived) };
   await sleep(forMs);
@@ -59,11 +59,23 @@ function open({ host, port, timeoutMs, source }) {
   });
 }
 
-function send({ socket }) {
+function send({ socket }, atKbps) {
+  const started = performance.now();
+  let bytes = 0;
+  let hasRoom = true;
   const fill = () => {
-    while (!socket.destroyed && socket.write(chunk));
+    while (hasRoom && !socket.destroyed && bytes * 8 < (performance.now() - started) * atKbps) {
+      hasRoom = socket.write(chunk);
+      bytes += chunk.length;
+    }
   };
-  socket.on("drain", fill);
+  socket.on("drain", () => {
+    hasRoom = true;
+    fill();
+  });
+  // What is not sent for want of time rather than room.
+  const timer = setInterval(fill, 10);
+  socket.on("close", () => clearInterval(timer));
   fill();
 }
 
