@@ -16,6 +16,7 @@ const measures: { readonly [name: string]: () => Promise<Measure> } = {
   dns: async () => (await import("./dns.ts")).measureDns,
   connect: async () => (await import("./connect.ts")).measureConnect,
   flows: async () => (await import("./flows.ts")).measureFlows,
+  limits: async () => (await import("./limits.ts")).measureLimits,
   idle: async () => (await import("./idle.ts")).measureIdle,
 };
 

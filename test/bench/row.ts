@@ -4,7 +4,7 @@ import { startLab } from "../lab/lab.ts";
 /** One line of the table: what we cost beside what a user would have instead, measured in the same run. */
 export interface Row {
   readonly what: string;
-  readonly unit: "ms" | "s" | "B" | "MB" | "/s" | "lost";
+  readonly unit: "ms" | "s" | "B" | "MB" | "/s" | "kbit/s" | "%" | "lost";
   readonly ours: number;
   /** Null where there is nothing else that does it. */
   readonly other: { readonly what: string; readonly value: number } | null;

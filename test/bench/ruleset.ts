@@ -24,6 +24,7 @@ export const measureRuleset: Measure = ({ quick, say }) =>
       { name: "linear-twice", text: linearFor(twice) },
       { name: "chains", text: verdictMapFor(few) },
       { name: "ours-many", text: oursFor(many) },
+      { name: "ours-limited", text: oursFor(many, true) },
     ];
     const seconds = new Map<string, number[]>(shapes.map(({ name }) => [name, []]));
     for (let round = 0; round < rounds; round += 1) {
@@ -44,6 +45,12 @@ export const measureRuleset: Measure = ({ quick, say }) =>
         of("ours-many"),
         { what: `linear with only ${twice.toLocaleString("en")} hosts`, value: of("linear-twice") },
         "≤ 0.5 s",
+      ),
+      row(
+        `${many.toLocaleString("en")} hosts × 3 ports, a limit each`,
+        of("ours-limited"),
+        { what: "the same without limits", value: of("ours-many") },
+        null,
       ),
     ];
   });
@@ -76,10 +83,14 @@ const sourceOf = (index: number): string =>
 const targetOf = (index: number): string => `198.18.${index % 256}.${Math.floor(index / 256)}`;
 const indices = (count: number): readonly number[] => Array.from({ length: count }, (_, index) => index);
 
-function oursFor(count: number): Text {
+function oursFor(count: number, isLimited = false): Text {
   const hosts = indices(count).map((index) => [
     `host-${index}`,
-    { sources: [sourceOf(index)], allow: { ips: [targetOf(index)], ports: PORTS } },
+    {
+      sources: [sourceOf(index)],
+      allow: { ips: [targetOf(index)], ports: PORTS },
+      ...(isLimited ? { limits: { egress_kbps: 1_000 + index } } : {}),
+    },
   ]);
   const allow = { domains: ["none.example.com"] };
   const policy = policyOf({ version: 1, allow, hosts: Object.fromEntries(hosts) });

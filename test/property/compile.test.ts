@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { hostBudgets, spenders } from "../../agent/compile/budgets.ts";
 import { clientGroups } from "../../agent/compile/client-groups.ts";
 import { compile } from "../../agent/compile/compile.ts";
 import { networkEntries } from "../../agent/compile/network-rules.ts";
@@ -7,6 +8,7 @@ import { portClasses } from "../../agent/compile/port-classes.ts";
 import { renderZones } from "../../agent/compile/rpz.ts";
 import { cidrRange, formatAddress, formatCidr } from "../../agent/policy/cidr.ts";
 import { buildDecider } from "../../agent/policy/decide.ts";
+import { limitsOf } from "../../agent/policy/limits.ts";
 import type { Cidr, Group, HostEntry, NetworkRule, Policy, PortRange } from "../../agent/policy/policy.ts";
 import { comparePorts } from "../../agent/policy/ports.ts";
 import { settingsWith } from "../support/compile-samples.ts";
@@ -90,6 +92,21 @@ describe("what the kernel would find is what the decider says", () => {
         expect(inWide.length).toBeLessThanOrEqual(1);
         const group = (single.find(holds) ?? inWide[0])?.group ?? "*";
         expect(group).toBe(buildDecider(policy).clientOf(formatAddress({ family: 4, value: address })).group.name);
+      }),
+    );
+  });
+
+  it("for the limit of a client", () => {
+    fc.assert(
+      fc.property(policies, value, fc.option(fc.integer({ min: 1, max: 9 })), (policy, address, everyone) => {
+        const limited = { ...policy, limits: everyone === null ? null : { egressKbps: everyone, place } };
+        const found = spenders(limited).filter(({ first, last }) => first <= address && address <= last);
+        expect(found.length).toBeLessThanOrEqual(1);
+        const budgets = new Map([...hostBudgets(limited).values()].map(({ mark, egressKbps }) => [mark, egressKbps]));
+        const [spender] = found;
+        const kbps = spender === undefined ? everyone : (budgets.get(spender.mark) ?? null);
+        const client = buildDecider(limited).clientOf(formatAddress({ family: 4, value: address }));
+        expect(kbps).toBe(limitsOf(limited, client)?.egressKbps ?? null);
       }),
     );
   });
