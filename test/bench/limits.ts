@@ -5,7 +5,8 @@ import { openGateway } from "../support/open-gateway.ts";
 import { type Measure, type Row, withLab } from "./row.ts";
 import { median } from "./statistics.ts";
 
-const SINK = "203.0.113.60";
+/** Answers datagrams too. */
+const SINK = "203.0.113.10";
 const UDP_ECHO = 7001;
 const MAX_DELAY_MS = 2_000;
 
