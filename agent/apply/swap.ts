@@ -23,16 +23,17 @@ const HOLD_MS = 10_000;
 export async function swapRelease(context: ApplyContext, release: StoredRelease): Promise<void> {
   const { gate } = context;
   const gateRelease = await readGateRelease(release);
-  const [ruleset] = await Promise.all([
+  const [ruleset, budgets] = await Promise.all([
     readFile(join(release.folder, "policy.nft"), "utf8"),
+    // Nobody but an apply writes them, so they stay as they are until the transaction.
+    readBudgets(),
     publishZones(context, release, gateRelease.canary),
     gate.prepare(release.folder),
   ]);
   await gate.hold(HOLD_MS);
   try {
-    const [pairs, budgets] = await Promise.all([readLivePairs(), readBudgets()]);
-    const changes = liveDelta(pairs, wantedLive(gateRelease)) + removeBudgets(budgets, gateRelease.policy);
-    await loadRuleset(ruleset + changes);
+    const grants = liveDelta(await readLivePairs(), wantedLive(gateRelease));
+    await loadRuleset(ruleset + grants + removeBudgets(budgets, gateRelease.policy));
     await gate.activate(release.digest);
   } finally {
     await gate.resume();
