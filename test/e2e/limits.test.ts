@@ -47,14 +47,20 @@ function expectRate(kbps: number, limit: number): void {
 
 /** Returns what reaches the sink from now on for a time, in kilobits of IP packets a second, whoever sends it. */
 async function watchRate(lab: Lab, forMs: number): Promise<number> {
-  const sent = async (): Promise<number> => (await lab.packets({ to: SINK.v4, port: 7002 })).bytes;
-  const [before, startedMs] = [await sent(), performance.now()];
+  // Reading takes long on a busy machine; the count is of some moment in between.
+  const read = async (): Promise<{ readonly bytes: number; readonly atMs: number }> => {
+    const startedMs = performance.now();
+    const { bytes } = await lab.packets({ to: SINK.v4, port: 7002 });
+    return { bytes, atMs: (startedMs + performance.now()) / 2 };
+  };
+  const before = await read();
   await sleepMs(forMs);
-  return (((await sent()) - before) * 8) / (performance.now() - startedMs);
+  const after = await read();
+  return ((after.bytes - before.bytes) * 8) / (after.atMs - before.atMs);
 }
 
 /** A flow sends the second's worth that it may at once, loses what follows, and needs a while to make up for that. */
-const timing = { warmUpMs: 1_300, forMs: 2_500 };
+const timing = { warmUpMs: 1_300, forMs: 2_000 };
 /** More would only take the machine's cores away from the others. */
 const FAST_ENOUGH_KBPS = 300_000;
 
@@ -95,31 +101,16 @@ describe("what the rules do", () => {
     );
   });
 
-  test("all addresses of a host share its limit, of both families", async () => {
-    await datapath.load(policyWith({ agent1: 8000 }));
-    const client = lab.client("agent1");
-    const results = await Promise.all([
-      client.upload(SINK.v4, timing),
-      client.upload(SINK.v4, { ...timing, source: "10.80.0.20" }),
-      client.upload(SINK.v6, timing),
-    ]);
-    expectRate(
-      results.map(rateOf).reduce((sum, kbps) => sum + kbps, 0),
-      8000,
-    );
-  });
-
-  test("a running flow goes on under a new limit and without one", async () => {
+  test("a running flow goes on under another limit, and without one", async () => {
     await datapath.load(policyWith({ agent1: 20_000 }));
-    const flow = lab.client("agent1").upload(SINK.v4, { warmUpMs: 0, forMs: 8_000 });
-    await sleepMs(700);
-    expectRate(await watchRate(lab, 1_500), 20_000);
+    const flow = lab.client("agent1").upload(SINK.v4, { warmUpMs: 0, forMs: 8_500 });
+    await sleepMs(500);
     await datapath.load(policyWith({ agent1: 3000 }));
-    await sleepMs(700);
-    expectRate(await watchRate(lab, 2_000), 3000);
+    await sleepMs(timing.warmUpMs);
+    expectRate(await watchRate(lab, 1_500), 3000);
     await datapath.load(policyWith({}));
     // The sender finds out at its leisure.
-    await expect.poll(() => watchRate(lab, 200), { timeout: 5_000 }).toBeGreaterThan(5 * 20_000);
+    await expect.poll(() => watchRate(lab, 200), { timeout: 4_000 }).toBeGreaterThan(5 * 20_000);
     rateOf(await flow);
   });
 
@@ -134,16 +125,22 @@ describe("what the rules do", () => {
     expectRate(rateOf(await upload), 2000);
   });
 
-  test("a global limit is each client's own, of those in no host entry", async () => {
-    await datapath.load(policyWith({ everyone: 4000 }));
-    const [stray, guest] = await Promise.all([
+  test("a host's limit is for all its addresses together, the global one for each client in no host entry", async () => {
+    await datapath.load(policyWith({ agent1: 8000, everyone: 4000 }));
+    const host = lab.client("agent1");
+    const [first, second, third, stray, guest] = await Promise.all([
+      host.upload(SINK.v4, timing),
+      host.upload(SINK.v4, { ...timing, source: "10.80.0.20" }),
+      host.upload(SINK.v6, timing),
       lab.client("stray").upload(SINK.v4, timing),
       lab.client("guest").upload(SINK.v6, timing),
     ]);
-    const host = await lab.client("agent1").upload(SINK.v4, { warmUpMs: 0, forMs: 300 });
+    expectRate(rateOf(first) + rateOf(second) + rateOf(third), 8000);
     expectRate(rateOf(stray), 4000);
     expectRate(rateOf(guest), 4000);
-    expect(rateOf(host)).toBeGreaterThan(5 * 4000);
+    // The host without a limit of its own.
+    const free = await lab.client("agent2").upload(SINK.v4, { warmUpMs: 0, forMs: 300, atKbps: FAST_ENOUGH_KBPS });
+    expect(rateOf(free)).toBeGreaterThan(5 * 8000);
   });
 
   test("a client that cannot be counted sends nothing", async () => {
@@ -207,16 +204,11 @@ describe("what the agent does", () => {
     expect(free).not.toContain("limit:");
   });
 
-  test("a commit with another limit is felt by a running flow, which goes on", async () => {
-    await gateway.commit(policyWith({ agent1: 3000 }));
-    const flow = lab.client("agent1").upload(SINK.v4, { warmUpMs: 0, forMs: 13_000 });
-    await sleepMs(700);
-    expectRate(await watchRate(lab, 1_000), 20_000);
+  test("a commit with another limit is in force once it is confirmed, and the old one is gone", async () => {
+    await gateway.commit(policyWith({ agent1: 3000, everyone: 500 }));
     const result = await gateway.sync();
     expect(result, result.message).toMatchObject({ ok: true, outcome: "confirmed" });
-    await sleepMs(700);
-    expectRate(await watchRate(lab, 2_000), 3000);
-    rateOf(await flow);
+    expectRate(rateOf(await lab.client("agent1").upload(SINK.v4, timing)), 3000);
     const budgets = await lab.execChecked("gateway", ["nft", "list", "set", "inet", "clawgress", "budgets"]);
     expect(budgets.match(/limit rate over \d+/g)).toEqual(["limit rate over 1", "limit rate over 375000"]);
   });
