@@ -79,6 +79,7 @@ const counterTexts: { readonly [counter: string]: string } = {
   denied_output: "sent by named or the gate to where they have no business",
   denied_source: "with a source that does not route back, or a route of their own",
   denied_bound: "with the source of a host that is elsewhere",
+  over_limit: "over a limit of egress_kbps (dropped in silence, which is how senders slow down)",
   denied_invalid: "of no connection (dropped in silence)",
 };
 

@@ -13,10 +13,10 @@ export type PacketOrigin = (typeof packetOrigins)[number];
 /** Sets of the base table with a counter for each client whose packets were refused; the gate reads them. */
 export const refusedSets = ["refused4", "refused6"] as const;
 
-/** Counters of the base table, and one of the policy table; `clawgress stats` shows them. */
+/** Counters of the base table, and those of the policy table; `clawgress stats` shows them. */
 export const denyCounters = {
   clawgress_base: ["denied_forward", "denied_input", "denied_output", "denied_source", "denied_invalid"],
-  clawgress: ["denied_bound"],
+  clawgress: ["denied_bound", "over_limit"],
 } as const;
 
 /** A client that is silent for this long is forgotten; the gate looks every few seconds. */

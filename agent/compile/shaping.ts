@@ -75,12 +75,14 @@ const shapeRules: readonly string[] = [
   `meta mark set ${markToken(VERDICT)}`,
 ];
 
+const drop = "counter name over_limit drop";
+
 function spendRules({ limits }: Policy): readonly string[] {
   const rules = [
     "meta mark set 0x00000000",
     "meta mark set ip saddr map @limit4",
     "meta mark set ip6 saddr map @limit6",
-    "meta mark @budgets drop",
+    `meta mark @budgets ${drop}`,
   ];
   if (limits === null) return rules;
   const rate = markToken(limits.egressKbps);
@@ -90,11 +92,11 @@ function spendRules({ limits }: Policy): readonly string[] {
     ...rules,
     "meta mark != 0x00000000 return",
     `meta mark set ${rate}`,
-    `update @spent4 { ip saddr . meta mark ${limit} } drop${trace}`,
-    `update @spent6 { ip6 saddr . meta mark ${limit} } drop${trace}`,
+    `update @spent4 { ip saddr . meta mark ${limit} } ${drop}${trace}`,
+    `update @spent6 { ip6 saddr . meta mark ${limit} } ${drop}${trace}`,
     // A client that found no room in the set was not counted.
-    "ip saddr . meta mark != @spent4 drop",
-    "ip6 saddr . meta mark != @spent6 drop",
+    `ip saddr . meta mark != @spent4 ${drop}`,
+    `ip6 saddr . meta mark != @spent6 ${drop}`,
   ];
 }
 

@@ -211,5 +211,7 @@ describe("what the agent does", () => {
     expectRate(rateOf(await lab.client("agent1").upload(SINK.v4, timing)), 3000);
     const budgets = await lab.execChecked("gateway", ["nft", "list", "set", "inet", "clawgress", "budgets"]);
     expect(budgets.match(/limit rate over \d+/g)).toEqual(["limit rate over 1", "limit rate over 375000"]);
+    const stats = await gateway.clawgress(["stats", "--json", "--config", gateway.configFile]);
+    expect(JSON.parse(stats.stdout).packets.over_limit).toBeGreaterThan(0);
   });
 });
