@@ -33,6 +33,7 @@ export async function ensurePacketLog({ paths, users, log }: ApplyContext): Prom
     pidFile: paths.packetLogPid,
     logFile: paths.packetLogOutput,
     cwd: "/",
+    uid,
   });
   await sleepMs(SETTLE_MS);
   const pid = await findDaemon(paths.packetLogPid);
