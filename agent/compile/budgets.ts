@@ -3,6 +3,7 @@ import { compareTexts } from "../policy/compare-texts.ts";
 import type { Place, Policy } from "../policy/policy.ts";
 import { type ClientRange, flattenNested } from "./client-groups.ts";
 import { assignMark, BUDGET_MAX, BUDGET_MIN, UNLIMITED } from "./marks.ts";
+import { markToken } from "./tokens.ts";
 
 /** What one host may send a second, all its addresses of both families together. */
 export interface Budget {
@@ -54,19 +55,12 @@ export function spenders(policy: Policy): readonly Spender[] {
 /**
  * Returns the nft commands that take budgets out of the kernel that a policy no longer has; empty when there are none.
  * The policy's own are added by its table: one that is there already goes on with what it has counted, so that an apply
- * gives nobody anything. The kernel's marks must be as they are at that moment.
- * @throws RangeError when a mark of the kernel is no budget's.
+ * gives nobody anything. Whatever else stands there goes too. The kernel's marks must be as they are at that moment.
+ * @throws RangeError for what is no mark.
  */
 export function removeBudgets(kernel: readonly number[], policy: Policy): string {
   const wanted = new Set([...hostBudgets(policy).values()].map(({ mark }) => mark));
   const gone = kernel.filter((mark) => !wanted.has(mark)).sort((a, b) => a - b);
   if (gone.length === 0) return "";
-  return `delete element inet clawgress budgets {\n${gone.map(markText).join(",\n")}\n}\n`;
-}
-
-function markText(mark: number): string {
-  if (!Number.isInteger(mark) || mark < BUDGET_MIN || mark > BUDGET_MAX) {
-    throw new RangeError(`not the mark of a budget: ${mark}`);
-  }
-  return `0x${mark.toString(16)}`;
+  return `delete element inet clawgress budgets {\n${gone.map(markToken).join(",\n")}\n}\n`;
 }

@@ -79,13 +79,14 @@ describe("budgets that go", () => {
   test.each<[string, readonly number[], string]>([
     ["none, when the kernel has none", [], ""],
     ["none, when the policy still has them", [kept], ""],
+    ["what somebody else put there", [kept, 1], "{\n0x00000001\n}"],
     ["those of another policy", [0x4000_0009, kept, 0x4000_0002], "{\n0x40000002,\n0x40000009\n}"],
   ])("%s", (_, kernel, want) => {
     expect(removeBudgets(kernel, policy)).toBe(want && `delete element inet clawgress budgets ${want}\n`);
   });
 
-  test("what cannot be a budget's mark is never written", () => {
-    expect(() => removeBudgets([0x3fff_ffff], policy)).toThrow(RangeError);
+  test.each([-1, 0.5, 0x1_0000_0000])("%d is no mark and never written", (mark) => {
+    expect(() => removeBudgets([mark], policy)).toThrow(RangeError);
   });
 });
 
