@@ -96,10 +96,14 @@ describe("normalising", () => {
     );
   });
 
-  test("does not depend on the order of entries and keys", () => {
+  /** Of several entries for one name the first written gives the label: that alone is a matter of order. */
+  const unlabelled = (policy: Policy): unknown =>
+    JSON.parse(JSON.stringify(policy, (key, value) => (key === "place" || key === "label" ? undefined : value)));
+
+  test("opens the same whatever the order of entries and keys", () => {
     fc.assert(
       fc.property(document, (given) => {
-        expect(bare(validPolicy(reverseDocument(given)))).toEqual(bare(validPolicy(given)));
+        expect(unlabelled(validPolicy(reverseDocument(given)))).toEqual(unlabelled(validPolicy(given)));
       }),
     );
   });
