@@ -13,6 +13,7 @@ import { createLog } from "../host/log.ts";
 import { lockInstance } from "../host/single-instance.ts";
 import { reconcile } from "../reconcile.ts";
 import { writeStatusFile } from "../report/status-file.ts";
+import { pathsOf } from "../settings/paths.ts";
 import { openAgent, openApplyContext } from "../start.ts";
 import { loadSettings } from "./load-settings.ts";
 import type { Output } from "./output.ts";
@@ -36,7 +37,7 @@ export async function runAgent(options: { readonly config: string }, _output: Ou
     });
   }
   const log = createLog("agent");
-  const lock = await lockInstance(settings.paths.state);
+  const lock = await lockInstance(pathsOf(settings).agentLock);
   const apply = await openApplyContext(settings, options.config, log);
   const agent = await openAgent(settings, apply, log);
   const stop = new AbortController();

@@ -5,6 +5,7 @@ import { createLog } from "../host/log.ts";
 import { lockInstance } from "../host/single-instance.ts";
 import { reconcile } from "../reconcile.ts";
 import { writeStatusFile } from "../report/status-file.ts";
+import { pathsOf } from "../settings/paths.ts";
 import { openAgent, openApplyContext } from "../start.ts";
 import { loadSettings } from "./load-settings.ts";
 import { describeError, type Output } from "./output.ts";
@@ -15,7 +16,7 @@ const DRAIN_MS = 10_000;
 export async function syncOnce(options: { readonly config: string }, output: Output): Promise<number> {
   const settings = await loadSettings(options.config);
   const log = createLog("agent", 2);
-  const lock = await lockInstance(settings.paths.state);
+  const lock = await lockInstance(pathsOf(settings).agentLock);
   const apply = await openApplyContext(settings, options.config, log);
   const agent = await openAgent(settings, apply, log);
   const controller = new AbortController();

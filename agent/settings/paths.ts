@@ -11,8 +11,8 @@ export interface Paths {
   readonly git: string;
   /** Present from before a swap until it is confirmed or reverted; names the release to go back to. */
   readonly armed: string;
-  /** Gone after a reboot. */
   readonly agentLock: string;
+  /** Gone after a reboot. */
   readonly status: string;
   readonly base: string;
   readonly named: string;
@@ -43,7 +43,7 @@ export function pathsOf(settings: Pick<Settings, "paths">): Paths {
     outbox: join(state, "outbox"),
     git: join(state, "git"),
     armed: join(state, "txn", "armed"),
-    agentLock: join(run, "agent.lock"),
+    agentLock: join(state, "agent.lock"),
     status: join(run, "status.json"),
     base: join(run, "base.nft"),
     named: join(run, "named"),
