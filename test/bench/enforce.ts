@@ -1,5 +1,5 @@
 import type { LogLine, PolicyText, TestGateway } from "../support/gateway.ts";
-import { headOf, openBenchGateway, smallPolicy } from "./gateway.ts";
+import { openBenchGateway, smallPolicy } from "./gateway.ts";
 import { type Measure, type Row, withLab } from "./row.ts";
 import { median } from "./statistics.ts";
 
@@ -11,7 +11,7 @@ export const measureEnforce: Measure = ({ quick, say }) =>
   withLab(async (lab) => {
     const gateway = await openBenchGateway(lab);
     gateway.start();
-    await gateway.awaitStatus(await headOf(gateway), ["success"]);
+    await gateway.awaitStatus(await gateway.head(), ["success"]);
     const rounds = quick ? 1 : 5;
     const policies = Array.from({ length: rounds }, (_, turn) => smallPolicy(`n${turn}.allowed.test`));
     const rows = await applyAll(gateway, policies, "small policy", "≤ 1 s");

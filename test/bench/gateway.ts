@@ -1,4 +1,3 @@
-import { runChecked } from "../../agent/host/run.ts";
 import type { Lab } from "../lab/lab.ts";
 import { setUpGateway, type TestGateway } from "../support/gateway.ts";
 
@@ -21,9 +20,4 @@ export async function openBenchGateway(lab: Lab): Promise<TestGateway> {
 export async function enforceOnce(gateway: TestGateway): Promise<void> {
   const result = await gateway.sync();
   if (!result.ok) throw new Error(`the gateway does not enforce: ${result.code} ${result.message}`);
-}
-
-/** Returns the commit that a clone stands at. */
-export async function headOf(gateway: TestGateway): Promise<string> {
-  return (await runChecked(["git", "-C", gateway.clone, "rev-parse", "HEAD"], { timeoutMs: 5_000 })).trim();
 }

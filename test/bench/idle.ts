@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { monotonicMs, sleepMs } from "../../agent/host/clock.ts";
 import { runChecked } from "../../agent/host/run.ts";
 import type { TestGateway } from "../support/gateway.ts";
-import { headOf, openBenchGateway } from "./gateway.ts";
+import { openBenchGateway } from "./gateway.ts";
 import { type Measure, withLab } from "./row.ts";
 import { median } from "./statistics.ts";
 
@@ -15,7 +15,7 @@ export const measureIdle: Measure = ({ quick, say }) =>
   withLab(async (lab) => {
     const gateway = await openBenchGateway(lab);
     const agent = gateway.start();
-    await gateway.awaitStatus(await headOf(gateway), ["success"]);
+    await gateway.awaitStatus(await gateway.head(), ["success"]);
     const bare = lab.spawn("gateway", [process.execPath, "-e", "setInterval(() => {}, 60_000)"]);
     const settleMs = quick ? 500 : SETTLE_MS;
     await sleepMs(settleMs);

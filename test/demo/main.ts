@@ -83,7 +83,7 @@ async function tell(lab: Lab): Promise<void> {
   heading("A gateway starts with what alice and bob signed: serial 1");
   const probes = [{ name: "health page", type: "tcp", host: "*", to: "health.allowed.test", port: 443 }];
   const gateway = await setUpGateway(lab, { policy: names("api.allowed.test"), config: { health: { probes } } });
-  const first = (await runChecked(["git", "-C", gateway.clone, "rev-parse", "HEAD"], { timeoutMs: 5_000 })).trim();
+  const first = await gateway.head();
   gateway.start();
   await showStatus(gateway, first, true);
   await lab.mark();

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { sleepMs } from "../../agent/host/clock.ts";
 import { type Lab, startLab } from "../lab/lab.ts";
 import type { LabProcess } from "../lab/processes.ts";
+import { eventually } from "../support/eventually.ts";
 import { setUpGateway, type TestGateway } from "../support/gateway.ts";
 
 /** Damage on disk costs no visit: what is denied stays denied, and the gateway comes back by itself. */
@@ -25,7 +26,7 @@ beforeAll(async () => {
   await lab.block([{ to: address, protocol: "tcp", port: 443, how: "drop" }]);
   gateway = await setUpGateway(lab, { policy: policy("a.allowed.test"), config: { health: { probes } } });
   agent = gateway.start();
-  const first = (await lab.exec("gateway", ["git", "-C", gateway.clone, "rev-parse", "HEAD"])).stdout.trim();
+  const first = await gateway.head();
   await gateway.awaitStatus(first, ["success"]);
 });
 
@@ -35,14 +36,6 @@ afterAll(async () => {
 });
 
 const outcome = async (to: string): Promise<string> => (await lab.client("agent1").connect(to, 443)).outcome;
-
-async function eventually(what: string, isTrue: () => Promise<boolean>): Promise<void> {
-  for (let attempt = 0; attempt < 300; attempt++) {
-    if (await isTrue()) return;
-    await sleepMs(50);
-  }
-  throw new Error(`it never came true: ${what}`);
-}
 
 async function countEvents(name: string, commit: string): Promise<number> {
   return (await gateway.log()).filter(({ event, commit: of }) => event === name && of === commit).length;

@@ -24,7 +24,7 @@ beforeAll(async () => {
   gateway = await setUpGateway(lab, { policy, config: { records: { maxBytes: MAX_BYTES } } });
   run = join(gateway.folder, "run");
   agent = gateway.start();
-  const commit = (await lab.exec("gateway", ["git", "-C", gateway.clone, "rev-parse", "HEAD"])).stdout.trim();
+  const commit = await gateway.head();
   await gateway.awaitStatus(commit, ["success"]);
 });
 

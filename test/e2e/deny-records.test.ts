@@ -37,7 +37,7 @@ beforeAll(async () => {
   gateway = await setUpGateway(lab, { policy });
   run = join(gateway.folder, "run");
   agent = gateway.start();
-  commit = (await lab.exec("gateway", ["git", "-C", gateway.clone, "rev-parse", "HEAD"])).stdout.trim();
+  commit = await gateway.head();
   await gateway.awaitStatus(commit, ["success"]);
 });
 

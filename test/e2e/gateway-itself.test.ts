@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { sleepMs } from "../../agent/host/clock.ts";
 import { type Lab, startLab } from "../lab/lab.ts";
+import { at, families, other, quick, refused, target } from "../support/both-families.ts";
 import { baseUsers } from "../support/compile-samples.ts";
 import { raiseDatapath } from "../support/datapath.ts";
 
@@ -12,14 +13,6 @@ beforeAll(async () => {
 });
 afterAll(async () => await lab?.stop());
 beforeEach(async () => await lab.mark());
-
-const quick = { timeoutMs: 1_000 };
-const refused = { outcome: "refused" };
-const target = { v4: "203.0.113.10", v6: "2001:db8:1::a" } as const;
-const other = { v4: "203.0.113.12", v6: "2001:db8:1::c" } as const;
-const families = [4, 6] as const;
-const at = (pair: { readonly v4: string; readonly v6: string }, family: 4 | 6): string =>
-  family === 4 ? pair.v4 : pair.v6;
 
 /** Listens in a namespace and answers each connection or datagram with a word. */
 async function listen(node: "gateway" | "agent1", port: number, word: string): Promise<void> {

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { sleepMs } from "../../agent/host/clock.ts";
 import { type Lab, startLab } from "../lab/lab.ts";
 import type { LabProcess } from "../lab/processes.ts";
+import { eventually } from "../support/eventually.ts";
 import { setUpGateway, type TestGateway } from "../support/gateway.ts";
 
 /** What other tools and damaged parts do to a running gateway: nothing opens by it, and everything comes back by itself. */
@@ -22,7 +23,7 @@ beforeAll(async () => {
   await lab.block([{ to: address, protocol: "tcp", port: 443, how: "drop" }]);
   gateway = await setUpGateway(lab, { policy, config: { health: { probes: [slow] } } });
   agent = gateway.start();
-  const first = (await lab.exec("gateway", ["git", "-C", gateway.clone, "rev-parse", "HEAD"])).stdout.trim();
+  const first = await gateway.head();
   await gateway.awaitStatus(first, ["success"]);
 });
 
@@ -36,13 +37,39 @@ const nft = async (...argv: string[]): Promise<void> => {
 };
 const outcome = async (to: string): Promise<string> => (await lab.client("agent1").connect(to, 443)).outcome;
 
-async function eventually(what: string, isTrue: () => Promise<boolean>): Promise<void> {
-  for (let attempt = 0; attempt < 200; attempt++) {
-    if (await isTrue()) return;
-    await sleepMs(50);
+test("the gate and ulogd, as the agent starts them, have one privilege and a user of their own", async () => {
+  for (const name of ["gate", "ulogd"]) {
+    const { pid } = JSON.parse(await readFile(join(gateway.folder, "run", `${name}.pid.json`), "utf8")) as {
+      pid: number;
+    };
+    const status = await readFile(`/proc/${pid}/status`, "utf8");
+    const field = (key: string): string => new RegExp(`^${key}:[ \\t]*(.*)$`, "m").exec(status)?.[1] ?? "";
+    expect(field("CapEff"), name).toBe("0000000000001000");
+    expect(field("CapPrm"), name).toBe("0000000000001000");
+    expect(field("NoNewPrivs"), name).toBe("1");
+    expect(field("Uid").split("\t"), name).not.toContain("0");
+    expect(field("Groups").trim(), name).toBe("");
   }
-  throw new Error(`it never came true: ${what}`);
-}
+});
+
+test("a change touches no table but ours, and waits for no forge that its status would go to", async () => {
+  const foreign = "table ip other {\n\tset s {\n\t\ttype ipv4_addr\n\t\telements = { 192.0.2.1 }\n\t}\n}\n";
+  await lab.execChecked("gateway", ["nft", "-f", "-"], { stdin: foreign });
+  await lab.statuses.fault({ kind: "status", status: 500 }, 2);
+  const commit = await gateway.commit({ ...policy, labels: { "a.allowed.test": "first" } });
+  await eventually("the change is in force", async () => {
+    const { stdout } = await gateway.clawgress(["status", "--json", "--config", gateway.configFile]);
+    return (JSON.parse(stdout) as { confirmed: { commit: string } }).confirmed.commit === commit;
+  });
+  const postponed = (await gateway.log()).filter(
+    ({ event, commit: of }) => event === "status-postponed" && of === commit,
+  );
+  expect(postponed.length).toBeGreaterThan(0);
+  expect(await lab.execChecked("gateway", ["nft", "list", "table", "ip", "other"])).toBe(foreign);
+  const tables = (await lab.execChecked("gateway", ["nft", "list", "tables"])).trim().split("\n");
+  expect(tables.sort()).toEqual(["table inet clawgress", "table inet clawgress_base", "table ip other"]);
+  await gateway.awaitStatus(commit, ["success"]);
+});
 
 test.each([
   ["every table", ["flush", "ruleset"]],
@@ -61,11 +88,11 @@ test.each([
 });
 
 test("the tables are deleted while a change is probed: they are back within a second", async () => {
+  const countSwaps = async (): Promise<number> =>
+    (await gateway.log()).filter(({ event }) => event === "apply-swapped").length;
+  const before = await countSwaps();
   const commit = await gateway.commit({ ...policy, labels: { "a.allowed.test": "changed" } });
-  await eventually("the change is in force, and probed", async () => {
-    const swaps = (await gateway.log()).filter(({ event }) => event === "apply-swapped");
-    return swaps.length === 2;
-  });
+  await eventually("the change is in force, and probed", async () => (await countSwaps()) > before);
   await nft("flush", "ruleset");
   await sleepMs(1000);
   expect(await readFile(join(gateway.folder, "state", "txn", "armed"), "utf8")).toContain(commit);

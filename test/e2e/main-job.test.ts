@@ -20,7 +20,7 @@ beforeAll(async () => {
   lab = await startLab();
   gateway = await setUpGateway(lab, { policy: allow("a.allowed.test"), config: { health: { probes } } });
   gateway.start();
-  const first = (await lab.exec("gateway", ["git", "-C", gateway.clone, "rev-parse", "HEAD"])).stdout.trim();
+  const first = await gateway.head();
   await gateway.awaitStatus(first, ["success", "failure", "error"]);
 });
 

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { sleepMs } from "../../agent/host/clock.ts";
 import { type Lab, startLab } from "../lab/lab.ts";
 import type { LabProcess } from "../lab/processes.ts";
+import { eventually } from "../support/eventually.ts";
 import { setUpGateway, type TestGateway } from "../support/gateway.ts";
 
 /** What fails stays closed, what runs goes on, and everything comes back by itself. */
@@ -27,14 +28,6 @@ async function pidOf(file: string): Promise<number> {
   return (JSON.parse(text) as { readonly pid: number }).pid;
 }
 
-async function eventually(what: string, isTrue: () => Promise<boolean>): Promise<void> {
-  for (let attempt = 0; attempt < 200; attempt++) {
-    if (await isTrue()) return;
-    await sleepMs(50);
-  }
-  throw new Error(`it never came true: ${what}`);
-}
-
 const reaches = async (name: string): Promise<boolean> =>
   (await lab.client("agent1").connect(name, 443)).outcome === "connected";
 
@@ -53,7 +46,7 @@ test("before the first commit is confirmed, nothing is open", async () => {
 
 test("a Git server that fails leaves everything as it is, and the next good poll goes on", async () => {
   await lab.git.fault(null);
-  const first = (await lab.exec("gateway", ["git", "-C", gateway.clone, "rev-parse", "HEAD"])).stdout.trim();
+  const first = await gateway.head();
   await gateway.awaitStatus(first, ["success"]);
   for (const fault of [
     { kind: "status", status: 500 },

@@ -22,6 +22,8 @@ export interface TestGateway {
   readonly keys: { readonly [person: string]: string };
   /** Commits a policy, signed by some of them, and pushes it. Returns the commit. */
   readonly commit: (policy: PolicyText, options?: CommitOptions) => Promise<string>;
+  /** The commit that was pushed last. */
+  readonly head: () => Promise<string>;
   /** Runs a verb of the program on the gateway. */
   readonly clawgress: (argv: readonly string[], timeoutMs?: number) => Promise<RunResult>;
   /** Runs `clawgress sync --json` and returns its document. */
@@ -88,6 +90,7 @@ export async function setUpGateway(lab: Lab, options: GatewayOptions): Promise<T
   await cli("init", "--gateway", "--config", configFile);
 
   const logFile = join(folder, "agent.log");
+  const head = async (): Promise<string> => (await git("rev-parse", "HEAD")).trim();
   const commit: TestGateway["commit"] = async (policy, { signers = ["alice", "bob"], message, tamper } = {}) => {
     const text = typeof policy === "string" ? policy : `${JSON.stringify(policy, null, 2)}\n`;
     await writeFile(join(clone, "policy.json"), text);
@@ -96,14 +99,14 @@ export async function setUpGateway(lab: Lab, options: GatewayOptions): Promise<T
     await git("add", "-A");
     await git("commit", "--quiet", "--allow-empty", "-m", message ?? "change the policy");
     await git("push", "--quiet", "origin", "HEAD:main");
-    return (await git("rev-parse", "HEAD")).trim();
+    return await head();
   };
   const clawgress: TestGateway["clawgress"] = (argv, timeoutMs = 60_000) =>
     lab.exec("gateway", [process.execPath, program, ...argv], { timeoutMs });
   await commit(options.policy, { message: "the first policy" });
 
   return {
-    ...{ configFile, folder, clone, repository, keys, commit, clawgress },
+    ...{ configFile, folder, clone, repository, keys, commit, head, clawgress },
     sync: async () => {
       const result = await clawgress(["sync", "--json", "--config", configFile]);
       await writeFile(logFile, result.stderr, { flag: "a" });
