@@ -43,6 +43,11 @@ export async function openAgent(settings: Settings, apply: ApplyContext, log: Lo
   for (const note of await healPointers(paths.pointers)) log.warn({ event: "pointer-healed", note });
   const root = await readRoot(settings);
   if (settings.trust.insecure) log.warn({ event: "insecure", reason: "trust.insecure is true: unsigned policies run" });
+  if (settings.lifeline.length === 0) {
+    const reason =
+      "lifeline is empty: nobody behind a client interface reaches the gateway itself, whoever manages it included";
+    log.warn({ event: "no-lifeline", reason });
+  }
   const source = await openSource(settings.repository, {
     gitFolder: paths.git,
     dnsServers: settings.dns.upstreams,

@@ -24,7 +24,7 @@ beforeAll(async () => {
   lab = await startLab({ routeClients: true });
   const [address = ""] = lab.names["v4only.allowed.test"].v4;
   await lab.block([{ to: address, protocol: "tcp", port: 443, how: "drop" }]);
-  gateway = await setUpGateway(lab, { policy: policy("a.allowed.test"), config: { health: { probes } } });
+  gateway = await setUpGateway(lab, { policy: policy("a.allowed.test"), config: { health: { probes }, lifeline: [] } });
   agent = gateway.start();
   const first = await gateway.head();
   await gateway.awaitStatus(first, ["success"]);
@@ -40,6 +40,10 @@ const outcome = async (to: string): Promise<string> => (await lab.client("agent1
 async function countEvents(name: string, commit: string): Promise<number> {
   return (await gateway.log()).filter(({ event, commit: of }) => event === name && of === commit).length;
 }
+
+test("a gateway that nobody could manage from a client interface says so when it starts", async () => {
+  expect((await gateway.log()).map(({ event }) => event)).toContain("no-lifeline");
+});
 
 test("a revert that fails is tried again until it holds; the release that it ended is not", async () => {
   const commit = await gateway.commit(policy("b.allowed.test"));
