@@ -1,9 +1,9 @@
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readFile, rm } from "node:fs/promises";
+import { basename, join } from "node:path";
 import { ALLOW_ZONE, DENY_ZONE } from "../compile/release.ts";
 import { AgentError } from "../errors.ts";
 import { run } from "../host/run.ts";
+import { makeScratch } from "./clear-scratch.ts";
 import { rehearseRuleset } from "./kernel.ts";
 import type { StoredRelease } from "./release-store.ts";
 
@@ -24,11 +24,10 @@ export async function checkArtifacts(release: StoredRelease, known: Map<string, 
   const knownDigest = known.get(release.digest);
   if (knownDigest !== undefined) return { ...release, tableDigest: knownDigest };
   const ruleset = await readFile(join(release.folder, "policy.nft"));
-  // Random: two agents in network namespaces of one machine share the list of names.
-  const scratch = await mkdtemp(join(tmpdir(), "clawgress-check-"));
+  const scratch = await makeScratch();
   try {
     const [tableDigest] = await Promise.all([
-      rehearseRuleset(ruleset, scratch.split("/").at(-1) ?? "clawgress-check"),
+      rehearseRuleset(ruleset, basename(scratch)),
       expectSuccess(["named-checkzone", "-q", ALLOW_ZONE, join(release.folder, "allow.zone")]),
       expectSuccess(["named-checkzone", "-q", DENY_ZONE, join(release.folder, "deny.zone")]),
     ]);

@@ -3,6 +3,7 @@ import { ensureProbeNamespace } from "../health/namespace.ts";
 import { probeAddresses } from "../settings/settings.ts";
 import { enableForwarding, ensureBase } from "./base-service.ts";
 import type { CheckedRelease } from "./check-artifacts.ts";
+import { clearScratch } from "./clear-scratch.ts";
 import type { ApplyContext } from "./context.ts";
 import { openIfWhole } from "./enforced.ts";
 import { ensureGate } from "./gate-service.ts";
@@ -21,6 +22,7 @@ import { closeRevert, readUnfinished, winTransaction } from "./transaction.ts";
 export async function startEnforcing(context: ApplyContext): Promise<void> {
   const { settings, paths, log } = context;
   await ensureBase(context);
+  await clearScratch();
   await ensureProbeNamespace(settings.health.namespace, probeAddresses(settings.health));
   const unfinished = await readUnfinished(paths.armed);
   if (unfinished !== null) log.warn({ event: "apply-unfinished", ...unfinished });
