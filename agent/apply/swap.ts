@@ -27,7 +27,7 @@ export async function swapRelease(context: ApplyContext, release: StoredRelease)
     readFile(join(release.folder, "policy.nft"), "utf8"),
     // Nobody but an apply writes them, so they stay as they are until the transaction.
     readBudgets(),
-    publishZones(context, release, gateRelease.canary),
+    publishZones(context, release, gateRelease),
     gate.prepare(release.folder),
   ]);
   await gate.hold(HOLD_MS);
