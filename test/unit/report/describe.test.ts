@@ -21,6 +21,7 @@ const confirmed = (changes: Partial<ChangeCounts>, more: object = {}): Outcome =
   serial: 41,
   approvedBy: ["alice", "bob"],
   insecure: false,
+  audit: false,
   changes: { ...none, ...changes },
   ...more,
 });
@@ -52,6 +53,12 @@ test.each<[string, Outcome, string, string]>([
     confirmed({}, { insecure: true, approvedBy: [] }),
     "success",
     "no change, serial 41, NOT VERIFIED (insecure: true)",
+  ],
+  [
+    "an audit is never shown as enforced",
+    confirmed({}, { audit: true }),
+    "success",
+    "no change, serial 41, AUDIT MODE, by alice, bob",
   ],
   ["refused", refused("1 of 2 approvals"), "failure", "refused: TRUST_UNSIGNED: 1 of 2 approvals"],
   [
