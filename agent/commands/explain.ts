@@ -1,6 +1,6 @@
 import { AgentError, type Json } from "../errors.ts";
 import { buildDecider, type Decision } from "../policy/decide.ts";
-import { decideTarget, findClient, parseTarget, ruleText } from "../policy/explain-flow.ts";
+import { decideTarget, findClient, parseTarget, pathTo, ruleText } from "../policy/explain-flow.ts";
 import { limitsOf } from "../policy/limits.ts";
 import type { Parsed } from "../policy/parsed.ts";
 import type { Policy } from "../policy/policy.ts";
@@ -24,8 +24,9 @@ export async function explain(options: ExplainOptions, output: Output): Promise<
   const client = expect(findClient(decider, policy, options.from));
   const target = expect(parseTarget(options.to));
   const decision = decideTarget(decider, client, target);
-  output.document({ ok: true, ...toDocument(options, policy, decision) });
-  for (const line of describe(options, policy, decision)) output.line(line);
+  const path = pathTo(client, target);
+  output.document({ ok: true, ...toDocument(options, policy, decision, path) });
+  for (const line of describe(options, policy, decision, path)) output.line(line);
   return 0;
 }
 
@@ -34,7 +35,12 @@ function expect<T>(parsed: Parsed<T>): T {
   throw new AgentError("USAGE", parsed.message, { remedy: parsed.remedy });
 }
 
-function describe(options: ExplainOptions, policy: Policy, decision: Decision): readonly string[] {
+function describe(
+  options: ExplainOptions,
+  policy: Policy,
+  decision: Decision,
+  path: "proxy" | "address",
+): readonly string[] {
   const { host, group } = decision.client;
   const who = host === null ? `${options.from} (in no host entry)` : `${options.from} (host ${host.name})`;
   const rules = group.name === "*" ? "the global rules" : `the rules of ${group.name}`;
@@ -45,10 +51,15 @@ function describe(options: ExplainOptions, policy: Policy, decision: Decision): 
     return [`DENY  ${who} → ${options.to}`, `  by ${rules}: ${decision.reason}, ${reasons[decision.reason]}`, ...near];
   }
   const label = decision.label === null ? [] : [`  label: ${decision.label}`];
+  const how =
+    path === "proxy"
+      ? ["  through the proxy: by the name that the client asks the server for, whatever address it dials"]
+      : [];
   return [
     `ALLOW  ${who} → ${options.to}`,
     `  by ${rules}: ${ruleText(decision.rule)}`,
     `  open ports: ${decision.ports.map(portText).join(", ")}`,
+    ...how,
     ...limitLines(policy, decision),
     ...label,
   ];
@@ -62,7 +73,12 @@ function limitLines(policy: Policy, decision: Decision): readonly string[] {
   return [`  limit: ${egressKbps} kbit/s towards the internet, ${whose} (${place.file}:${place.line})`];
 }
 
-function toDocument(options: ExplainOptions, policy: Policy, decision: Decision): { readonly [key: string]: Json } {
+function toDocument(
+  options: ExplainOptions,
+  policy: Policy,
+  decision: Decision,
+  path: "proxy" | "address",
+): { readonly [key: string]: Json } {
   const { host, group } = decision.client;
   const common = {
     from: options.from,
@@ -83,6 +99,7 @@ function toDocument(options: ExplainOptions, policy: Policy, decision: Decision)
     rule: ruleText(decision.rule),
     place: { file, line, column, pointer },
     label: decision.label,
+    path,
     ports: decision.ports.map(portText),
   };
 }

@@ -1,6 +1,6 @@
 import { type Address, cidrRange, formatAddress, parseAddress, unmapAddress } from "./cidr.ts";
 import { buildNameTable, findNameRules, type NameTable } from "./name-table.ts";
-import { explainAddress, explainName, explainPorts, indexGroups, type NearMiss } from "./near-miss.ts";
+import { explainAddress, explainName, explainPorts, explainProxied, indexGroups, type NearMiss } from "./near-miss.ts";
 import { quoteText } from "./parsed.ts";
 import type { Group, HostEntry, NamePattern, NameRule, NetworkRule, Policy, PortRange, Protocol } from "./policy.ts";
 import { includesPort, sortPorts } from "./ports.ts";
@@ -83,14 +83,18 @@ export function buildDecider(policy: Policy): Decider {
     decideName: (client, name) => allow(client, rulesOf(client, name)) ?? denyName(client, name),
     decideNameFlow: (client, name, protocol, port) => {
       const allowed = allow(client, rulesOf(client, name));
-      return allowed === null ? denyName(client, name) : checkPort(allowed, name, protocol, port);
+      if (allowed === null) return denyName(client, name);
+      return checkPort(allowed, name, protocol, port, protocol === "udp" ? explainProxied(client.group, port) : null);
     },
     decideAddress: (client, text, protocol, port) => {
       const address = unmapAddress(readAddress(text));
       const allowed = allow(client, networksOf(client, address));
-      if (allowed !== null) return checkPort(allowed, formatAddress(address), protocol, port);
+      const byNameOnly = explainProxied(client.group, port);
+      if (allowed !== null) return checkPort(allowed, formatAddress(address), protocol, port, byNameOnly);
       if (isDenyAll) return deny(client, "deny-all", null);
-      return deny(client, "ip-not-allowed", explainAddress(client.group, others, address));
+      const near =
+        byNameOnly === null ? explainAddress(client.group, others, address) : { text: byNameOnly, rule: null };
+      return deny(client, "ip-not-allowed", near);
     },
     coversAddress: (client, text) => networksOf(client, unmapAddress(readAddress(text))).length > 0,
   };
@@ -120,9 +124,10 @@ function allow(client: Client, rules: readonly (NameRule | NetworkRule)[]): Allo
   return { verdict: "allow", client, rule, label, ports };
 }
 
-function checkPort(allowed: Allowed, what: string, protocol: Protocol, port: number): Decision {
+function checkPort(allowed: Allowed, what: string, protocol: Protocol, port: number, nearer: string | null): Decision {
   if (includesPort(allowed.ports, protocol, port)) return allowed;
-  return deny(allowed.client, "port-not-allowed", { text: explainPorts(what, allowed.ports), rule: allowed.rule });
+  const text = nearer ?? explainPorts(what, allowed.ports);
+  return deny(allowed.client, "port-not-allowed", { text, rule: allowed.rule });
 }
 
 function deny(client: Client, reason: Reason, near: NearMiss | null): Denied {

@@ -4,6 +4,7 @@ import { parseDomainName } from "./domain.ts";
 import { accept, type Parsed, quoteText, refuse } from "./parsed.ts";
 import type { NameRule, NetworkRule, Policy, Protocol } from "./policy.ts";
 import { portText } from "./ports.ts";
+import { isProxiedPort } from "./proxied.ts";
 
 /** What somebody asks about: a name or an address, and a port or all of them. */
 export interface Target {
@@ -54,8 +55,15 @@ export function decideTarget(decider: Decider, client: Client, target: Target): 
   return decider.decideAddress(client, address ?? "", protocol, port ?? 443);
 }
 
+/** Returns how an allowed flow reaches a target: through the proxy, which judges the name, or straight to the address. */
+export function pathTo(client: Client, { name, protocol, port }: Target): "proxy" | "address" {
+  const isByProxy = name !== null && port !== null && isProxiedPort(client.group, protocol, port);
+  return isByProxy ? "proxy" : "address";
+}
+
 /** Returns a rule as it is written, and where. */
 export function ruleText(rule: NameRule | NetworkRule): string {
   const what = "pattern" in rule ? patternText(rule.pattern) : rule.network;
-  return `${what} on ${rule.ports.map(portText).join(", ")} (${rule.place.file}:${rule.place.line})`;
+  const ports = rule.ports.length === 0 ? "no port" : rule.ports.map(portText).join(", ");
+  return `${what} on ${ports} (${rule.place.file}:${rule.place.line})`;
 }

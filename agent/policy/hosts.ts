@@ -11,8 +11,15 @@ import { findSpecialRanges } from "./special.ts";
 /** The name of the group of clients that have no `allow` of their own. */
 export const GLOBAL_GROUP = "*";
 
-/** Returns the host entries sorted by name; a source that is no network, or that two hosts have, is an error. */
-export function readHosts(hosts: { readonly [name: string]: HostDocument }, log: IssueLog): readonly HostEntry[] {
+/**
+ * Returns the host entries sorted by name, each with the group of its own name if there is one, else the global one. A
+ * source that is no network, or that two hosts have, is an error.
+ */
+export function readHosts(
+  hosts: { readonly [name: string]: HostDocument },
+  groups: ReadonlySet<string>,
+  log: IssueLog,
+): readonly HostEntry[] {
   const owners = new Map<Cidr, { readonly host: string; readonly place: Place }>();
   const entries = Object.entries(hosts).map(([name, host]): HostEntry => {
     const pointer = joinPointer("/hosts", name);
@@ -33,7 +40,7 @@ export function readHosts(hosts: { readonly [name: string]: HostDocument }, log:
     return {
       name,
       sources: sources.sort(compareCidrs),
-      group: host.allow === undefined ? GLOBAL_GROUP : name,
+      group: groups.has(name) ? name : GLOBAL_GROUP,
       limits: readLimits(host.limits, joinPointer(pointer, "limits"), log),
       place: log.locate(pointer, "key"),
     };

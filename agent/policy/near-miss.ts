@@ -3,6 +3,7 @@ import { type NameTable, suffixesOf } from "./name-table.ts";
 import type { Group, NameRule, NetworkRule, Policy, PortRange } from "./policy.ts";
 import { portText } from "./ports.ts";
 import { buildPrefixTable, type PrefixTable } from "./prefix-table.ts";
+import { TLS_PORT } from "./proxied.ts";
 
 /** A rule, and the group that has it. */
 interface Owned<Rule> {
@@ -17,10 +18,10 @@ export interface OtherGroups {
   readonly networks: PrefixTable<Owned<NetworkRule>>;
 }
 
-/** The rule that almost allowed something, and how it misses, for people. */
+/** How a rule misses that almost allowed something, for people; the rule is null where none would have. */
 export interface NearMiss {
   readonly text: string;
-  readonly rule: NameRule | NetworkRule;
+  readonly rule: NameRule | NetworkRule | null;
 }
 
 /** Returns the first group, in the policy's order, of every pattern and network. */
@@ -68,8 +69,15 @@ export function explainAddress(group: Group, others: OtherGroups, address: Addre
   return { text: `${other.rule.network} is allowed for ${whoIs(other.group)}`, rule: other.rule };
 }
 
+/** Returns why no address and no UDP opens a port, for people, or null when SNI mode has nothing to do with it. */
+export function explainProxied(group: Group, port: number): string | null {
+  if (!group.isProxied || port !== TLS_PORT.first) return null;
+  return "in SNI mode port 443 opens over TCP only, and by the name in the TLS ClientHello only";
+}
+
 /** Returns the ports on which a name or network is allowed, for people. */
 export function explainPorts(what: string, ports: readonly PortRange[]): string {
+  if (ports.length === 0) return `${what} resolves, but no port of it is open`;
   return `${what} is allowed on ${ports.map(portText).join(", ")}`;
 }
 

@@ -5,7 +5,16 @@ import type { IssueLog } from "./issue-log.ts";
 import { joinPointer } from "./json-pointer.ts";
 import { readLabels } from "./labels.ts";
 import { readLimits } from "./limits.ts";
-import type { Group, Policy } from "./policy.ts";
+import type { Group, Place, Policy } from "./policy.ts";
+import {
+  applyProxy,
+  hasOwnProxy,
+  lintProxied,
+  lintUnusedList,
+  type ProxyMeaning,
+  readGlobalProxy,
+  readHostProxy,
+} from "./proxy-rules.ts";
 import { joinRules, NO_RULES, type Rules, readRules } from "./rules.ts";
 
 /** A short file can ask for very many: 50,000 names that 5,000 hosts inherit. */
@@ -20,23 +29,39 @@ export function normalizePolicy(document: PolicyDocument, log: IssueLog): Policy
   const labels = readLabels(document.labels, log);
   const context = { log, labels };
   const mode = document.mode === "deny-all" ? "deny-all" : "enforce";
+  const everyone = readGlobalProxy(document, context);
   const globalRules = readRules(document.allow, "/allow", context);
-  const groups: Group[] = [buildGroup(GLOBAL_GROUP, globalRules, "/allow", log)];
+  lintProxied(globalRules, everyone, log);
+  const groups = [
+    buildGroup(GLOBAL_GROUP, applyProxy(globalRules, everyone, log), everyone, log.locate("/allow", "key")),
+  ];
   let ruleCount = countRules(globalRules);
   for (const [name, host] of Object.entries(document.hosts ?? {})) {
-    if (host.allow === undefined) continue;
-    const pointer = joinPointer(joinPointer("/hosts", name), "allow");
-    const own = readRules(host.allow, pointer, context);
-    const isJoined = host.allow.inherit === true;
+    if (host.allow === undefined && !hasOwnProxy(host.proxy, everyone)) continue;
+    const pointer = joinPointer("/hosts", name);
+    const allowPointer = joinPointer(pointer, "allow");
+    const proxyPointer = joinPointer(pointer, "proxy");
+    const place = log.locate(host.allow === undefined ? proxyPointer : allowPointer, "key");
+    const proxy = readHostProxy(host.proxy, proxyPointer, everyone, context);
+    const own = readRules(host.allow, allowPointer, context);
+    lintProxied(own, proxy, log);
+    lintUnusedList(proxy, proxy.isProxied, proxyPointer, log);
+    const isJoined = host.allow === undefined || host.allow.inherit === true;
     ruleCount += countRules(own) + (isJoined ? countRules(globalRules) : 0);
     if (ruleCount > MAX_RULES) {
       const message = `with what hosts inherit, the policy has more than ${MAX_RULES} rules`;
-      log.error(log.locate(pointer, "key"), message, "let fewer hosts inherit, or share one host entry between them");
+      log.error(place, message, "let fewer hosts inherit, or share one host entry between them");
       break;
     }
-    const rules = isJoined ? joinRules(own, globalRules, log) : own;
-    groups.push(buildGroup(name, rules, pointer, log));
+    const inherited = isJoined ? globalRules : NO_RULES;
+    groups.push(buildGroup(name, joinScopes({ own, inherited, proxy, everyone, log }), proxy, place));
   }
+  lintUnusedList(
+    everyone,
+    groups.some((group) => group.isProxied),
+    "/proxy",
+    log,
+  );
   labels.reportUnused();
   checkInherit(document, log);
   if (mode === "enforce") checkNotEmpty(groups, log);
@@ -46,7 +71,7 @@ export function normalizePolicy(document: PolicyDocument, log: IssueLog): Policy
     groups: groups
       .map((group) => (mode === "deny-all" ? { ...group, ...NO_RULES } : group))
       .sort((a, b) => compareTexts(a.name, b.name)),
-    hosts: readHosts(document.hosts ?? {}, log),
+    hosts: readHosts(document.hosts ?? {}, new Set(groups.map((group) => group.name)), log),
     limits: readLimits(document.limits, "/limits", log),
   };
 }
@@ -55,8 +80,24 @@ function countRules({ names, networks }: Rules): number {
   return names.length + networks.length;
 }
 
-function buildGroup(name: string, rules: Rules, pointer: string, log: IssueLog): Group {
-  return { name, names: rules.names, networks: rules.networks, place: log.locate(pointer, "key") };
+interface Scopes {
+  readonly own: Rules;
+  readonly inherited: Rules;
+  readonly proxy: ProxyMeaning;
+  readonly everyone: ProxyMeaning;
+  readonly log: IssueLog;
+}
+
+/** A host's list of TLS names holds for all that it has; without one, what it inherits keeps the global list. */
+function joinScopes({ own, inherited, proxy, everyone, log }: Scopes): Rules {
+  if (inherited === NO_RULES) return applyProxy(own, proxy, log);
+  if (proxy.tlsNames !== null) return applyProxy(joinRules(own, inherited, log), proxy, log);
+  const theirs = applyProxy(inherited, { ...proxy, tlsNames: everyone.tlsNames }, log);
+  return joinRules(applyProxy(own, proxy, log), theirs, log);
+}
+
+function buildGroup(name: string, { names, networks }: Rules, { isProxied }: ProxyMeaning, place: Place): Group {
+  return { name, names, networks, isProxied, place };
 }
 
 function checkInherit(document: PolicyDocument, log: IssueLog): void {

@@ -48,11 +48,13 @@ export interface NetworkRule {
   readonly place: Place;
 }
 
-/** One set of rules: the global one is named `*`, the others after the host that has an `allow` of its own. */
+/** One set of rules: the global one is named `*`, the others after the host that has an `allow` or a `proxy` of its own. */
 export interface Group {
   readonly name: string;
   readonly names: readonly NameRule[];
   readonly networks: readonly NetworkRule[];
+  /** SNI mode: TCP on 443 and 80 goes through the proxy, which judges the name; no address opens 443, and UDP never does. */
+  readonly isProxied: boolean;
   readonly place: Place;
 }
 
@@ -63,7 +65,7 @@ export interface Limits {
   readonly place: Place;
 }
 
-/** A named set of client addresses and the group whose rules they follow (`*` when the host has no `allow`). */
+/** A named set of client addresses and the group whose rules they follow (`*` when the host has neither `allow` nor a `proxy` of its own). */
 export interface HostEntry {
   readonly name: string;
   readonly sources: readonly Cidr[];

@@ -10,6 +10,7 @@ import { lintName, lintNetwork, lintPort } from "./lints.ts";
 import { quoteText } from "./parsed.ts";
 import type { Cidr, NameRule, NetworkRule, Place, PortRange } from "./policy.ts";
 import { DEFAULT_PORTS, parsePortRange, sortPorts } from "./ports.ts";
+import { TLS_PORT } from "./proxied.ts";
 import { subtractRanges } from "./ranges.ts";
 import { findSpecialRanges } from "./special.ts";
 
@@ -36,6 +37,11 @@ export function readRules(allow: AllowDocument | undefined, pointer: string, con
     names: readNames(allow, ports, joinPointer(pointer, "domains"), context),
     networks: readNetworks(allow, ports, joinPointer(pointer, "ips"), context),
   };
+}
+
+/** Returns the rules of a list of names that TLS may be opened to. */
+export function readTlsNames(domains: readonly string[], pointer: string, context: RuleContext): Rules {
+  return { names: readNames({ domains }, [TLS_PORT], pointer, context), networks: [] };
 }
 
 /** Returns both sets of rules as one; where both have an entry: the union of its ports and the label of the first. */

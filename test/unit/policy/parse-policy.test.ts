@@ -356,15 +356,10 @@ describe("what is not enforced yet is refused where it stands", () => {
     ["domain_time_windows", { domain_time_windows: { "a.example": window } }, "/domain_time_windows"],
     ["dns.forward", { dns: { forward: { "corp.example": ["10.0.0.53"] } } }, "/dns"],
     ["tests", { tests: [{ from: "*", to: "a.example:443", expect: "allow" }] }, "/tests"],
-    ["sni-allowlist", { proxy: { mode: "sni-allowlist" } }, "/proxy/mode"],
-    ["haproxy", { proxy: { backend: "haproxy" } }, "/proxy/backend"],
-    ["proxy.domains", { proxy: { domains: ["a.example"] } }, "/proxy/domains"],
-    ["proxy.mtls", { proxy: { mtls: { enabled: true } } }, "/proxy/mtls"],
     ["expires", { allow: { domains: [{ domain: "a.example", expires: "2027-01-01" }] } }, "/allow/domains/0/expires"],
     ["answers", { allow: { domains: [{ domain: "a.example", answers: ["10.0.0.0/8"] }] } }, "/allow/domains/0/answers"],
     ["a host's deny", inHost("deny", {}), "/hosts/h/deny"],
     ["a host's mode", inHost("mode", "deny-all"), "/hosts/h/mode"],
-    ["a host's proxy", inHost("proxy", { mode: "sni-allowlist" }), "/hosts/h/proxy/mode"],
     ["a host's window", inHost("time_window", window), "/hosts/h/time_window"],
     ["a host's windows", inHost("domain_time_windows", { "a.example": window }), "/hosts/h/domain_time_windows"],
     ["a host's exfil", inHost("exfil", { domains: { "a.example": { bytes: 1, period: "day" } } }), "/hosts/h/exfil"],
@@ -375,7 +370,7 @@ describe("what is not enforced yet is refused where it stands", () => {
   });
 
   test("what changes nothing is accepted", () => {
-    const proxy = { mode: "disabled", backend: "none" };
+    const proxy = { mode: "disabled", backend: "none", mtls: { enabled: false } };
     const document = allow(
       { domains: ["a.example"] },
       { mode: "enforce", proxy, hosts: { h: { ...client, mode: "enforce", proxy } } },
