@@ -31,6 +31,12 @@ export interface Paths {
   readonly packetLogConf: string;
   readonly packetLogPid: string;
   readonly packetLogOutput: string;
+  readonly proxy: string;
+  readonly proxyPid: string;
+  readonly proxySocket: string;
+  readonly proxyLog: string;
+  /** What the proxy decided, a JSON object a line. */
+  readonly proxyRecords: string;
 }
 
 /** Returns the absolute paths of everything the program owns. */
@@ -59,5 +65,10 @@ export function pathsOf(settings: Pick<Settings, "paths">): Paths {
     packetLogConf: join(run, "ulogd.conf"),
     packetLogPid: join(run, "ulogd.pid.json"),
     packetLogOutput: join(run, "ulogd.log"),
+    proxy: join(run, "proxy"),
+    proxyPid: join(run, "proxy.pid.json"),
+    proxySocket: join(run, "proxy", "control", "stats.sock"),
+    proxyLog: join(run, "proxy.log"),
+    proxyRecords: join(run, "proxy.jsonl"),
   };
 }
