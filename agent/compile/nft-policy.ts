@@ -1,9 +1,11 @@
 import { formatAddress } from "../policy/cidr.ts";
 import type { Policy } from "../policy/policy.ts";
+import { needsProxy } from "../policy/proxied.ts";
 import type { HostBinding, ProbeAddress } from "../settings/settings.ts";
 import { boundHostRules, boundHostsObject } from "./bound-hosts.ts";
 import { type ClientRange, clientGroups } from "./client-groups.ts";
 import { groupMarks } from "./grants.ts";
+import { INTERCEPT } from "./marks.ts";
 import { type NetworkEntry, networkEntries, prefixLengths } from "./network-rules.ts";
 import { policyObjects, renderChains, type StaticSet, staticMaps } from "./nft-chains.ts";
 import type { PortClass } from "./release.ts";
@@ -30,6 +32,7 @@ export function renderPolicyTable(
   const clients = clientGroups(policy, probes);
   const chains = renderChains({
     denyAll: policy.mode === "deny-all",
+    isProxied: needsProxy(policy),
     globalGroup: markOf("*"),
     prefixLengths4: prefixLengths(policy, 4),
     prefixLengths6: prefixLengths(policy, 6),
@@ -69,6 +72,11 @@ export function renderPolicyTable(
       "udp_ports",
       classes.filter(({ protocol }) => protocol === "udp"),
       renderClass,
+    ),
+    ...elements(
+      "proxied",
+      policy.groups.filter((group) => group.isProxied),
+      ({ name, place }) => `${markToken(markOf(name))} : ${markToken(INTERCEPT)}, # ${placeToken(place)}\n`,
     ),
     ...networks(policy, classes),
     ...elements(

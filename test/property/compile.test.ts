@@ -54,6 +54,7 @@ function groupNamed(groupName: string): fc.Arbitrary<Group> {
     name: fc.constant(groupName),
     names: fc.array(name, { maxLength: 6 }),
     networks: fc.uniqueArray(network, { maxLength: 6, selector: (rule) => rule.network }),
+    isProxied: fc.boolean(),
     place: fc.constant(place),
   });
 }
@@ -223,7 +224,7 @@ describe("hostile text that a parser let through", () => {
     return {
       version: 1,
       mode: "enforce",
-      groups: [{ name: "*", names: [rule], networks: [net], place: here }],
+      groups: [{ name: "*", names: [rule], networks: [net], isProxied: true, place: here }],
       hosts: [
         {
           name: text,
