@@ -8,7 +8,7 @@ import { createGateControl } from "./gate/control-client.ts";
 import { readFileBytes } from "./host/files.ts";
 import { healPointers } from "./host/pointer-store.ts";
 import { createTurn } from "./host/turn.ts";
-import { resolveUser } from "./host/users.ts";
+import { findUser, resolveUser } from "./host/users.ts";
 import { formatTextIssue } from "./policy/json-text.ts";
 import { openReporter } from "./report/reporter.ts";
 import { pathsOf } from "./settings/paths.ts";
@@ -26,7 +26,11 @@ export async function openApplyContext(settings: Settings, configFile: string, l
     paths,
     configFile: resolve(configFile),
     programFolder: dirname(await realpath(process.argv[1] ?? "")),
-    users: { named: await resolveUser(settings.dns.user), gate: await resolveUser(settings.gate.user) },
+    users: {
+      named: await resolveUser(settings.dns.user),
+      gate: await resolveUser(settings.gate.user),
+      proxy: await findUser(settings.proxy.user),
+    },
     gate: createGateControl(paths.gateSocket),
     tableDigests: new Map(),
     inTurn: createTurn(),

@@ -7,6 +7,7 @@ import type { GateRelease } from "../compile/release.ts";
 import type { ApplyContext } from "./context.ts";
 import { loadRuleset, readBudgets, readLivePairs } from "./kernel.ts";
 import { publishZones } from "./named-service.ts";
+import { loosenProxy, tightenProxy } from "./proxy-service.ts";
 import type { StoredRelease } from "./release-store.ts";
 
 /** The gate keeps clients waiting for at most this long while the kernel takes the new maps; then it goes on by itself. */
@@ -14,21 +15,25 @@ const HOLD_MS = 10_000;
 
 /**
  * Step 4, swap: puts a release in force. In between, never more is open than the wider of the old and the new release:
- * a. named takes the new zones: names that went stop here, names that came are still unknown to the gate;
+ * a. named takes the new zones: names that went stop here, names that came are still unknown to the gate; the proxy of
+ *    SNI mode loses the names that went;
  * b. the gate waits, so that none of its pins falls between the two policies;
  * c. the kernel takes the maps and the grants of networks in one transaction;
- * d. the gate swaps its policy, takes back the pins and grants that are no longer allowed, and goes on.
+ * d. the gate swaps its policy, takes back the pins and grants that are no longer allowed, and goes on;
+ * e. the proxy gets the names that came, and ends the connections that are no longer allowed.
  * @throws AgentError APPLY_*, GATE_*, HOST_*
  */
 export async function swapRelease(context: ApplyContext, release: StoredRelease): Promise<void> {
   const { gate } = context;
   const gateRelease = await readGateRelease(release);
+  const target = { release, policy: gateRelease.policy };
   const [ruleset, budgets] = await Promise.all([
     readFile(join(release.folder, "policy.nft"), "utf8"),
     // Nobody but an apply writes them, so they stay as they are until the transaction.
     readBudgets(),
     publishZones(context, release, gateRelease.canary),
     gate.prepare(release.folder),
+    tightenProxy(context, target),
   ]);
   await gate.hold(HOLD_MS);
   try {
@@ -38,6 +43,7 @@ export async function swapRelease(context: ApplyContext, release: StoredRelease)
   } finally {
     await gate.resume();
   }
+  await loosenProxy(context, target);
 }
 
 /** Returns the gate's part of a stored release. Its bytes were checked against the manifest when the release was opened. */

@@ -4,6 +4,7 @@ import { rememberBadRelease } from "../apply/bad-releases.ts";
 import { checkArtifacts } from "../apply/check-artifacts.ts";
 import type { ApplyContext } from "../apply/context.ts";
 import { openEnforced } from "../apply/enforced.ts";
+import { checkProxyUser } from "../apply/proxy-service.ts";
 import { isWhole, pruneReleases, storeRelease } from "../apply/release-store.ts";
 import { readGateRelease } from "../apply/swap.ts";
 import { readUnfinished } from "../apply/transaction.ts";
@@ -37,6 +38,7 @@ async function isInForce({ paths, gate }: ApplyContext, digest: string): Promise
 /** Steps 1 and 2, stage and rehearse: writes the artifacts, lets named and the kernel judge them, and probes meanwhile. */
 export async function stageRelease(agent: Agent, cycle: Cycle): Promise<StepResult> {
   const { releases } = agent.paths;
+  checkProxyUser(agent.apply, need(cycle.policy, "policy"));
   const stored = await storeRelease(releases, need(cycle.release, "release"), provenanceOf(agent, cycle));
   const [next, previous, before] = await Promise.all([
     checkArtifacts(stored, agent.apply.tableDigests),
