@@ -2,6 +2,7 @@ import { AgentError } from "../errors.ts";
 import { type AddressRange, cidrRange, type Family, formatAddress } from "../policy/cidr.ts";
 import { mergeRanges } from "../policy/ranges.ts";
 import { probeLink, type Settings } from "../settings/settings.ts";
+import { fenceObject } from "./fence.ts";
 import { VERDICT } from "./marks.ts";
 import { dropRules, refuseObjects, refuseRules } from "./nft-refuse.ts";
 import { addressToken, interfaceToken, markToken, numberToken, portToken } from "./tokens.ts";
@@ -48,7 +49,7 @@ export function renderBase(settings: BaseSettings, users: BaseUsers): string {
     ["resolvers6", addressesOf(settings, 6)],
   ];
   return [
-    baseObjects,
+    baseObjects + fenceObject,
     ...sets.map(([name, elements]) => fillSet("clawgress_base", name, elements)),
     policySets,
     fillSet("clawgress", "lan", clients),
