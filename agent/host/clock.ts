@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 
 /** Returns the wall-clock time in milliseconds since the epoch. */
@@ -8,6 +9,15 @@ export function nowMs(): number {
 /** Returns a monotonic time in milliseconds, for durations. */
 export function monotonicMs(): number {
   return performance.now();
+}
+
+/**
+ * Returns the time since boot in milliseconds, suspend included, the same for every process of the machine
+ * (CLOCK_BOOTTIME by /proc/uptime, proc(5); in steps of 10 ms).
+ */
+export function bootTimeMs(): number {
+  const [seconds = ""] = readFileSync("/proc/uptime", "latin1").split(" ");
+  return Math.round(Number(seconds) * 1000);
 }
 
 /** Resolves after a time; rejects at once with the signal's reason when it aborts. */

@@ -3,6 +3,7 @@ import { open, readdir, readFile, stat } from "node:fs/promises";
 import { AgentError } from "../errors.ts";
 import { sleepMs } from "./clock.ts";
 import { readFileIfAny, replaceFile } from "./files.ts";
+import { readProcess } from "./process-table.ts";
 
 /** What a pid file holds: the pid alone could be another process by now, its start time cannot. */
 interface PidRecord {
@@ -47,9 +48,7 @@ export async function startDaemon(argv: readonly [string, ...string[]], options:
       child.once("spawn", () => resolve(child.pid ?? -1));
     });
     child.unref();
-    const startTicks = await readStartTicks(pid);
-    if (startTicks === null) throw new Error("it ended at once");
-    await replaceFile(options.pidFile, `${JSON.stringify({ pid, startTicks })}\n`);
+    if (!(await notePid(options.pidFile, pid))) throw new Error("it ended at once");
     return pid;
   } catch (error) {
     throw new AgentError("HOST_SERVICE", `cannot start ${argv[0]}: ${(error as Error).message}`, {
@@ -61,6 +60,15 @@ export async function startDaemon(argv: readonly [string, ...string[]], options:
   }
 }
 
+/** Writes the pid file of a process that was just started; returns false when it has ended already. */
+export async function notePid(pidFile: string, pid: number): Promise<boolean> {
+  const row = await readProcess(pid);
+  if (row === null) return false;
+  const record: PidRecord = { pid, startTicks: row.startTicks };
+  await replaceFile(pidFile, `${JSON.stringify(record)}\n`);
+  return true;
+}
+
 /** Returns the pid of a daemon that still runs, or null. */
 export async function findDaemon(pidFile: string): Promise<number | null> {
   const bytes = await readFileIfAny(pidFile, MAX_PID_FILE_BYTES);
@@ -68,7 +76,7 @@ export async function findDaemon(pidFile: string): Promise<number | null> {
   try {
     const record = JSON.parse(bytes.toString("utf8")) as Partial<PidRecord>;
     if (typeof record.pid !== "number" || typeof record.startTicks !== "string") return null;
-    return (await readStartTicks(record.pid)) === record.startTicks ? record.pid : null;
+    return (await readProcess(record.pid))?.startTicks === record.startTicks ? record.pid : null;
   } catch {
     // A damaged pid file names no process; starting a second one fails on its port and says so.
     return null;
@@ -102,28 +110,15 @@ async function endLost({ pidFile, uid }: DaemonOptions): Promise<void> {
 }
 
 async function kill(pid: number): Promise<void> {
-  const startTicks = await readStartTicks(pid);
-  if (startTicks === null) return;
+  const before = await readProcess(pid);
+  if (before === null) return;
   try {
     process.kill(pid, "SIGKILL");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
   }
   for (let waitedMs = 0; waitedMs < KILL_WAIT_MS; waitedMs += STOP_POLL_MS) {
-    if ((await readStartTicks(pid)) !== startTicks) return;
+    if ((await readProcess(pid))?.startTicks !== before.startTicks) return;
     await sleepMs(STOP_POLL_MS);
   }
-}
-
-/** Returns field 22 of /proc/<pid>/stat (proc(5): start time in ticks since boot), or null for no process or a zombie. */
-async function readStartTicks(pid: number): Promise<string | null> {
-  let stat: string;
-  try {
-    stat = await readFile(`/proc/${pid}/stat`, "utf8");
-  } catch {
-    return null;
-  }
-  // The name in field 2 may hold spaces and parentheses: count from the last one.
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return fields[0] === "Z" ? null : (fields[19] ?? null);
 }
