@@ -33,6 +33,9 @@ function buildProgram(choose: (verb: Verb) => void): Command {
   verb("sync", "do one cycle now: poll, verify, apply, report", "clawgress sync")
     .option(...config)
     .action((options) => choose(async (output) => (await import("./commands/sync.ts")).syncOnce(options, output)));
+  verb("boot", "put in force what was confirmed last, before the network is up", "clawgress boot")
+    .option(...config)
+    .action((options) => choose(async (output) => (await import("./commands/boot.ts")).bootGateway(options, output)));
   verb("gate", "run the DNS gate (started by the agent)", "clawgress gate")
     .option(...config)
     .action((options) =>

@@ -1,4 +1,5 @@
 import type { CheckedRelease } from "./apply/check-artifacts.ts";
+import type { RevertTimer } from "./apply/revert-timer-client.ts";
 import type { Release } from "./compile/release.ts";
 import type { AgentError } from "./errors.ts";
 import type { ProbeResult } from "./health/probe.ts";
@@ -17,6 +18,7 @@ export interface Cycle {
   readonly next?: CheckedRelease;
   readonly previous?: CheckedRelease;
   readonly before?: readonly ProbeResult[];
+  readonly timer?: RevertTimer;
 }
 
 /** What trust makes of a commit. */
@@ -28,7 +30,10 @@ export interface Approval {
   readonly files: ReadonlyMap<string, Buffer>;
 }
 
-/** How a cycle ended. `failed` is tried again at the next poll; `refused` and `rolled-back` wait for another commit. */
+/**
+ * How a cycle ended. `failed` is tried again at the next poll; the others wait for another commit. After `rollback-failed`
+ * only the lifeline is open, and every cycle tries to put the old release back.
+ */
 export type CycleOutcome =
   | { readonly kind: "unchanged"; readonly commit: CommitId }
   | {
@@ -41,7 +46,7 @@ export type CycleOutcome =
       readonly report: Outcome;
     }
   | {
-      readonly kind: "refused" | "rolled-back" | "failed";
+      readonly kind: "refused" | "rolled-back" | "rollback-failed" | "failed";
       readonly commit: CommitId | null;
       readonly error: AgentError;
     };

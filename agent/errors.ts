@@ -57,6 +57,11 @@ export const codes = {
     exit: 40,
     about: "nft, named-checkzone or named-checkconf refused an artifact",
   },
+  APPLY_NO_TIMER: {
+    response: "retry",
+    exit: 41,
+    about: "the revert timer could not be started; nothing was changed",
+  },
   APPLY_FAILED: { response: "roll-back", exit: 42, about: "a step of the swap failed" },
   APPLY_READBACK: { response: "roll-back", exit: 43, about: "what is enforced is not what the release says" },
   APPLY_BAD_RELEASE: {
@@ -64,8 +69,17 @@ export const codes = {
     exit: 44,
     about: "this release was rolled back before; it is not tried again",
   },
-  APPLY_REVERT_FAILED: { response: "retry", exit: 45, about: "the old release could not be restored completely" },
+  APPLY_REVERT_FAILED: {
+    response: "retry",
+    exit: 45,
+    about: "the old release could not be restored: only the lifeline is open",
+  },
   APPLY_RELEASE_DAMAGED: { response: "retry", exit: 46, about: "a release on disk does not match its digests" },
+  APPLY_NOT_CONFIRMED: {
+    response: "roll-back",
+    exit: 47,
+    about: "the change was not confirmed in time; the revert timer put the old release back",
+  },
 
   HEALTH_FAILED: { response: "roll-back", exit: 50, about: "a probe that passed before the change fails after it" },
 

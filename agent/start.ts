@@ -1,38 +1,15 @@
-import { mkdir, realpath } from "node:fs/promises";
-import { dirname, resolve } from "node:path";
 import type { Logger } from "pino";
 import type { Agent } from "./agent.ts";
 import type { ApplyContext } from "./apply/context.ts";
 import { AgentError } from "./errors.ts";
-import { createGateControl } from "./gate/control-client.ts";
 import { readFileBytes } from "./host/files.ts";
 import { healPointers } from "./host/pointer-store.ts";
-import { createTurn } from "./host/turn.ts";
-import { resolveUser } from "./host/users.ts";
 import { formatTextIssue } from "./policy/json-text.ts";
 import { openReporter } from "./report/reporter.ts";
-import { pathsOf } from "./settings/paths.ts";
 import type { Settings } from "./settings/settings.ts";
 import { openSource } from "./source/open-source.ts";
 import { parseRoot } from "./trust/parse-root.ts";
 import { MAX_ROOT_BYTES, type Root } from "./trust/root.ts";
-
-/** Returns what the apply steps work with. @throws AgentError HOST_MISSING for a user that does not exist. */
-export async function openApplyContext(settings: Settings, configFile: string, log: Logger): Promise<ApplyContext> {
-  const paths = pathsOf(settings);
-  await mkdir(settings.paths.run, { recursive: true });
-  return {
-    settings,
-    paths,
-    configFile: resolve(configFile),
-    programFolder: dirname(await realpath(process.argv[1] ?? "")),
-    users: { named: await resolveUser(settings.dns.user), gate: await resolveUser(settings.gate.user) },
-    gate: createGateControl(paths.gateSocket),
-    tableDigests: new Map(),
-    inTurn: createTurn(),
-    log,
-  };
-}
 
 /**
  * Returns an agent, ready for its first cycle. Reads the root of trust and heals the pointers; touches nothing else.
@@ -55,6 +32,12 @@ export async function openAgent(settings: Settings, apply: ApplyContext, log: Lo
   });
   const reporter = settings.report.github === null ? null : await openReporter({ settings, folder: paths.outbox, log });
   return { settings, paths, root, source, apply, reporter, log, memory: { settledCommit: null, last: null } };
+}
+
+/** Ends what an agent has open; statuses that wait stay in the outbox. */
+export async function closeAgent(agent: Agent): Promise<void> {
+  await agent.reporter?.close();
+  await agent.source.close();
 }
 
 async function readRoot(settings: Settings): Promise<Root> {

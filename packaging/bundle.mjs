@@ -13,9 +13,12 @@ await build({
   entryPoints: {
     clawgress: "agent/cli.ts",
     "client-probe": "agent/health/client-probe.ts",
+    "revert-timer": "agent/apply/revert-timer.ts",
     lab: "test/lab/main.ts",
     demo: "test/demo/main.ts",
     bench: "test/bench/main.ts",
+    faults: "test/faults/main.ts",
+    "faulty-agent": "test/faults/agent.ts",
   },
   outdir: fresh,
   outExtension: { ".js": ".mjs" },

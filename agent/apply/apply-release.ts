@@ -1,18 +1,31 @@
+import { randomBytes } from "node:crypto";
 import { AgentError, toAgentError } from "../errors.ts";
 import { judgeProbes } from "../health/judge.ts";
 import type { ProbeResult } from "../health/probe.ts";
-import { longestProbeMs, runProbes } from "../health/run-probes.ts";
-import { monotonicMs } from "../host/clock.ts";
+import { runProbes } from "../health/run-probes.ts";
+import { bootTimeMs, monotonicMs } from "../host/clock.ts";
 import type { CheckedRelease } from "./check-artifacts.ts";
 import type { ApplyContext } from "./context.ts";
-import { openEnforced } from "./enforced.ts";
+import { fallToLifeline } from "./lifeline.ts";
+import { removeLifeline } from "./lifeline-note.ts";
 import { readBack } from "./read-back.ts";
+import { restoreRelease } from "./restore.ts";
+import type { RevertTimer } from "./revert-timer-client.ts";
 import { swapRelease } from "./swap.ts";
-import { armTransaction, closeRevert, readUnfinished, type Transaction, winTransaction } from "./transaction.ts";
+import {
+  armTransaction,
+  closeConfirmed,
+  closeRevert,
+  notConfirmed,
+  readTransaction,
+  requireArmed,
+  type Transaction,
+  winTransaction,
+} from "./transaction.ts";
 
 export type ApplyOutcome =
   | { readonly kind: "confirmed"; readonly failedBefore: readonly ProbeResult[]; readonly tookMs: number }
-  | { readonly kind: "reverted"; readonly error: AgentError; readonly tookMs: number };
+  | { readonly kind: "reverted" | "rollback-failed"; readonly error: AgentError; readonly tookMs: number };
 
 export type ExtraProbes = () => Promise<readonly ProbeResult[]>;
 
@@ -22,13 +35,15 @@ export interface Change {
   readonly previous: CheckedRelease;
   readonly commit: string;
   readonly serial: number;
+  /** Started already; it is told about this change before anything is changed. */
+  readonly timer: RevertTimer;
   /** What the probes said before the change: @see rehearse. */
   readonly before: readonly ProbeResult[];
   /** Probes that only the caller can make, such as fetching the head again; they run with the others. */
   readonly extraProbes: ExtraProbes;
   /**
-   * Moves the confirmed pointer. Called once, after the transaction is won. The pointer is what a restart believes: a
-   * crash just before it moves means the previous release, which the next poll follows by this one again.
+   * Moves the confirmed pointer. Called once, after the transaction is won. When a crash comes first, the record of the
+   * transaction says that it was won, and the next start moves the pointer.
    */
   readonly onConfirm: () => Promise<void>;
 }
@@ -45,73 +60,107 @@ export async function rehearse(context: ApplyContext, extraProbes: ExtraProbes):
 
 /**
  * Makes a checked release the enforced one: steps 3 to 7 of the protocol. Returns `confirmed` when it is in force, read
- * back and healthy, or `reverted` with the reason when the previous release is in force again, read back.
- * @throws AgentError APPLY_REVERT_FAILED when neither holds; what is enforced is then the tighter of the two at each layer.
+ * back and healthy; `reverted` with the reason when the previous release is in force again, read back; `rollback-failed`
+ * when neither is: then only the lifeline is open.
+ * @throws AgentError APPLY_NO_TIMER when nothing was changed.
  */
 export async function applyRelease(context: ApplyContext, change: Change): Promise<ApplyOutcome> {
-  const { log, paths } = context;
+  const { log, paths, step } = context;
   const startedAtMs = monotonicMs();
   const { next, previous, commit, serial } = change;
   const elapsedMs = (): number => Math.round(monotonicMs() - startedAtMs);
 
-  // 3. arm
-  const transaction: Transaction = { next: next.digest, previous: previous.digest, commit, serial };
-  await armTransaction(paths.armed, transaction);
+  const transaction = await arm(context, change);
   log.info({ event: "apply-armed", ...transaction });
-
+  let failedBefore: readonly ProbeResult[];
   try {
-    // 4. swap, 5. read back
-    await swapRelease(context, next);
-    await readBack(context, next);
-    log.info({ event: "apply-swapped", release: next.digest, tookMs: elapsedMs() });
-    // 6. probe
-    const verdict = judgeProbes(change.before, await rehearse(context, change.extraProbes));
-    if (!verdict.healthy) throw describeBlame(verdict.blamed);
-    if (elapsedMs() > context.settings.health.confirmTimeoutMs + longestProbeMs(context.settings.health)) {
-      throw new AgentError("HEALTH_FAILED", `the change was not confirmed within ${elapsedMs()} ms`);
-    }
-    // 7. confirm
-    if (!(await winTransaction(paths.armed, "confirmed"))) {
-      throw new AgentError("APPLY_FAILED", "the change was reverted while it was being confirmed");
-    }
-    await change.onConfirm();
-    log.info({ event: "apply-confirmed", release: next.digest, commit, serial, tookMs: elapsedMs() });
-    return { kind: "confirmed", failedBefore: verdict.failedBefore, tookMs: elapsedMs() };
-  } catch (caught) {
-    const error = toAgentError(caught, "APPLY_FAILED", "the swap failed");
-    log.warn({ event: "apply-reverting", code: error.code, reason: error.message, commit, serial });
-    await revertRelease(context, previous);
-    log.warn({ event: "apply-reverted", release: previous.digest, tookMs: elapsedMs() });
-    return { kind: "reverted", error, tookMs: elapsedMs() };
-  }
-}
-
-/**
- * Step 7, revert: puts a release back in force and reads it back. Also finishes what a crash left in flight.
- * @throws AgentError APPLY_REVERT_FAILED
- */
-export async function revertRelease(context: ApplyContext, previous: CheckedRelease): Promise<void> {
-  await winTransaction(context.paths.armed, "reverting");
-  try {
-    await swapRelease(context, previous);
-    await readBack(context, previous);
-  } catch (error) {
-    throw new AgentError("APPLY_REVERT_FAILED", `the old release could not be restored: ${(error as Error).message}`, {
-      remedy: "see the log for the step that failed; `clawgress run` tries again by itself, `clawgress sync` once",
-      cause: error,
+    failedBefore = await swapAndProbe(context, change, transaction.id);
+    await step("7-confirm", async () => {
+      const isInTime = bootTimeMs() < transaction.deadlineMs;
+      if (!isInTime || !(await winTransaction(paths.transaction, "confirmed"))) throw notConfirmed();
     });
+  } catch (caught) {
+    const undone = await undo(context, previous, toAgentError(caught, "APPLY_FAILED", "the swap failed"));
+    log.warn({ event: `apply-${undone.kind}`, release: previous.digest, commit, serial, tookMs: elapsedMs() });
+    return { ...undone, tookMs: elapsedMs() };
+  } finally {
+    change.timer.dismiss();
   }
-  await closeRevert(context.paths.armed);
+  // Won: from here there is only forward. Whatever fails now, the next cycle or start moves the pointer.
+  await step("7-pointer", change.onConfirm);
+  await closeConfirmed(paths.transaction);
+  await closeRevert(paths.transaction);
+  if (await removeLifeline(paths.lifeline)) log.info({ event: "lifeline-left" });
+  log.info({ event: "apply-confirmed", release: next.digest, commit, serial, tookMs: elapsedMs() });
+  return { kind: "confirmed", failedBefore, tookMs: elapsedMs() };
+}
+
+/** Steps 4 to 6. Returns the probes that fail but failed before the change as well. @throws AgentError why it cannot stay */
+async function swapAndProbe(context: ApplyContext, change: Change, id: string): Promise<readonly ProbeResult[]> {
+  const { log, paths, step } = context;
+  const { next } = change;
+  await context.locked(() => swapRelease(context, next, () => requireArmed(paths.transaction, id)));
+  await step("5-read-back", () => readBack(context, next));
+  log.info({ event: "apply-swapped", release: next.digest });
+  const after = await step("6-probe", () => rehearse(context, change.extraProbes));
+  const verdict = judgeProbes(change.before, after);
+  if (!verdict.healthy) throw describeBlame(verdict.blamed);
+  return verdict.failedBefore;
+}
+
+/** Step 3, arm: the record first, then the timer that reads it; only then may anything change. */
+async function arm(context: ApplyContext, change: Change): Promise<Transaction> {
+  const { paths, settings, step } = context;
+  const { next, previous, commit, serial, timer } = change;
+  const transaction: Transaction = {
+    id: randomBytes(16).toString("hex"),
+    ...{ next: next.digest, previous: previous.digest, previousTable: previous.tableDigest, commit, serial },
+    deadlineMs: bootTimeMs() + settings.health.confirmTimeoutMs,
+  };
+  await step("3-arm", () => armTransaction(paths.transaction, transaction));
+  try {
+    await step("3-timer", () => timer.arm(transaction.id));
+  } catch (error) {
+    await winTransaction(paths.transaction, "reverting");
+    await closeRevert(paths.transaction);
+    timer.dismiss();
+    throw error;
+  }
+  return transaction;
 }
 
 /**
- * Ends what an earlier revert could not: puts the enforced release back when a transaction was left open. Returns whether
- * there was one. To be called in turn with applies. @throws AgentError APPLY_REVERT_FAILED; the next call tries again
+ * Puts the old release back unless the timer has, and returns why: what went wrong here, or that the timer was first.
+ * When it cannot be put back, everything is closed.
  */
-export async function finishRevert(context: ApplyContext): Promise<boolean> {
-  if ((await readUnfinished(context.paths.armed)) === null) return false;
-  await revertRelease(context, await openEnforced(context));
-  return true;
+async function undo(
+  context: ApplyContext,
+  previous: CheckedRelease,
+  error: AgentError,
+): Promise<{ readonly kind: "reverted" | "rollback-failed"; readonly error: AgentError }> {
+  const { paths, log } = context;
+  const isWon = await winTransaction(paths.transaction, "reverting");
+  const reason = isWon ? error : notConfirmed();
+  log.warn({ event: "apply-reverting", code: reason.code, reason: reason.message, byTimer: !isWon });
+  return await context.locked(async () => {
+    try {
+      const reverting = await readTransaction(paths.transaction, "reverting");
+      if (reverting !== null) await restoreRelease(context, previous);
+      return { kind: "reverted", error: reason };
+    } catch (caught) {
+      const failure = describeFailure(toAgentError(caught, "APPLY_REVERT_FAILED", "the revert failed"), reason);
+      await fallToLifeline(context, failure, "rollback-failed");
+      return { kind: "rollback-failed", error: failure };
+    }
+  });
+}
+
+function describeFailure(failure: AgentError, reason: AgentError): AgentError {
+  const text = `${failure.message}; only the lifeline is open. It was undone because of ${reason.code}: ${reason.message}`;
+  return new AgentError("APPLY_REVERT_FAILED", text, {
+    remedy: "see the log for the step that failed; every poll tries again",
+    cause: failure,
+  });
 }
 
 function describeBlame(blamed: readonly ProbeResult[]): AgentError {

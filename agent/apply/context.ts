@@ -4,6 +4,7 @@ import type { Turn } from "../host/turn.ts";
 import type { UserIds } from "../host/users.ts";
 import type { Paths } from "../settings/paths.ts";
 import type { Settings } from "../settings/settings.ts";
+import type { RunStep } from "./step.ts";
 
 /** What every apply step works with. One is built at start; only `tableDigests` grows while the program runs. */
 export interface ApplyContext {
@@ -17,7 +18,10 @@ export interface ApplyContext {
   readonly gate: GateControl;
   /** Release → digest of its table in the kernel, for releases that were checked already. */
   readonly tableDigests: Map<string, string>;
-  /** Runs what changes named, the rules or the gate one after the other: a repair never meets a swap. */
+  /** Runs applies and repairs of this process one after the other: a repair never meets a swap. */
   readonly inTurn: Turn;
+  /** Runs what changes named, the rules or the gate while no other process of this gateway does: @see createMachineTurn. */
+  readonly locked: Turn;
+  readonly step: RunStep;
   readonly log: Logger;
 }

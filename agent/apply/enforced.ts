@@ -31,7 +31,7 @@ export async function openEnforced(context: ApplyContext): Promise<CheckedReleas
 }
 
 /** Returns the confirmed release, or null (and says so) when it is damaged on disk. @throws AgentError STATE_CORRUPT, APPLY_CHECK_FAILED */
-export async function openIfWhole(context: ApplyContext): Promise<CheckedRelease | null> {
+async function openIfWhole(context: ApplyContext): Promise<CheckedRelease | null> {
   try {
     return await openConfirmed(context);
   } catch (error) {
@@ -41,8 +41,11 @@ export async function openIfWhole(context: ApplyContext): Promise<CheckedRelease
   }
 }
 
-/** The confirmed release, checked against its digests; before the first confirmed commit the one that denies everything. */
-async function openConfirmed(context: ApplyContext): Promise<CheckedRelease> {
+/**
+ * Returns the confirmed release, checked against its digests; before the first confirmed commit the one that denies everything.
+ * @throws AgentError STATE_CORRUPT, APPLY_RELEASE_DAMAGED, APPLY_CHECK_FAILED
+ */
+export async function openConfirmed(context: ApplyContext): Promise<CheckedRelease> {
   const { paths } = context;
   const { confirmed } = await readPointers(paths.pointers);
   const stored =

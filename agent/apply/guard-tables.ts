@@ -1,16 +1,14 @@
 import { loadBase } from "./base-service.ts";
 import type { ApplyContext } from "./context.ts";
-import { openEnforced } from "./enforced.ts";
 import { readTableHandles, type TableHandles } from "./kernel.ts";
-import { readBack } from "./read-back.ts";
-import { swapRelease } from "./swap.ts";
+import { enforceConfirmed } from "./start-enforcing.ts";
 
 /**
  * Returns a check that puts our tables back when another tool deleted them or made them anew: `nft flush ruleset` is what
  * starting a system's own firewall does, and forwarding is on. The base table comes back first and at once, even while an
  * apply is under way; what was opened meanwhile carries no grant and ends with its next packet. The check returns whether
  * something had to be put back. To be made after `startEnforcing`.
- * @throws AgentError APPLY_*, GATE_*, HOST_* from the check when the release cannot be put in force; the next one tries again.
+ * @throws AgentError APPLY_FAILED, HOST_* from the check when not even the base table can be loaded; the next one tries again.
  */
 export async function guardTables(context: ApplyContext): Promise<() => Promise<boolean>> {
   let known: TableHandles | null = await readTableHandles();
@@ -20,13 +18,13 @@ export async function guardTables(context: ApplyContext): Promise<() => Promise<
     if (known !== null) context.log.error({ event: "tables-replaced", ...found });
     known = null;
     await loadBase(context);
-    await context.inTurn(async () => {
-      const release = await openEnforced(context);
+    const restore = async (): Promise<void> => {
       const before = await readTableHandles();
-      await swapRelease(context, release);
-      await readBack(context, release);
-      known = before;
-    });
+      // When it cannot be put in force, all is closed and others try again: the tables that stand then are ours as well.
+      const failure = await enforceConfirmed(context, "another tool took the tables");
+      known = failure === null ? before : await readTableHandles();
+    };
+    await context.inTurn(() => context.locked(restore));
     return true;
   };
 }

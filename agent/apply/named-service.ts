@@ -3,7 +3,7 @@ import { chown, lchown, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { CONTROL_KEY_NAME } from "../compile/named-conf.ts";
 import { AgentError } from "../errors.ts";
-import { checkNamed } from "../gate/named-check.ts";
+import { checkNamed, type NamedHealth } from "../gate/named-check.ts";
 import { openUpstream, type Upstream } from "../gate/upstream.ts";
 import { monotonicMs, sleepMs } from "../host/clock.ts";
 import { findDaemon, startDaemon, stopDaemon } from "../host/daemon.ts";
@@ -41,15 +41,32 @@ export async function publishZones(context: ApplyContext, release: StoredRelease
     if (!(await differs(context, release, name))) continue;
     await replaceFile(join(context.paths.named, name), await readArtifact(release, name));
   }
+  await withNamed(context, async (upstream) => {
+    await bringUp(context, upstream, canary);
+    await awaitCanaries(context, upstream, canary);
+  });
+}
+
+/**
+ * Returns whether named answers by the release with this canary and by no other. The gate's own view is not enough: it
+ * takes the zones of a release that is only prepared as well.
+ */
+export async function readBackZones(context: ApplyContext, canary: string): Promise<NamedHealth> {
+  return await withNamed(context, (upstream) => checkNamed(upstream, [canary]));
+}
+
+async function withNamed<Result>(
+  { settings }: ApplyContext,
+  work: (upstream: Upstream) => Promise<Result>,
+): Promise<Result> {
   const upstream = await openUpstream({
     address: "127.0.0.1",
-    port: context.settings.dns.namedPort,
+    port: settings.dns.namedPort,
     timeoutMs: ASK_TIMEOUT_MS,
     maxInFlight: 4,
   });
   try {
-    await bringUp(context, upstream, canary);
-    await awaitCanaries(context, upstream, canary);
+    return await work(upstream);
   } finally {
     upstream.close();
   }

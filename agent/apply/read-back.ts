@@ -4,19 +4,20 @@ import { AgentError } from "../errors.ts";
 import type { CheckedRelease } from "./check-artifacts.ts";
 import type { ApplyContext } from "./context.ts";
 import { digestPolicyTable, hasTable, readLivePairs } from "./kernel.ts";
+import { readBackZones } from "./named-service.ts";
 import { readGateRelease, wantedLive } from "./swap.ts";
 
 /**
- * Step 5, read back: returns when the kernel's rules and grants and the gate say that a release is in force. named's
- * zones were read back when they were published.
+ * Step 5, read back: returns when the kernel's rules and grants, named's answers and the gate say that a release is in force.
  * @throws AgentError APPLY_READBACK naming the part that differs.
  */
 export async function readBack(context: ApplyContext, release: CheckedRelease): Promise<void> {
   const gateRelease = await readGateRelease(release);
-  const [digest, base, pairs, status] = await Promise.all([
+  const [digest, base, pairs, zones, status] = await Promise.all([
     digestPolicyTable(),
     hasTable("clawgress_base"),
     readLivePairs(),
+    readBackZones(context, gateRelease.canary),
     context.gate.status(),
   ]);
   if (!base) throw differs("the base table does not stand");
@@ -27,7 +28,8 @@ export async function readBack(context: ApplyContext, release: CheckedRelease): 
   );
   if (missing !== null) throw differs(missing);
   if (status.digest !== release.digest) throw differs(`the gate serves release ${status.digest ?? "none"}`);
-  if (!status.named.ok) throw differs(`named: ${status.named.detail}`);
+  if (!zones.ok) throw differs(`named: ${zones.detail}`);
+  if (!status.named.ok) throw differs(`the gate on named: ${status.named.detail}`);
 }
 
 function comparePairs(kernel: readonly LivePair[], wanted: readonly LivePair[]): string | null {

@@ -59,15 +59,24 @@ async function writeArtifact(folder: string, artifact: Artifact): Promise<void> 
  */
 export async function openRelease(releases: string, digest: string): Promise<StoredRelease> {
   const folder = join(releases, digest);
-  const manifestBytes = await readFileIfAny(join(folder, "manifest.json"), MAX_MANIFEST_BYTES);
+  const manifestBytes = await readIfUsable(join(folder, "manifest.json"), MAX_MANIFEST_BYTES);
   if (manifestBytes === null) throw damaged(folder, "manifest.json is missing");
   if (sha256(manifestBytes) !== digest) throw damaged(folder, "manifest.json does not have the release's digest");
   for (const [path, expected] of Object.entries(JSON.parse(manifestBytes.toString("utf8")) as Record<string, string>)) {
-    const bytes = await readFileIfAny(join(folder, path), MAX_ARTIFACT_BYTES);
+    const bytes = await readIfUsable(join(folder, path), MAX_ARTIFACT_BYTES);
     if (bytes === null) throw damaged(folder, `${path} is missing`);
     if (sha256(bytes) !== expected) throw damaged(folder, `${path} does not match its digest`);
   }
   return { digest, folder };
+}
+
+/** A bad sector, a folder in its place or a file that has grown is the same as a missing file: the artifact is not there. */
+async function readIfUsable(path: string, maxBytes: number): Promise<Buffer | null> {
+  try {
+    return await readFileIfAny(path, maxBytes);
+  } catch {
+    return null;
+  }
 }
 
 /** Removes all but the newest ten releases, never one of those named. */
@@ -90,7 +99,8 @@ function sha256(bytes: Buffer): string {
 function damaged(folder: string, what: string): AgentError {
   const details: { readonly [key: string]: Json } = { folder };
   return new AgentError("APPLY_RELEASE_DAMAGED", `release ${folder}: ${what}`, {
-    remedy: "the next poll compiles it again from the repository; until then what is in force stays",
+    remedy:
+      "nothing to do while the branch still has this policy: the next poll writes it again; else merge a new commit",
     details,
   });
 }

@@ -1,6 +1,8 @@
+import { randomInt } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { removeBudgets } from "../compile/budgets.ts";
+import { passFence, takeFence } from "../compile/fence.ts";
 import { type LivePair, liveDelta } from "../compile/live-delta.ts";
 import { networkLive } from "../compile/network-live.ts";
 import type { GateRelease } from "../compile/release.ts";
@@ -11,32 +13,52 @@ import type { StoredRelease } from "./release-store.ts";
 
 /** The gate keeps clients waiting for at most this long while the kernel takes the new maps; then it goes on by itself. */
 const HOLD_MS = 10_000;
+const MAX_FENCE = 0xffff_ffff;
+
+/** Throws when whoever swaps has lost the right to: asked before each change. */
+export type Guard = () => Promise<void>;
 
 /**
- * Step 4, swap: puts a release in force. In between, never more is open than the wider of the old and the new release:
+ * Step 4, swap: puts a release in force. Runs under the apply lock. In between, never more is open than the wider of the
+ * old and the new release:
  * a. named takes the new zones: names that went stop here, names that came are still unknown to the gate;
  * b. the gate waits, so that none of its pins falls between the two policies;
- * c. the kernel takes the maps and the grants of networks in one transaction;
+ * c. the kernel takes the maps and the grants of networks in one transaction, unless another swap has begun since;
  * d. the gate swaps its policy, takes back the pins and grants that are no longer allowed, and goes on.
- * @throws AgentError APPLY_*, GATE_*, HOST_*
+ * @throws AgentError APPLY_*, GATE_*, HOST_*, and what the guard throws
  */
-export async function swapRelease(context: ApplyContext, release: StoredRelease): Promise<void> {
-  const { gate } = context;
+export async function swapRelease(context: ApplyContext, release: StoredRelease, guard: Guard): Promise<void> {
+  const { gate, step } = context;
   const gateRelease = await readGateRelease(release);
-  const [ruleset, budgets] = await Promise.all([
-    readFile(join(release.folder, "policy.nft"), "utf8"),
-    // Nobody but an apply writes them, so they stay as they are until the transaction.
-    readBudgets(),
-    publishZones(context, release, gateRelease.canary),
-    gate.prepare(release.folder),
-  ]);
-  await gate.hold(HOLD_MS);
+  const fence = randomInt(1, MAX_FENCE);
+  await guard();
+  await step("4a-zones", () =>
+    allDone([
+      loadRuleset(takeFence(fence)),
+      publishZones(context, release, gateRelease.canary),
+      gate.prepare(release.folder),
+    ]),
+  );
+  const ruleset = await readFile(join(release.folder, "policy.nft"), "utf8");
+  await guard();
+  await step("4b-hold", () => gate.hold(HOLD_MS));
   try {
-    const grants = liveDelta(await readLivePairs(), wantedLive(gateRelease));
-    await loadRuleset(ruleset + grants + removeBudgets(budgets, gateRelease.policy));
-    await gate.activate(release.digest);
+    const [pairs, budgets] = await Promise.all([readLivePairs(), readBudgets()]);
+    const grants = liveDelta(pairs, wantedLive(gateRelease));
+    const fenced = passFence(fence) + ruleset + grants + removeBudgets(budgets, gateRelease.policy);
+    await guard();
+    await step("4c-kernel", () => loadRuleset(fenced));
+    await guard();
+    await step("4d-gate", () => gate.activate(release.digest));
   } finally {
     await gate.resume();
+  }
+}
+
+/** Resolves or rejects when all are over: nothing of a swap that failed goes on while the next one begins. */
+async function allDone(parts: readonly Promise<unknown>[]): Promise<void> {
+  for (const result of await Promise.allSettled(parts)) {
+    if (result.status === "rejected") throw result.reason;
   }
 }
 

@@ -1,5 +1,6 @@
-import { mkdir, rename } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { mkdir, rename, unlink } from "node:fs/promises";
+import { join } from "node:path";
+import { AgentError } from "../errors.ts";
 import { readFileIfAny, replaceFile, syncFolder } from "../host/files.ts";
 
 /**
@@ -7,58 +8,91 @@ import { readFileIfAny, replaceFile, syncFolder } from "../host/files.ts";
  * to end the same transaction exactly one wins: `armed` → `confirmed` or `armed` → `reverting`.
  */
 export interface Transaction {
+  /** Random, 128 bits in hex: no two transactions are taken for each other. */
+  readonly id: string;
   /** Digest of the release that is being tried. */
   readonly next: string;
-  /** Digest of the release to go back to. */
+  /** Digest of the release to go back to, and what its table in the kernel reads back as. */
   readonly previous: string;
+  readonly previousTable: string;
   readonly commit: string;
   readonly serial: number;
+  /** When the revert timer puts the old release back, in milliseconds since boot: @see bootTimeMs. */
+  readonly deadlineMs: number;
 }
+
+/**
+ * `armed`: changes are being made. `confirmed`: won, the pointer may not have moved yet. `reverting`: won, the old release
+ * may not be back yet. `reverted`: over; kept for people.
+ */
+export type TransactionState = "armed" | "confirmed" | "reverting" | "reverted";
 
 const MAX_FILE_BYTES = 64 * 1024;
+const names = { id: "", next: "", previous: "", previousTable: "", commit: "" } as const;
+const nothing: Transaction = { ...names, serial: 0, deadlineMs: 0 };
 
 /** Step 3, arm: records durably that a change is in flight, before anything is changed. */
-export async function armTransaction(armedPath: string, transaction: Transaction): Promise<void> {
-  await replaceFile(armedPath, `${JSON.stringify(transaction)}\n`);
+export async function armTransaction(folder: string, transaction: Transaction): Promise<void> {
+  await replaceFile(join(folder, "armed"), `${JSON.stringify(transaction)}\n`);
 }
 
-/** Returns the transaction that a crash left behind, armed or half reverted; null when there is none. */
-export async function readUnfinished(armedPath: string): Promise<Transaction | null> {
-  const folder = dirname(armedPath);
-  for (const path of [armedPath, join(folder, "reverting")]) {
-    const bytes = await readFileIfAny(path, MAX_FILE_BYTES);
-    if (bytes === null) continue;
-    try {
-      return JSON.parse(bytes.toString("utf8")) as Transaction;
-    } catch {
-      // What it says is for the log; that it is there means that a change did not end.
-      return { next: "unreadable", previous: "unreadable", commit: "unreadable", serial: 0 };
-    }
+/** Returns the transaction that is in a state, or null. A damaged record counts as one that names nothing. */
+export async function readTransaction(folder: string, state: TransactionState): Promise<Transaction | null> {
+  const bytes = await readFileIfAny(join(folder, state), MAX_FILE_BYTES);
+  if (bytes === null) return null;
+  try {
+    const value = JSON.parse(bytes.toString("utf8")) as Partial<Transaction>;
+    return { ...nothing, ...value };
+  } catch {
+    return nothing;
   }
-  return null;
+}
+
+/**
+ * Returns when a transaction is still armed. Asked under the apply lock before each change of rules, named and gate: a
+ * process that was paused finds here that it has lost.
+ * @throws AgentError APPLY_NOT_CONFIRMED
+ */
+export async function requireArmed(folder: string, id: string): Promise<void> {
+  if ((await readTransaction(folder, "armed"))?.id !== id) throw notConfirmed();
+}
+
+/** Returns the error of whoever finds that a transaction was ended by its revert timer. */
+export function notConfirmed(): AgentError {
+  return new AgentError("APPLY_NOT_CONFIRMED", "the change was not confirmed in time; the revert timer ended it", {
+    remedy: "see the agent's log for the step that took long; health.confirmTimeoutMs is the limit",
+  });
 }
 
 /** Ends an armed transaction one way; returns false when somebody else has ended it already: then change nothing more. */
-export async function winTransaction(armedPath: string, end: "confirmed" | "reverting"): Promise<boolean> {
-  const folder = dirname(armedPath);
+export async function winTransaction(folder: string, end: "confirmed" | "reverting"): Promise<boolean> {
+  return await move(folder, "armed", end);
+}
+
+/** Records that a revert is complete. */
+export async function closeRevert(folder: string): Promise<void> {
+  await move(folder, "reverting", "reverted");
+}
+
+/** Records that the pointer of a confirmed transaction has moved. */
+export async function closeConfirmed(folder: string): Promise<void> {
+  try {
+    await unlink(join(folder, "confirmed"));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+    throw error;
+  }
+  await syncFolder(folder);
+}
+
+async function move(folder: string, from: TransactionState, to: TransactionState): Promise<boolean> {
   await mkdir(folder, { recursive: true });
   try {
-    await rename(armedPath, join(folder, end));
+    await rename(join(folder, from), join(folder, to));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
     throw error;
   }
   await syncFolder(folder);
   return true;
-}
-
-/** Records that a revert is complete. */
-export async function closeRevert(armedPath: string): Promise<void> {
-  const folder = dirname(armedPath);
-  try {
-    await rename(join(folder, "reverting"), join(folder, "reverted"));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-  }
-  await syncFolder(folder);
 }

@@ -1,22 +1,34 @@
 import { schedule, type TaskOptions, validate } from "node-cron";
 import type { Agent } from "../agent.ts";
-import { finishRevert } from "../apply/apply-release.ts";
+import type { ApplyContext } from "../apply/context.ts";
 import { ensureGate } from "../apply/gate-service.ts";
 import { guardTables } from "../apply/guard-tables.ts";
+import { readLifeline } from "../apply/lifeline-note.ts";
 import { ensureNamed } from "../apply/named-service.ts";
 import { ensurePacketLog, stopPacketLog } from "../apply/packet-log-service.ts";
-import { startEnforcing } from "../apply/start-enforcing.ts";
+import { enforceConfirmed, hasUnfinished, settleConfirmed, startEnforcing } from "../apply/start-enforcing.ts";
+import type { RunStep } from "../apply/step.ts";
+import { winTransaction } from "../apply/transaction.ts";
 import { AgentError, codes, toAgentError } from "../errors.ts";
 import { sleepMs } from "../host/clock.ts";
 import { findDaemon } from "../host/daemon.ts";
 import { createLog } from "../host/log.ts";
 import { lockInstance } from "../host/single-instance.ts";
+import { openApplyContext } from "../open-apply-context.ts";
 import { reconcile } from "../reconcile.ts";
 import { writeStatusFile } from "../report/status-file.ts";
+import { tellClosed, tellRestored } from "../report/tell-restored.ts";
+import { tellTimerNote } from "../report/tell-timer-note.ts";
 import { pathsOf } from "../settings/paths.ts";
-import { openAgent, openApplyContext } from "../start.ts";
+import { closeAgent, openAgent } from "../start.ts";
 import { loadSettings } from "./load-settings.ts";
 import type { Output } from "./output.ts";
+
+export interface RunOptions {
+  readonly config: string;
+  /** Wraps each step of an apply; no option of the command line gives it. */
+  readonly step?: RunStep;
+}
 
 const WATCH_MS = 250;
 const SERVICE_RETRY_MS = 1_000;
@@ -29,7 +41,7 @@ const PACKET_LOG_RETRY_MS = 10_000;
  * starts the gate and named again whenever one ends. named, the gate and the rules stay when the agent goes.
  * @throws AgentError SETTINGS_INVALID, STATE_*, HOST_*
  */
-export async function runAgent(options: { readonly config: string }, _output: Output): Promise<number> {
+export async function runAgent(options: RunOptions, _output: Output): Promise<number> {
   const settings = await loadSettings(options.config);
   if (!validate(settings.poll.schedule)) {
     throw new AgentError("SETTINGS_INVALID", `poll.schedule is no cron expression: ${settings.poll.schedule}`, {
@@ -38,19 +50,25 @@ export async function runAgent(options: { readonly config: string }, _output: Ou
   }
   const log = createLog("agent");
   const lock = await lockInstance(pathsOf(settings).agentLock);
-  const apply = await openApplyContext(settings, options.config, log);
-  const agent = await openAgent(settings, apply, log);
   const stop = new AbortController();
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort());
   log.info({ event: "agent-started", gateway: settings.gateway, pid: process.pid });
   try {
-    await startEnforcing(apply);
-    const { signal } = stop;
-    const works = [pollOnSchedule, watchTables, watchServices, watchReverts, watchPacketLog];
-    await Promise.all(works.map((work) => work(agent, signal)));
+    const apply = await openApplyContext(settings, options.config, log, options.step);
+    // First of all: a root of trust that cannot be read must not keep the rules from being in force.
+    const failure = await startEnforcing(apply);
+    const agent = await openAgent(settings, apply, log);
+    try {
+      if (failure !== null) await tellClosed(agent, failure);
+      await tellTimerNote(agent);
+      await writeStatus(agent);
+      const { signal } = stop;
+      const works = [pollOnSchedule, watchTables, watchServices, watchReverts, watchPacketLog];
+      await Promise.all(works.map((work) => work(agent, signal)));
+    } finally {
+      await closeAgent(agent);
+    }
   } finally {
-    await agent.reporter?.close();
-    await agent.source.close();
     await lock.release();
     log.info({ event: "agent-stopped" });
   }
@@ -61,9 +79,7 @@ export async function runAgent(options: { readonly config: string }, _output: Ou
 async function pollOnSchedule(agent: Agent, signal: AbortSignal): Promise<void> {
   const cycle = async (): Promise<void> => {
     await reconcile(agent, signal);
-    await writeStatusFile(agent).catch((error: Error) =>
-      agent.log.warn({ event: "status-unwritten", reason: error.message }),
-    );
+    await writeStatus(agent);
     void agent.reporter?.drain(signal).catch((error: Error) => {
       agent.log.warn({ event: "report-failed", reason: error.message });
     });
@@ -78,6 +94,12 @@ async function pollOnSchedule(agent: Agent, signal: AbortSignal): Promise<void> 
   await task.destroy();
 }
 
+async function writeStatus(agent: Agent): Promise<void> {
+  await writeStatusFile(agent).catch((error: Error) =>
+    agent.log.warn({ event: "status-unwritten", reason: error.message }),
+  );
+}
+
 /** The tables are what denies: they are put back at once when another tool took them away, though an apply is under way. */
 async function watchTables(agent: Agent, signal: AbortSignal): Promise<void> {
   const restore = await guardTables(agent.apply);
@@ -90,17 +112,50 @@ async function watchTables(agent: Agent, signal: AbortSignal): Promise<void> {
 async function watchServices(agent: Agent, signal: AbortSignal): Promise<void> {
   const { apply, log } = agent;
   await watch(agent, signal, SERVICE_RETRY_MS, async () => {
-    if (await apply.inTurn(() => ensureGate(apply))) log.warn({ event: "gate-restarted" });
-    if (await apply.inTurn(() => ensureNamed(apply))) log.warn({ event: "named-restarted" });
+    if (await restartIfDown(apply, apply.paths.gatePid, ensureGate)) log.warn({ event: "gate-restarted" });
+    if (await restartIfDown(apply, apply.paths.namedPid, ensureNamed)) log.warn({ event: "named-restarted" });
   });
 }
 
-/** A revert that failed is tried again until it holds: what it went back from is refused from then on. */
+/** Looks first without the lock, since it almost always runs; a swap may be starting it again right now. */
+async function restartIfDown(
+  apply: ApplyContext,
+  pidFile: string,
+  ensure: (apply: ApplyContext) => Promise<boolean>,
+): Promise<boolean> {
+  if ((await findDaemon(pidFile)) !== null) return false;
+  return await apply.inTurn(() => apply.locked(() => ensure(apply)));
+}
+
+/**
+ * What could not be ended is tried again until it holds: a revert, a pointer that did not move, a release that is not in
+ * force. The head is looked at again then, and when a release is damaged, for its own commit may be what heals it.
+ */
 async function watchReverts(agent: Agent, signal: AbortSignal): Promise<void> {
-  const { apply, log } = agent;
+  const { apply, memory } = agent;
+  let said = "";
   await watch(agent, signal, REVERT_RETRY_MS, async () => {
-    if (await apply.inTurn(() => finishRevert(apply))) log.warn({ event: "revert-finished" });
+    const failure = await apply.inTurn(() => finishEarlier(agent));
+    if (failure?.code === "APPLY_RELEASE_DAMAGED" && failure.message !== said) memory.settledCommit = null;
+    said = failure?.message ?? "";
+    if (failure !== null) throw failure;
   });
+}
+
+async function finishEarlier(agent: Agent): Promise<AgentError | null> {
+  const { apply, log, memory } = agent;
+  if (!(await hasUnfinished(apply))) return null;
+  await settleConfirmed(apply);
+  // In turn with applies, so one that is armed is nobody's any more.
+  await winTransaction(apply.paths.transaction, "reverting");
+  const wasClosed = (await readLifeline(apply.paths.lifeline)) !== null;
+  const failure = await apply.locked(() => enforceConfirmed(apply, null));
+  if (failure !== null) return failure;
+  log.warn({ event: "revert-finished" });
+  memory.settledCommit = null;
+  if (wasClosed) await tellRestored(agent);
+  await writeStatus(agent);
+  return null;
 }
 
 /** ulogd holds a connection to the gate: a new gate gets a new ulogd, so that not even the first record of it is lost. */

@@ -1,3 +1,4 @@
+import { readLifeline } from "../apply/lifeline-note.ts";
 import { codes, type Json } from "../errors.ts";
 import { createGateControl } from "../gate/control-client.ts";
 import { findDaemon } from "../host/daemon.ts";
@@ -10,7 +11,7 @@ import type { Output } from "./output.ts";
 
 const MAX_STATUS_BYTES = 64 * 1024;
 
-/** Says what is enforced, by whose approval, and what is wrong. Returns 0 when gate and named serve what was confirmed. */
+/** Says what is enforced, by whose approval, and what is wrong. Returns 0 when gate and named serve what was confirmed, else the status of what is wrong. */
 export async function showStatus(options: { readonly config: string }, output: Output): Promise<number> {
   const settings = await loadSettings(options.config);
   const paths = pathsOf(settings);
@@ -22,13 +23,20 @@ export async function showStatus(options: { readonly config: string }, output: O
     findDaemon(paths.packetLogPid),
     askGate(paths.gateSocket),
   ]);
-  const serves = gate?.ready === true && gate.digest === confirmed.release;
+  const lifeline = await readLifeline(paths.lifeline);
+  const serves = lifeline === null && gate?.ready === true && gate.digest === confirmed.release;
 
   output.line(`gateway   ${settings.gateway}${settings.trust.insecure ? "  INSECURE: unsigned policies run" : ""}`);
+  if (lifeline !== null) {
+    output.line(
+      `CLOSED    since ${lifeline.since} only the lifeline is open; every poll tries to restore what is confirmed`,
+    );
+    output.line(`          ${lifeline.code}: ${lifeline.message}`);
+  }
   output.line(
     confirmed.release === null
       ? "enforced  nothing is confirmed yet: everything but the lifeline is denied"
-      : `enforced  serial ${confirmed.serial}, commit ${confirmed.commit}, since ${confirmed.at}`,
+      : `${lifeline === null ? "enforced " : "confirmed"} serial ${confirmed.serial}, commit ${confirmed.commit}, since ${confirmed.at}`,
   );
   output.line(`verified  serial ${verified.serial}${verified.commit === null ? "" : `, commit ${verified.commit}`}`);
   output.line(`gate      ${describeGate(gate)}`);
@@ -44,12 +52,15 @@ export async function showStatus(options: { readonly config: string }, output: O
     insecure: settings.trust.insecure,
     verified: { ...verified },
     confirmed: { ...confirmed },
+    state: lifeline === null ? (serves ? "enforcing" : "not-serving") : lifeline.state,
+    lifeline: lifeline === null ? null : { ...lifeline },
     gate: gate as unknown as Json,
     named: { pid: named },
     ulogd: { pid: ulogd },
     last: (agent?.last ?? null) as unknown as Json,
     notes: [...notes],
   });
+  if (lifeline !== null) return codes[lifeline.code].exit;
   return serves ? 0 : codes.GATE_UNREACHABLE.exit;
 }
 

@@ -1,12 +1,16 @@
+import type { Agent } from "../agent.ts";
 import { startEnforcing } from "../apply/start-enforcing.ts";
 import type { CycleOutcome } from "../cycle.ts";
 import { codes } from "../errors.ts";
 import { createLog } from "../host/log.ts";
 import { lockInstance } from "../host/single-instance.ts";
+import { openApplyContext } from "../open-apply-context.ts";
 import { reconcile } from "../reconcile.ts";
 import { writeStatusFile } from "../report/status-file.ts";
+import { tellClosed } from "../report/tell-restored.ts";
+import { tellTimerNote } from "../report/tell-timer-note.ts";
 import { pathsOf } from "../settings/paths.ts";
-import { openAgent, openApplyContext } from "../start.ts";
+import { closeAgent, openAgent } from "../start.ts";
 import { loadSettings } from "./load-settings.ts";
 import { describeError, type Output } from "./output.ts";
 
@@ -17,22 +21,30 @@ export async function syncOnce(options: { readonly config: string }, output: Out
   const settings = await loadSettings(options.config);
   const log = createLog("agent", 2);
   const lock = await lockInstance(pathsOf(settings).agentLock);
-  const apply = await openApplyContext(settings, options.config, log);
-  const agent = await openAgent(settings, apply, log);
-  const controller = new AbortController();
   try {
-    await startEnforcing(apply);
-    const outcome = await reconcile(agent, controller.signal);
-    await writeStatusFile(agent);
-    const timer = setTimeout(() => controller.abort(), DRAIN_MS);
-    await agent.reporter?.drain(controller.signal);
-    clearTimeout(timer);
-    return tell(outcome, output);
+    const apply = await openApplyContext(settings, options.config, log);
+    const failure = await startEnforcing(apply);
+    const agent = await openAgent(settings, apply, log);
+    try {
+      if (failure !== null) await tellClosed(agent, failure);
+      return tell(await cycleOnce(agent), output);
+    } finally {
+      await closeAgent(agent);
+    }
   } finally {
-    await agent.reporter?.close();
-    await agent.source.close();
     await lock.release();
   }
+}
+
+async function cycleOnce(agent: Agent): Promise<CycleOutcome> {
+  await tellTimerNote(agent);
+  const controller = new AbortController();
+  const outcome = await reconcile(agent, controller.signal);
+  await writeStatusFile(agent);
+  const timer = setTimeout(() => controller.abort(), DRAIN_MS);
+  await agent.reporter?.drain(controller.signal);
+  clearTimeout(timer);
+  return outcome;
 }
 
 function tell(outcome: CycleOutcome, output: Output): number {

@@ -35,6 +35,13 @@ add chain inet clawgress inward
 add chain inet clawgress forward { type filter hook forward priority filter; policy accept; }
 `;
 
+/** Makes a policy table that stamps nothing of whatever stands, without reading any release: then only the lifeline is open. */
+export const lifelineRuleset = `add table inet clawgress
+add chain inet clawgress forward { type filter hook forward priority filter; policy accept; }
+flush chain inet clawgress forward
+add rule inet clawgress forward meta mark set 0x00000000
+`;
+
 /** Maps that only an apply writes, so that it may empty them: pins, `live` and `lan` are written by others. */
 export const staticMaps = [
   ...(["client4", "client6", "group4", "group6", "tcp_ports", "udp_ports", "net4", "net6"] as const),

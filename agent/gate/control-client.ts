@@ -41,6 +41,8 @@ export interface GateControl {
   /** Puts the prepared release in force; the same one again changes nothing. */
   activate(digest: string): Promise<void>;
   resume(): Promise<void>;
+  /** Takes every release out of force: everything is denied until one is activated, also after a restart. */
+  withdraw(): Promise<void>;
   /** Ends the gate in order; what it pinned stays. */
   shutdown(): Promise<void>;
 }
@@ -64,6 +66,9 @@ export function createGateControl(socketPath: string): GateControl {
     },
     resume: async () => {
       await call("POST", "/resume");
+    },
+    withdraw: async () => {
+      await call("POST", "/withdraw");
     },
     shutdown: async () => {
       await call("POST", "/shutdown");

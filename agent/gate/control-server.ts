@@ -70,6 +70,9 @@ async function dispatch(
     case "POST /resume":
       await control.resume();
       return {};
+    case "POST /withdraw":
+      await control.withdraw();
+      return {};
     case "POST /shutdown":
       await control.shutdown();
       return {};

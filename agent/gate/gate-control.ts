@@ -1,3 +1,4 @@
+import { unlink } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import { AgentError } from "../errors.ts";
@@ -107,6 +108,19 @@ export function createControl(parts: GateParts): RunningControl {
     const { commit, serial } = next.provenance;
     log.info({ event: "policy-activated", digest, commit, serial });
   };
+  const withdraw = async (): Promise<void> => {
+    // First what a restart finds, then what counts now: in between both say less than before.
+    await unlink(releaseFile).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "ENOENT") throw error;
+    });
+    prepared = null;
+    if (state.policy === null) return;
+    state.policy = null;
+    hold.end();
+    log.warn({ event: "policy-withdrawn" });
+    if (state.isKernelKnown) await pins.activate(nothingAllowed);
+    else await recover(null);
+  };
   const repair = async (): Promise<void> => {
     if (state.isKernelKnown) return;
     try {
@@ -152,6 +166,7 @@ export function createControl(parts: GateParts): RunningControl {
       await checkNow();
     },
     resume: async () => hold.end(),
+    withdraw: () => inTurn(withdraw),
     shutdown: async () => {
       setImmediate(parts.stop);
     },

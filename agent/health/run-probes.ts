@@ -43,12 +43,6 @@ export async function runProbes(
   return [...asClient, ...asGateway];
 }
 
-/** Returns the longest time that all probes together can take, in milliseconds: each does two lookups and one connect. */
-export function longestProbeMs(health: Settings["health"]): number {
-  const each = health.probes.map((probe) => probe.timeoutMs * probe.attempts * 3);
-  return Math.max(BUILT_IN_TIMEOUT_MS * 2, ...each) + PROGRAM_SLACK_MS;
-}
-
 function deniedCanary(address: ProbeAddress): ProbeTask {
   return {
     name: `built-in: a name outside the policy is denied to ${address.host === "*" ? "a client in no host" : address.host}`,

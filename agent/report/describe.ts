@@ -14,7 +14,14 @@ export type Outcome =
       readonly insecure: boolean;
       readonly changes: ChangeCounts;
     }
-  | { readonly kind: "refused" | "rolled-back" | "failed"; readonly code: Code; readonly message: string };
+  /** Was confirmed before, could not be kept in force, and is in force again. */
+  | { readonly kind: "restored"; readonly serial: number }
+  | {
+      /** `closed`: was confirmed before, and now only the lifeline is open. */
+      readonly kind: "refused" | "rolled-back" | "rollback-failed" | "closed" | "failed";
+      readonly code: Code;
+      readonly message: string;
+    };
 
 /** A commit status as forges know it. */
 export interface Status {
@@ -47,6 +54,12 @@ export function describeOutcome(outcome: Outcome): Status {
       return status("pending", "seen, not enforced yet");
     case "confirmed":
       return status("success", confirmedText(outcome));
+    case "restored":
+      return status("success", `in force again, serial ${outcome.serial}`);
+    case "rollback-failed":
+      return status("error", `rollback failed, all is closed: ${outcome.code}: ${maskAddresses(outcome.message)}`);
+    case "closed":
+      return status("error", `no longer in force, all is closed: ${outcome.code}: ${maskAddresses(outcome.message)}`);
     case "refused":
       return status("failure", `refused: ${outcome.code}: ${maskAddresses(outcome.message)}`);
     case "rolled-back":

@@ -1,4 +1,5 @@
 import type { Agent } from "../agent.ts";
+import { type LifelineNote, readLifeline } from "../apply/lifeline-note.ts";
 import { replaceFile } from "../host/files.ts";
 import { readPointers } from "../host/pointer-store.ts";
 import type { ConfirmedPointer, VerifiedPointer } from "../trust/pointers.ts";
@@ -11,6 +12,8 @@ export interface AgentStatus {
   readonly insecure: boolean;
   readonly verified: VerifiedPointer;
   readonly confirmed: ConfirmedPointer;
+  /** Why only the lifeline is open; null while the confirmed release is in force. */
+  readonly lifeline: LifelineNote | null;
   readonly last: {
     readonly outcome: string;
     readonly commit: string | null;
@@ -34,6 +37,7 @@ export async function writeStatusFile(agent: Agent): Promise<void> {
     insecure: agent.settings.trust.insecure,
     verified,
     confirmed,
+    lifeline: await readLifeline(agent.paths.lifeline),
     last:
       last === null
         ? null

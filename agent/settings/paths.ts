@@ -9,11 +9,17 @@ export interface Paths {
   readonly badReleases: string;
   readonly outbox: string;
   readonly git: string;
-  /** Present from before a swap until it is confirmed or reverted; names the release to go back to. */
-  readonly armed: string;
+  /** Folder of the transaction in flight: `armed` names the release to go back to. */
+  readonly transaction: string;
+  /** What the revert timer did while the agent was away. */
+  readonly timerNote: string;
+  /** Held while rules, named or the gate are changed: @see createMachineTurn. */
+  readonly applyLock: string;
   readonly agentLock: string;
   /** Gone after a reboot. */
   readonly status: string;
+  /** Present while only the lifeline is open; says why. */
+  readonly lifeline: string;
   readonly base: string;
   readonly named: string;
   /** The only folder that named's user may write into: what root reads and writes is never in its hands. */
@@ -31,6 +37,8 @@ export interface Paths {
   readonly packetLogConf: string;
   readonly packetLogPid: string;
   readonly packetLogOutput: string;
+  readonly timerPid: string;
+  readonly timerLog: string;
 }
 
 /** Returns the absolute paths of everything the program owns. */
@@ -42,9 +50,12 @@ export function pathsOf(settings: Pick<Settings, "paths">): Paths {
     badReleases: join(state, "bad-releases.json"),
     outbox: join(state, "outbox"),
     git: join(state, "git"),
-    armed: join(state, "txn", "armed"),
+    transaction: join(state, "txn"),
+    timerNote: join(state, "txn", "reverted-by-timer.json"),
+    applyLock: join(state, "apply.lock"),
     agentLock: join(state, "agent.lock"),
     status: join(run, "status.json"),
+    lifeline: join(run, "lifeline.json"),
     base: join(run, "base.nft"),
     named: join(run, "named"),
     namedWork: join(run, "named", "work"),
@@ -59,5 +70,7 @@ export function pathsOf(settings: Pick<Settings, "paths">): Paths {
     packetLogConf: join(run, "ulogd.conf"),
     packetLogPid: join(run, "ulogd.pid.json"),
     packetLogOutput: join(run, "ulogd.log"),
+    timerPid: join(run, "revert-timer.pid.json"),
+    timerLog: join(run, "revert-timer.log"),
   };
 }

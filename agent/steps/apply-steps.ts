@@ -1,12 +1,14 @@
 import type { Agent } from "../agent.ts";
-import { applyRelease, type Change, rehearse } from "../apply/apply-release.ts";
+import { applyRelease, rehearse } from "../apply/apply-release.ts";
 import { rememberBadRelease } from "../apply/bad-releases.ts";
 import { checkArtifacts } from "../apply/check-artifacts.ts";
 import type { ApplyContext } from "../apply/context.ts";
 import { openEnforced } from "../apply/enforced.ts";
 import { isWhole, pruneReleases, storeRelease } from "../apply/release-store.ts";
+import { type RevertTimer, startRevertTimer } from "../apply/revert-timer-client.ts";
+import { hasUnfinished } from "../apply/start-enforcing.ts";
 import { readGateRelease } from "../apply/swap.ts";
-import { readUnfinished } from "../apply/transaction.ts";
+import { removeTimerNote } from "../apply/timer-note.ts";
 import type { Provenance } from "../compile/release.ts";
 import { type Cycle, type CycleOutcome, need, type StepResult } from "../cycle.ts";
 import { AgentError, type Code } from "../errors.ts";
@@ -15,12 +17,12 @@ import { nowMs } from "../host/clock.ts";
 import { readPointers, writeConfirmed } from "../host/pointer-store.ts";
 import { comparePolicies, countChanges } from "../policy/compare-policies.ts";
 
-/** Ends the cycle for a commit that compiles to what is enforced already: the pointer moves, nothing else does. */
+/** Ends the cycle for a commit that compiles to what is in force already; the pointer moves if it is another commit. */
 export async function confirmUnchanged(agent: Agent, cycle: Cycle): Promise<StepResult> {
   const { digest } = need(cycle.release, "release");
   const { confirmed } = await readPointers(agent.paths.pointers);
   if (confirmed.release !== digest || !(await isInForce(agent.apply, digest))) return {};
-  await moveConfirmed(agent, cycle);
+  if (confirmed.commit !== cycle.commit) await moveConfirmed(agent, cycle);
   return { done: await describeConfirmed(agent, cycle, false) };
 }
 
@@ -28,64 +30,73 @@ export async function confirmUnchanged(agent: Agent, cycle: Cycle): Promise<Step
  * The pointer alone does not say so: the release may be damaged on disk, and so not be in force after a start, or its
  * revert may not have ended yet. A gate that does not answer is started again with it, which is nobody's to wait for here.
  */
-async function isInForce({ paths, gate }: ApplyContext, digest: string): Promise<boolean> {
-  if ((await readUnfinished(paths.armed)) !== null || !(await isWhole(paths.releases, digest))) return false;
-  const status = await gate.status().catch(() => null);
+async function isInForce(apply: ApplyContext, digest: string): Promise<boolean> {
+  if ((await hasUnfinished(apply)) || !(await isWhole(apply.paths.releases, digest))) return false;
+  const status = await apply.gate.status().catch(() => null);
   return status === null || status.digest === digest;
 }
 
-/** Steps 1 and 2, stage and rehearse: writes the artifacts, lets named and the kernel judge them, and probes meanwhile. */
+/**
+ * Steps 1 and 2, stage and rehearse: writes the artifacts, lets named and the kernel judge them, and probes meanwhile. The
+ * revert timer starts at the same time.
+ */
 export async function stageRelease(agent: Agent, cycle: Cycle): Promise<StepResult> {
-  const { releases } = agent.paths;
-  const stored = await storeRelease(releases, need(cycle.release, "release"), provenanceOf(agent, cycle));
-  const [next, previous, before] = await Promise.all([
-    checkArtifacts(stored, agent.apply.tableDigests),
-    openEnforced(agent.apply),
-    rehearse(agent.apply, () => probeForge(agent, cycle)),
-  ]);
-  agent.log.info({ event: "release-staged", commit: cycle.commit, release: next.digest });
-  return { next, previous, before };
+  const { apply, paths } = agent;
+  const release = need(cycle.release, "release");
+  const timer = await startRevertTimer(apply);
+  try {
+    const stored = await storeRelease(paths.releases, release, provenanceOf(agent, cycle));
+    const [next, previous, before] = await Promise.all([
+      apply.step("1-stage", () => checkArtifacts(stored, apply.tableDigests)),
+      openEnforced(apply),
+      apply.step("2-rehearse", () => rehearse(apply, () => probeForge(agent, cycle))),
+    ]);
+    agent.log.info({ event: "release-staged", commit: cycle.commit, release: next.digest });
+    return { next, previous, before, timer };
+  } catch (error) {
+    timer.dismiss();
+    throw error;
+  }
 }
 
-/** Steps 2 to 7. A release that is reverted is remembered, so that no restart and no rebase tries it again. */
+/** Steps 3 to 7. A release that is reverted is remembered, so that no restart and no rebase tries it again. */
 export async function applyStaged(agent: Agent, cycle: Cycle): Promise<StepResult> {
+  const timer = need(cycle.timer, "revert timer");
+  try {
+    return await applyWith(agent, cycle, timer);
+  } finally {
+    timer.dismiss();
+  }
+}
+
+async function applyWith(agent: Agent, cycle: Cycle, timer: RevertTimer): Promise<StepResult> {
+  const { apply, paths, log } = agent;
   const commit = need(cycle.commit, "head");
   const next = need(cycle.next, "staged release");
   const previous = need(cycle.previous, "enforced release");
   const { serial } = need(cycle.approval, "approval");
   const report = await describeConfirmed(agent, cycle, true);
   const before = need(cycle.before, "rehearsal");
-  const change = { next, previous, commit, serial, before };
-  const outcome = await agent.apply.inTurn(() =>
-    applyRelease(agent.apply, {
-      ...change,
+  const outcome = await apply.inTurn(() =>
+    applyRelease(apply, {
+      ...{ next, previous, commit, serial, before, timer },
       extraProbes: () => probeForge(agent, cycle),
       onConfirm: () => moveConfirmed(agent, cycle),
-    }).catch(async (error: unknown) => {
-      // Whatever became of the revert: else the next poll would try this release again, against probes that fail by then.
-      await rememberReverted(agent, change, error as Error);
-      throw error;
     }),
   );
   if (outcome.kind === "confirmed") {
-    for (const { name, detail } of outcome.failedBefore) agent.log.warn({ event: "probe-failed-before", name, detail });
-    await pruneReleases(agent.paths.releases, [next.digest, previous.digest]);
+    for (const { name, detail } of outcome.failedBefore) log.warn({ event: "probe-failed-before", name, detail });
+    await pruneReleases(paths.releases, [next.digest, previous.digest]);
     return { done: report };
   }
-  const { error } = outcome;
-  await rememberReverted(agent, change, error);
+  const { kind, error } = outcome;
+  // What the timer noted for an agent that is away is this cycle's outcome.
+  await removeTimerNote(paths.timerNote);
   // Putting the confirmed release in force again is tried until it is: there is nothing to go back to.
-  return { done: { kind: next.digest === previous.digest ? "failed" : "rolled-back", commit, error } };
-}
-
-async function rememberReverted(
-  agent: Agent,
-  { next, previous, commit, serial }: Pick<Change, "next" | "previous" | "commit" | "serial">,
-  { message }: Error,
-): Promise<void> {
-  if (next.digest === previous.digest) return;
+  if (next.digest === previous.digest) return { done: { kind: "failed", commit, error } };
   const at = new Date(nowMs()).toISOString();
-  await rememberBadRelease(agent.paths.badReleases, { digest: next.digest, commit, serial, reason: message, at });
+  await rememberBadRelease(paths.badReleases, { digest: next.digest, commit, serial, reason: error.message, at });
+  return { done: { kind: kind === "reverted" ? "rolled-back" : kind, commit, error } };
 }
 
 /** What a server that was reached says: its own trouble proves nothing against the rules. */

@@ -272,6 +272,20 @@ describe("a gate that fails or waits", () => {
     expect(await addressesOf()).toContain(`${CLIENT_A} 198.51.100.41`);
   });
 
+  test("withdrawn, it denies everything and takes back what it opened, also after a restart", async () => {
+    await lab.dig([RESOLVER, "short.test"]);
+    await lab.control.withdraw();
+    await lab.control.withdraw();
+    expect(await lab.dig([RESOLVER, "short.test"])).toContain("status: NXDOMAIN");
+    expect(await addressesOf()).toEqual([]);
+    expect(await lab.control.status()).toMatchObject({ ready: false, digest: null, pins: 0 });
+    await lab.killGate();
+    await lab.startGate();
+    expect(await lab.dig([RESOLVER, "short.test"])).toContain("status: NXDOMAIN");
+    await lab.apply(policy, ++serial);
+    expect(await lab.dig([RESOLVER, "+short", "short.test"])).toContain("198.51.100.12");
+  });
+
   test("answers nobody while named does not enforce, and denies all the same", async () => {
     const named = join(lab.folder, "run", "named");
     const [allowZone, denyZone] = await Promise.all(

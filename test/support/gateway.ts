@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { ApplyStep } from "../../agent/apply/step.ts";
 import { sleepMs } from "../../agent/host/clock.ts";
 import { type RunResult, runChecked } from "../../agent/host/run.ts";
 import type { Lab } from "../lab/lab.ts";
@@ -28,11 +29,22 @@ export interface TestGateway {
   readonly clawgress: (argv: readonly string[], timeoutMs?: number) => Promise<RunResult>;
   /** Runs `clawgress sync --json` and returns its document. */
   readonly sync: () => Promise<SyncDocument>;
-  /** Starts `clawgress run` and returns the process. */
-  readonly start: () => LabProcess;
+  /** The folder that the program is installed in. */
+  readonly program: string;
+  /** Starts `clawgress run`, or the agent with a fault, and returns the process. */
+  readonly start: (fault?: Fault) => LabProcess;
   readonly log: () => Promise<readonly LogLine[]>;
   /** Resolves with the last status of a commit when it has one of the given states. */
   readonly awaitStatus: (commit: string, states: readonly PostedStatus["state"][]) => Promise<PostedStatus>;
+}
+
+/** What happens to the agent once, before or after a step of its first apply: @see test/faults/agent.ts. */
+export interface Fault {
+  readonly step: ApplyStep;
+  readonly moment: "before" | "after";
+  readonly do: "kill" | "stop" | "race";
+  /** With `race`: when it goes on, relative to the revert timer's deadline. */
+  readonly jitterMs?: number;
 }
 
 export interface SyncDocument {
@@ -106,7 +118,7 @@ export async function setUpGateway(lab: Lab, options: GatewayOptions): Promise<T
   await commit(options.policy, { message: "the first policy" });
 
   return {
-    ...{ configFile, folder, clone, repository, keys, commit, head, clawgress },
+    ...{ configFile, folder, clone, repository, keys, commit, head, clawgress, program: dirname(program) },
     sync: async () => {
       const result = await clawgress(["sync", "--json", "--config", configFile]);
       await writeFile(logFile, result.stderr, { flag: "a" });
@@ -116,10 +128,18 @@ export async function setUpGateway(lab: Lab, options: GatewayOptions): Promise<T
         throw new Error(`sync printed no document (exit ${result.exitCode}): ${result.stdout}${result.stderr}`);
       }
     },
-    start: () => lab.spawn("gateway", [process.execPath, program, "run", "--config", configFile], { logFile }),
+    start: (fault) => {
+      const argv =
+        fault === undefined ? [program, "run"] : [join(dirname(program), "faulty-agent.mjs"), ...flags(fault)];
+      return lab.spawn("gateway", [process.execPath, ...argv, "--config", configFile], { logFile });
+    },
     log: async () => parseLog(await readFile(logFile, "utf8")),
     awaitStatus: (sha, states) => awaitStatus(lab, sha, states),
   };
+}
+
+function flags({ step, moment, do: what, jitterMs = 0 }: Fault): readonly string[] {
+  return ["--step", step, "--moment", moment, "--do", what, `--jitter=${jitterMs}`];
 }
 
 /** Copies dist/ and the native library to where the gate's user can read them: a checkout may be root's alone. */

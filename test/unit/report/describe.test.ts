@@ -51,6 +51,19 @@ test.each<[string, Outcome, string, string]>([
     "success",
     "no change, serial 41, NOT VERIFIED (insecure: true)",
   ],
+  [
+    "a rollback that failed is no success and no mere failure",
+    { kind: "rollback-failed", code: "APPLY_REVERT_FAILED", message: "named does not start" },
+    "error",
+    "rollback failed, all is closed: APPLY_REVERT_FAILED: named does not start",
+  ],
+  [
+    "what was confirmed and is closed now",
+    { kind: "closed", code: "APPLY_RELEASE_DAMAGED", message: "gate.json does not match its digest" },
+    "error",
+    "no longer in force, all is closed: APPLY_RELEASE_DAMAGED: gate.json does not match its digest",
+  ],
+  ["in force again", { kind: "restored", serial: 41 }, "success", "in force again, serial 41"],
   ["refused", refused("1 of 2 approvals"), "failure", "refused: TRUST_UNSIGNED: 1 of 2 approvals"],
   [
     "rolled back",

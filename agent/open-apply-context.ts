@@ -1,0 +1,35 @@
+import { mkdir, realpath } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
+import type { Logger } from "pino";
+import type { ApplyContext } from "./apply/context.ts";
+import { plainStep, type RunStep } from "./apply/step.ts";
+import { createGateControl } from "./gate/control-client.ts";
+import { createMachineTurn } from "./host/machine-turn.ts";
+import { createTurn } from "./host/turn.ts";
+import { resolveUser } from "./host/users.ts";
+import { pathsOf } from "./settings/paths.ts";
+import type { Settings } from "./settings/settings.ts";
+
+/** Returns what the apply steps work with. @throws AgentError HOST_MISSING for a user that does not exist. */
+export async function openApplyContext(
+  settings: Settings,
+  configFile: string,
+  log: Logger,
+  step: RunStep = plainStep,
+): Promise<ApplyContext> {
+  const paths = pathsOf(settings);
+  await mkdir(settings.paths.run, { recursive: true });
+  return {
+    settings,
+    paths,
+    configFile: resolve(configFile),
+    programFolder: dirname(await realpath(process.argv[1] ?? "")),
+    users: { named: await resolveUser(settings.dns.user), gate: await resolveUser(settings.gate.user) },
+    gate: createGateControl(paths.gateSocket),
+    tableDigests: new Map(),
+    inTurn: createTurn(),
+    locked: createMachineTurn(paths.applyLock),
+    step,
+    log,
+  };
+}
