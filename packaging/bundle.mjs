@@ -9,22 +9,10 @@ const banner = {
 
 // Built beside and swapped in, so that a program that starts meanwhile finds all of its chunks.
 const fresh = `dist.${process.pid}`;
-await build({
-  entryPoints: {
-    clawgress: "agent/cli.ts",
-    "client-probe": "agent/health/client-probe.ts",
-    "revert-timer": "agent/apply/revert-timer.ts",
-    lab: "test/lab/main.ts",
-    demo: "test/demo/main.ts",
-    bench: "test/bench/main.ts",
-    faults: "test/faults/main.ts",
-    "faulty-agent": "test/faults/agent.ts",
-  },
+const options = {
   outdir: fresh,
   outExtension: { ".js": ".mjs" },
   bundle: true,
-  splitting: true,
-  chunkNames: "chunks/[name]-[hash]",
   platform: "node",
   format: "esm",
   target: "node20",
@@ -34,6 +22,22 @@ await build({
   sourcesContent: false,
   legalComments: "linked",
   logLevel: "warning",
+};
+// The revert timer is one file with all that it needs: it starts while an apply is staged, and outlives an update of dist/.
+await build({ ...options, entryPoints: { "revert-timer": "agent/apply/revert-timer.ts" } });
+await build({
+  ...options,
+  entryPoints: {
+    clawgress: "agent/cli.ts",
+    "client-probe": "agent/health/client-probe.ts",
+    lab: "test/lab/main.ts",
+    demo: "test/demo/main.ts",
+    bench: "test/bench/main.ts",
+    faults: "test/faults/main.ts",
+    "faulty-agent": "test/faults/agent.ts",
+  },
+  splitting: true,
+  chunkNames: "chunks/[name]-[hash]",
 });
 rmSync("dist", { recursive: true, force: true });
 renameSync(fresh, "dist");

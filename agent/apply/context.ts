@@ -1,5 +1,5 @@
-import type { Logger } from "pino";
 import type { GateControl } from "../gate/control-client.ts";
+import type { EventLog } from "../host/event-log.ts";
 import type { Turn } from "../host/turn.ts";
 import type { UserIds } from "../host/users.ts";
 import type { Paths } from "../settings/paths.ts";
@@ -23,5 +23,5 @@ export interface ApplyContext {
   /** Runs what changes named, the rules or the gate while no other process of this gateway does: @see createMachineTurn. */
   readonly locked: Turn;
   readonly step: RunStep;
-  readonly log: Logger;
+  readonly log: EventLog;
 }

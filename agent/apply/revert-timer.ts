@@ -2,7 +2,7 @@ import { rm } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { createGateControl } from "../gate/control-client.ts";
 import { findDaemon } from "../host/daemon.ts";
-import { createLog } from "../host/log.ts";
+import { createLineLog } from "../host/event-log.ts";
 import { createMachineTurn } from "../host/machine-turn.ts";
 import { createTurn } from "../host/turn.ts";
 import { pathsOf } from "../settings/paths.ts";
@@ -27,7 +27,7 @@ function contextOf({ settings, configFile, programFolder, users }: RevertOrder):
     inTurn: createTurn(),
     locked: createMachineTurn(paths.applyLock),
     step: plainStep,
-    log: createLog("revert-timer", 2),
+    log: createLineLog("revert-timer", 2),
   };
 }
 

@@ -29,7 +29,7 @@ test("the revert timer loads neither Git nor a policy parser nor trust", () => {
   const loaded = [...loadedBy("apply/revert-timer.ts")];
   expect(loaded).toContain("apply/restore.ts");
   expect(loaded.filter((path) => /^(source|trust|report|steps|commands|health)\//.test(path))).toEqual([]);
-  expect(loaded.filter((path) => /^(isomorphic-git|undici|ajv|@humanwhocodes|koffi)/.test(path))).toEqual([]);
+  expect(loaded.filter((path) => /^(isomorphic-git|undici|ajv|@humanwhocodes|koffi|pino)/.test(path))).toEqual([]);
   expect(loaded.filter((path) => /parse-policy|compile\/compile|json-scan|validator/.test(path))).toEqual([]);
 });
 
