@@ -3,7 +3,7 @@ import { buildDecider, type Decision } from "../policy/decide.ts";
 import { decideTarget, findClient, parseTarget, ruleText } from "../policy/explain-flow.ts";
 import { limitsOf } from "../policy/limits.ts";
 import type { Parsed } from "../policy/parsed.ts";
-import type { Policy } from "../policy/policy.ts";
+import type { Notes, Policy } from "../policy/policy.ts";
 import { portText } from "../policy/ports.ts";
 import { reasons } from "../policy/reasons.ts";
 import { loadEnforcedPolicy, readPolicyFile } from "./load-policy.ts";
@@ -45,12 +45,15 @@ function describe(options: ExplainOptions, policy: Policy, decision: Decision): 
     return [`DENY  ${who} → ${options.to}`, `  by ${rules}: ${decision.reason}, ${reasons[decision.reason]}`, ...near];
   }
   const label = decision.label === null ? [] : [`  label: ${decision.label}`];
+  const answers = decision.answers.length === 0 ? [] : [`  may resolve to: ${decision.answers.join(", ")}`];
   return [
     `ALLOW  ${who} → ${options.to}`,
     `  by ${rules}: ${ruleText(decision.rule)}`,
     `  open ports: ${decision.ports.map(portText).join(", ")}`,
     ...limitLines(policy, decision),
     ...label,
+    ...answers,
+    ...describeNotes(decision.rule.notes),
   ];
 }
 
@@ -60,6 +63,11 @@ function limitLines(policy: Policy, decision: Decision): readonly string[] {
   const { egressKbps, place } = limits;
   const whose = decision.client.host === null ? "for this address alone" : "for all addresses of the host together";
   return [`  limit: ${egressKbps} kbit/s towards the internet, ${whose} (${place.file}:${place.line})`];
+}
+
+/** The reader of a policy lets no control or direction character pass, so that notes are safe to print. */
+function describeNotes(notes: Notes | undefined): readonly string[] {
+  return Object.entries(notes ?? {}).map(([key, text]) => `  ${key}: ${text}`);
 }
 
 function toDocument(options: ExplainOptions, policy: Policy, decision: Decision): { readonly [key: string]: Json } {
@@ -84,5 +92,7 @@ function toDocument(options: ExplainOptions, policy: Policy, decision: Decision)
     place: { file, line, column, pointer },
     label: decision.label,
     ports: decision.ports.map(portText),
+    answers: [...decision.answers],
+    notes: { ...decision.rule.notes },
   };
 }

@@ -6,6 +6,7 @@ import { readFileBytes } from "../host/files.ts";
 import { type Allowed, buildDecider, type Client, type Decider } from "../policy/decide.ts";
 import type { PortRange } from "../policy/policy.ts";
 import { portText } from "../policy/ports.ts";
+import type { Reason } from "../policy/reasons.ts";
 import { addressKind } from "./addresses.ts";
 import type { LiveGrant } from "./grant-table.ts";
 import type { NameAccess, PolicyView } from "./ledger.ts";
@@ -21,6 +22,8 @@ export interface ActivePolicy extends PolicyView {
   readonly decider: Decider;
   /** Returns who an address is, the probes' reserved ones included. */
   clientOf(address: string): Client;
+  /** Returns why an allowed name may not lead its client to an address, or null when it may. */
+  refuseAnswer(decision: Allowed, address: string): Reason | null;
   /** Returns what an allowed decision opens; null when the release gives its group no mark. */
   accessFor(decision: Allowed): NameAccess | null;
 }
@@ -84,23 +87,27 @@ export function indexPolicy(
     const groupMark = release.groups[groupName];
     return groupMark === undefined ? null : { groupMark, groupName, classes: planOf(decision.ports) };
   };
+  const refuseAnswer = (decision: Allowed, address: string): Reason | null => {
+    const kind = addressKind(address);
+    if (kind === "never") return "private-answer";
+    if (kind === "public" && !isOwnAddress(address)) return null;
+    return decider.mayAnswer(decision, address) ? null : "private-answer";
+  };
   return {
     ...loaded,
     decider,
     clientOf,
+    refuseAnswer,
     accessFor,
     accessOf: (owner, name) => {
       const client = clientOfOwner(owner);
       const decision = client === null ? null : decider.decideName(client, name);
       return decision?.verdict === "allow" ? accessFor(decision) : null;
     },
-    mayReach: (owner, address) => {
+    mayReach: (owner, name, address) => {
       const client = clientOfOwner(owner);
-      if (client === null) return false;
-      const kind = addressKind(address);
-      if (kind === "never") return false;
-      if (kind === "public" && !isOwnAddress(address)) return true;
-      return decider.coversAddress(client, address);
+      const decision = client === null ? null : decider.decideName(client, name);
+      return decision?.verdict === "allow" && refuseAnswer(decision, address) === null;
     },
     stands: ({ groupName, groupMark, grant }: LiveGrant) => {
       const group = groups.get(groupName);

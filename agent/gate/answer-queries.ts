@@ -93,8 +93,8 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
   };
   const openAndAnswer = async (answer: Answer, verdict: Forward, access: NameAccess, from: From): Promise<Buffer> => {
     const { policy, decision, name } = verdict;
-    const forbidden = answer.addresses.find(({ address }) => !policy.mayReach(from.client, address));
-    if (forbidden !== undefined) return refuse(refuseAddress(policy, decision.client, name, forbidden.address), from);
+    const forbidden = answer.addresses.find(({ address }) => policy.refuseAnswer(decision, address) !== null);
+    if (forbidden !== undefined) return refuse(refuseAddress(policy, decision, name, forbidden.address), from);
     const message = buildAnswer(answer, from.query, from.maxBytes);
     // An answer that does not fit carries no address, and the client comes back over TCP.
     if (message.readUInt16BE(6) === 0) return done(message);

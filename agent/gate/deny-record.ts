@@ -1,5 +1,5 @@
 import type { Client } from "../policy/decide.ts";
-import type { NameRule, NetworkRule } from "../policy/policy.ts";
+import type { NameRule, NetworkRule, Notes } from "../policy/policy.ts";
 import type { Reason } from "../policy/reasons.ts";
 import type { ActivePolicy } from "./active-policy.ts";
 
@@ -45,6 +45,8 @@ export interface DenialDetails {
   /** Names that the client was answered with this destination, and that still hold. */
   readonly names: readonly string[] | null;
   readonly label: string | null;
+  /** What people wrote beside the rule. */
+  readonly notes: Notes | null;
   readonly nearMiss: string | null;
   readonly rule: { readonly file: string; readonly line: number; readonly pointer: string } | null;
   readonly commit: string | null;
@@ -87,6 +89,7 @@ export function commonDetails(
     protocol: null,
     names: null,
     label: near?.nearRule?.label ?? null,
+    notes: near?.nearRule?.notes ?? null,
     nearMiss: near?.nearMiss?.slice(0, MAX_TEXT) ?? null,
     rule: place === undefined ? null : { file: place.file, line: place.line, pointer: place.pointer },
     commit: policy?.provenance.commit ?? null,

@@ -18,6 +18,7 @@ export interface Refusal {
   readonly reason: Reason;
   readonly client: Client | null;
   readonly nearMiss: string | null;
+  /** The entry of the policy that the refusal is about, when there is one. */
   readonly nearRule: NameRule | NetworkRule | null;
   /** For people, in the extended error and the record. */
   readonly text: string;
@@ -63,9 +64,9 @@ function isAnonymous({ release }: ActivePolicy, client: Client, address: string)
 }
 
 /** Returns the refusal of an answer that leads to an address which the client may not be led to. */
-export function refuseAddress(policy: ActivePolicy, client: Client, name: string, address: string): Refusal {
+export function refuseAddress(policy: ActivePolicy, decision: Allowed, name: string, address: string): Refusal {
   const text = `${name} resolves to ${address}, a private or reserved address that ${policyText(policy)} does not open`;
-  return { ...refuse(rcode.NXDOMAIN, "private-answer", text), client };
+  return { ...refuse(rcode.NXDOMAIN, "private-answer", text), client: decision.client, nearRule: decision.rule };
 }
 
 /** Returns the refusal that is no verdict on the name: try again later. */

@@ -42,8 +42,8 @@ export interface NameAccess {
 export interface PolicyView {
   /** Null when the owner may not resolve the name. */
   accessOf(owner: PinOwner, name: string): NameAccess | null;
-  /** Whether an owner may be led to an address at all: public, or covered by its networks. */
-  mayReach(owner: PinOwner, address: string): boolean;
+  /** Whether a name may lead an owner to an address: public, among the name's own answers, or covered by the owner's networks. */
+  mayReach(owner: PinOwner, name: string, address: string): boolean;
   /** Whether a group still gives a name this range; false too when the group's mark is another one now. */
   stands(live: LiveGrant): boolean;
 }

@@ -85,9 +85,8 @@ function wantedElements(
   added: LiveGrant[],
 ): ReadonlyMap<number, Wanted> {
   const wanted = new Map<number, Wanted>();
-  const mayReach = view.mayReach(at.owner, at.address);
   for (const [name, untilS] of at.pinned.names) {
-    const access = mayReach ? view.accessOf(at.owner, name) : null;
+    const access = view.mayReach(at.owner, name, at.address) ? view.accessOf(at.owner, name) : null;
     if (access === null) {
       at.pinned.names.delete(name);
       continue;

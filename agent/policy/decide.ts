@@ -1,8 +1,18 @@
-import { type Address, cidrRange, formatAddress, parseAddress, unmapAddress } from "./cidr.ts";
+import { type Address, cidrRange, compareCidrs, formatAddress, parseAddress, unmapAddress } from "./cidr.ts";
 import { buildNameTable, findNameRules, type NameTable } from "./name-table.ts";
 import { explainAddress, explainName, explainPorts, indexGroups, type NearMiss } from "./near-miss.ts";
 import { quoteText } from "./parsed.ts";
-import type { Group, HostEntry, NamePattern, NameRule, NetworkRule, Policy, PortRange, Protocol } from "./policy.ts";
+import type {
+  Cidr,
+  Group,
+  HostEntry,
+  NamePattern,
+  NameRule,
+  NetworkRule,
+  Policy,
+  PortRange,
+  Protocol,
+} from "./policy.ts";
 import { includesPort, sortPorts } from "./ports.ts";
 import { buildPrefixTable, type PrefixTable } from "./prefix-table.ts";
 import type { Reason } from "./reasons.ts";
@@ -21,6 +31,8 @@ export interface Allowed {
   readonly label: string | null;
   /** Union of the ports of every matching rule, sorted, as written (not merged). */
   readonly ports: readonly PortRange[];
+  /** Private networks that the name may resolve to, by every matching rule; empty for an address. */
+  readonly answers: readonly Cidr[];
 }
 
 export interface Denied {
@@ -47,6 +59,8 @@ export interface Decider {
   decideAddress(client: Client, address: string, protocol: Protocol, port: number): Decision;
   /** Returns whether the networks of a client's group cover an address on any port at all. */
   coversAddress(client: Client, address: string): boolean;
+  /** Returns whether an allowed name may resolve to a private address, by its own answers or the client's networks. */
+  mayAnswer(allowed: Allowed, address: string): boolean;
 }
 
 /**
@@ -78,6 +92,9 @@ export function buildDecider(policy: Policy): Decider {
   const networksOf = (client: Client, address: Address): readonly NetworkRule[] =>
     isDenyAll ? [] : groupOf(client.group.name).networks.find(address);
 
+  const coversAddress = (client: Client, address: string): boolean =>
+    networksOf(client, unmapAddress(readAddress(address))).length > 0;
+
   return {
     clientOf: (text) => clients.findFirst(unmapAddress(readAddress(text))) ?? anyone,
     decideName: (client, name) => allow(client, rulesOf(client, name)) ?? denyName(client, name),
@@ -92,7 +109,9 @@ export function buildDecider(policy: Policy): Decider {
       if (isDenyAll) return deny(client, "deny-all", null);
       return deny(client, "ip-not-allowed", explainAddress(client.group, others, address));
     },
-    coversAddress: (client, text) => networksOf(client, unmapAddress(readAddress(text))).length > 0,
+    coversAddress,
+    mayAnswer: ({ client, answers }, text) =>
+      answers.some((network) => isWithin(network, readAddress(text))) || coversAddress(client, text),
   };
 }
 
@@ -117,7 +136,19 @@ function allow(client: Client, rules: readonly (NameRule | NetworkRule)[]): Allo
   if (rule === undefined) return null;
   const label = rules.find((candidate) => candidate.label !== null)?.label ?? null;
   const ports = rules.length === 1 ? rule.ports : sortPorts(rules.flatMap((candidate) => candidate.ports));
-  return { verdict: "allow", client, rule, label, ports };
+  return { verdict: "allow", client, rule, label, ports, answers: joinAnswers(rules) };
+}
+
+const NO_ANSWERS: readonly Cidr[] = [];
+
+function joinAnswers(rules: readonly (NameRule | NetworkRule)[]): readonly Cidr[] {
+  const lists = rules.flatMap((rule) => ("answers" in rule && rule.answers !== undefined ? [rule.answers] : []));
+  return lists.length < 2 ? (lists[0] ?? NO_ANSWERS) : [...new Set(lists.flat())].sort(compareCidrs);
+}
+
+function isWithin(network: Cidr, { family, value }: Address): boolean {
+  const range = cidrRange(network);
+  return range.family === family && range.first <= value && value <= range.last;
 }
 
 function checkPort(allowed: Allowed, what: string, protocol: Protocol, port: number): Decision {

@@ -54,8 +54,12 @@ export function decideTarget(decider: Decider, client: Client, target: Target): 
   return decider.decideAddress(client, address ?? "", protocol, port ?? 443);
 }
 
+/** Returns the name or network of a rule as it is written. */
+export function entryText(rule: NameRule | NetworkRule): string {
+  return "pattern" in rule ? patternText(rule.pattern) : rule.network;
+}
+
 /** Returns a rule as it is written, and where. */
 export function ruleText(rule: NameRule | NetworkRule): string {
-  const what = "pattern" in rule ? patternText(rule.pattern) : rule.network;
-  return `${what} on ${rule.ports.map(portText).join(", ")} (${rule.place.file}:${rule.place.line})`;
+  return `${entryText(rule)} on ${rule.ports.map(portText).join(", ")} (${rule.place.file}:${rule.place.line})`;
 }

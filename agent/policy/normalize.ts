@@ -1,12 +1,13 @@
 import { compareTexts } from "./compare-texts.ts";
 import type { PolicyDocument } from "./document.ts";
+import { joinRules, NO_RULES } from "./drafts.ts";
 import { GLOBAL_GROUP, readHosts } from "./hosts.ts";
 import type { IssueLog } from "./issue-log.ts";
 import { joinPointer } from "./json-pointer.ts";
 import { readLabels } from "./labels.ts";
 import { readLimits } from "./limits.ts";
-import type { Group, Policy } from "./policy.ts";
-import { joinRules, NO_RULES, type Rules, readRules } from "./rules.ts";
+import type { Group, Policy, Rules } from "./policy.ts";
+import { readRules } from "./rules.ts";
 
 /** A short file can ask for very many: 50,000 names that 5,000 hosts inherit. */
 const MAX_RULES = 2_000_000;
@@ -34,7 +35,7 @@ export function normalizePolicy(document: PolicyDocument, log: IssueLog): Policy
       log.error(log.locate(pointer, "key"), message, "let fewer hosts inherit, or share one host entry between them");
       break;
     }
-    const rules = isJoined ? joinRules(own, globalRules, log) : own;
+    const rules = isJoined ? joinRules([own, globalRules], log) : own;
     groups.push(buildGroup(name, rules, pointer, log));
   }
   labels.reportUnused();

@@ -34,10 +34,20 @@ export interface NamePattern {
   readonly name: DomainName;
 }
 
+/** What people wrote beside an entry, 1 to 500 characters each; for `explain` and records, never for a zone or ruleset. */
+export interface Notes {
+  readonly owner?: string;
+  readonly reason?: string;
+  readonly ticket?: string;
+}
+
 export interface NameRule {
   readonly pattern: NamePattern;
   readonly ports: readonly PortRange[];
   readonly label: string | null;
+  readonly notes?: Notes;
+  /** Private networks that the name may resolve to; without it, none. */
+  readonly answers?: readonly Cidr[];
   readonly place: Place;
 }
 
@@ -45,14 +55,19 @@ export interface NetworkRule {
   readonly network: Cidr;
   readonly ports: readonly PortRange[];
   readonly label: string | null;
+  readonly notes?: Notes;
   readonly place: Place;
 }
 
-/** One set of rules: the global one is named `*`, the others after the host that has an `allow` of its own. */
-export interface Group {
-  readonly name: string;
+/** What may be reached: at most one rule a name pattern and a network, both sorted. */
+export interface Rules {
   readonly names: readonly NameRule[];
   readonly networks: readonly NetworkRule[];
+}
+
+/** One set of rules: the global one is named `*`, the others after the host that has an `allow` of its own. */
+export interface Group extends Rules {
+  readonly name: string;
   readonly place: Place;
 }
 

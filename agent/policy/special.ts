@@ -42,3 +42,24 @@ export function findSpecialRanges(range: AddressRange): readonly SpecialRange[] 
     (special) => special.family === range.family && special.first <= range.last && range.first <= special.last,
   );
 }
+
+/** Where organisations number their own machines: RFC 1918, RFC 6598, RFC 4193, and the local-use prefix of RFC 8215. */
+const privateNetworks: readonly AddressRange[] = [
+  "10.0.0.0/8",
+  "100.64.0.0/10",
+  "172.16.0.0/12",
+  "192.168.0.0/16",
+  "64:ff9b:1::/48",
+  "fc00::/7",
+].map((network) => {
+  const parsed = parseCidr(network);
+  if (!parsed.ok) throw new RangeError(parsed.message);
+  return cidrRange(parsed.value);
+});
+
+/** Returns whether a range lies within one private network. */
+export function isPrivateRange(range: AddressRange): boolean {
+  return privateNetworks.some(
+    ({ family, first, last }) => family === range.family && first <= range.first && range.last <= last,
+  );
+}

@@ -14,7 +14,7 @@ import { policyOf } from "../../support/compile-samples.ts";
 const CLIENT = "10.0.0.1";
 
 const policyWith = (
-  domains: readonly string[],
+  domains: readonly (string | object)[],
   serial = 1,
   probes: { address: string; host: string }[] = [],
 ): ActivePolicy => {
@@ -170,6 +170,25 @@ describe("after named has answered", () => {
       expect(noted.map(({ reason }) => reason)).toEqual(["private-answer"]);
     },
   );
+
+  test("a private address is answered to the names whose answers hold it, and metadata never", async () => {
+    const answers = ["10.0.0.0/8", "100.64.0.0/10"];
+    state.policy = policyWith([{ domain: "in.test", answers, owner: "team-a", label: "intranet" }, "out.test"]);
+    named = async () => ["10.1.2.3"];
+    expect((await ask("in.test")).rcode).toBe("NOERROR");
+    expect(pinned.map(({ addresses }) => addresses.map(({ address }) => address))).toEqual([["10.1.2.3"]]);
+    expect((await ask("out.test")).rcode).toBe("NXDOMAIN");
+    expect((await ask("in.test", "A", "10.0.0.9")).rcode).toBe("NXDOMAIN");
+    for (const bad of ["100.100.100.200", "192.168.1.1", "169.254.169.254"]) {
+      named = async () => ["10.1.2.3", bad];
+      expect((await ask("in.test")).rcode).toBe("NXDOMAIN");
+    }
+    expect(pinned).toHaveLength(1);
+    expect(noted.at(-1)).toMatchObject({
+      reason: "private-answer",
+      nearRule: { label: "intranet", notes: { owner: "team-a" } },
+    });
+  });
 
   test.each<[PinOutcome, string]>([
     ["failed", "SERVFAIL"],

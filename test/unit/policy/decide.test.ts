@@ -169,6 +169,47 @@ describe("addresses", () => {
   });
 });
 
+describe("private answers", () => {
+  const decider = buildDecider(
+    validPolicy({
+      version: 1,
+      allow: {
+        domains: [
+          { domain: "a.in.example", answers: ["10.1.0.0/16", "fd00::/8"] },
+          { domain: "*.in.example", answers: ["10.1.0.0/16", "10.2.0.0/16"] },
+          "out.example",
+        ],
+        ips: ["192.168.0.0/24"],
+        ports: [443],
+      },
+    }),
+  );
+  const client = decider.clientOf("10.0.0.1");
+  const answersOf = (name: string): Extract<Decision, { verdict: "allow" }> => {
+    const decision = decider.decideName(client, name);
+    if (decision.verdict === "deny") throw new Error(`${name} is denied`);
+    return decision;
+  };
+
+  test("are those of every rule that matches, once, in one order", () => {
+    expect(answersOf("a.in.example").answers).toEqual(["10.1.0.0/16", "10.2.0.0/16", "fd00::/8"]);
+    expect(answersOf("b.in.example").answers).toEqual(["10.1.0.0/16", "10.2.0.0/16"]);
+    expect(answersOf("out.example").answers).toEqual([]);
+  });
+
+  test.each([
+    ["a.in.example", "10.2.255.255", true],
+    ["a.in.example", "fd00::1", true],
+    ["b.in.example", "fd00::1", false],
+    ["b.in.example", "10.3.0.0", false],
+    ["out.example", "10.1.0.1", false],
+    ["out.example", "192.168.0.7", true],
+    ["a.in.example", "192.168.1.7", false],
+  ])("%s may resolve to %s: %s", (name, address, expected) => {
+    expect(decider.mayAnswer(answersOf(name), address)).toBe(expected);
+  });
+});
+
 test("deny-all is the reason for everything", () => {
   const closed = buildDecider(
     validPolicy({ version: 1, mode: "deny-all", allow: { domains: ["a.example"], ips: ["192.0.2.1"] } }),

@@ -90,6 +90,34 @@ describe("what lists mean", () => {
   });
 });
 
+describe("what an entry carries", () => {
+  const entry = (...domains: object[]) => validPolicy(allow({ domains, subdomains: true })).groups[0]?.names ?? [];
+
+  test("notes and answers stay with the name and what is below it, in one order", () => {
+    const notes = { owner: "team-a", reason: "the build", ticket: "T-1" };
+    const answers = ["172.16.0.0/12", "10.0.0.0/8", "10.0.0.0/8"];
+    const rules = entry({ domain: "a.example", ...notes, answers });
+    expect(rules.map((rule) => patternText(rule.pattern))).toEqual(["*.a.example", "a.example"]);
+    for (const rule of rules) expect(rule).toMatchObject({ notes, answers: ["10.0.0.0/8", "172.16.0.0/12"] });
+  });
+
+  test("a plain entry carries nothing", () => {
+    const [rule] = entry({ domain: "a.example" });
+    expect(Object.keys(rule ?? {}).sort()).toEqual(["label", "pattern", "place", "ports"]);
+  });
+
+  test("of one name in two entries the answers are united, and the first notes and label are kept", () => {
+    const rules = entry(
+      { domain: "a.example", answers: ["10.1.0.0/16"] },
+      { domain: "A.example", answers: ["10.0.0.0/16", "10.1.0.0/16"], owner: "b", label: "l" },
+      { domain: "a.example", owner: "c", ticket: "T", label: "m" },
+    );
+    for (const rule of rules) {
+      expect(rule).toMatchObject({ label: "l", notes: { owner: "b" }, answers: ["10.0.0.0/16", "10.1.0.0/16"] });
+    }
+  });
+});
+
 describe("what hosts mean", () => {
   const global = { domains: ["g.example"], ips: ["192.0.2.0/24"], ports: [443] };
   const withHost = (host: object): Policy => validPolicy(allow(global, { hosts: { h: { ...client, ...host } } }));
@@ -169,6 +197,38 @@ describe("errors", () => {
       "an entry without a name",
       allow({ domains: [{ label: "x" }] }),
       ['/allow/domains/0: the key "domain" is missing'],
+    ],
+    [
+      "answers that every name may give",
+      allow({ domains: [{ domain: "a.example", answers: ["192.0.2.0/24", "0.0.0.0/0", "172.0.0.0/8"] }] }),
+      [
+        "/allow/domains/0/answers/0: 192.0.2.0/24 is not within a private network",
+        "/allow/domains/0/answers/1: 0.0.0.0/0 is not within a private network",
+        "/allow/domains/0/answers/2: 172.0.0.0/8 is not within a private network",
+      ],
+    ],
+    [
+      "answers that no name may give",
+      allow({ domains: [{ domain: "a.example", answers: ["127.0.0.1", "169.254.0.0/16", "100.100.100.200", "::1"] }] }),
+      [
+        "/allow/domains/0/answers/0: no name may ever resolve to 127.0.0.1/32 (loopback)",
+        "/allow/domains/0/answers/1: no name may ever resolve to 169.254.0.0/16 (link-local and metadata services)",
+        "/allow/domains/0/answers/2: no name may ever resolve to 100.100.100.200/32 (a metadata service)",
+        "/allow/domains/0/answers/3: no name may ever resolve to ::1/128 (loopback)",
+      ],
+    ],
+    [
+      "too many networks of answers in all entries of a name",
+      allow({
+        domains: [0, 1].map((half) => ({
+          domain: "a.example",
+          answers: Array.from({ length: 100 }, (_, index) => `10.${half}.${index}.0/24`),
+        })),
+      }),
+      [
+        '/allow/domains/0: "a.example" has more than 100 networks of answers in all its entries',
+        '/allow/domains/1: "a.example" stands in the list since line 1',
+      ],
     ],
     [
       "a label with a space",
@@ -361,7 +421,6 @@ describe("what is not enforced yet is refused where it stands", () => {
     ["proxy.domains", { proxy: { domains: ["a.example"] } }, "/proxy/domains"],
     ["proxy.mtls", { proxy: { mtls: { enabled: true } } }, "/proxy/mtls"],
     ["expires", { allow: { domains: [{ domain: "a.example", expires: "2027-01-01" }] } }, "/allow/domains/0/expires"],
-    ["answers", { allow: { domains: [{ domain: "a.example", answers: ["10.0.0.0/8"] }] } }, "/allow/domains/0/answers"],
     ["a host's deny", inHost("deny", {}), "/hosts/h/deny"],
     ["a host's mode", inHost("mode", "deny-all"), "/hosts/h/mode"],
     ["a host's proxy", inHost("proxy", { mode: "sni-allowlist" }), "/hosts/h/proxy/mode"],

@@ -1,0 +1,118 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { type Lab, startLab } from "../lab/lab.ts";
+import { setUpGateway, type TestGateway } from "../support/gateway.ts";
+
+/** What each extension of the policy means to real traffic; denials are proved on the far side, beside an allowed control. */
+
+let lab: Lab;
+let gateway: TestGateway;
+
+const agent2 = { sources: ["10.80.0.11/32", "fd80::11/128"] };
+
+beforeAll(async () => {
+  lab = await startLab();
+  // Private machines beyond the gateway, where `private.allowed.test` leads.
+  for (const address of ["192.168.1.1", "172.16.0.1", "fd12:3456::1"]) {
+    const family = address.includes(":") ? "-6" : "-4";
+    await lab.execChecked("internet", ["ip", family, "route", "add", "local", address, "dev", "lo"]);
+  }
+  gateway = await setUpGateway(lab, { policy: { version: 1, mode: "deny-all" } });
+});
+
+beforeEach(async () => await lab.mark());
+
+afterAll(async () => {
+  await lab?.stop();
+});
+
+/** Puts a policy in force. */
+async function enforce(policy: { readonly [key: string]: unknown }): Promise<string> {
+  const commit = await gateway.commit({ version: 1, ...policy });
+  expect(await gateway.sync()).toMatchObject({ ok: true, outcome: "confirmed" });
+  return commit;
+}
+
+async function records(): Promise<readonly { readonly [key: string]: unknown }[]> {
+  const text = await readFile(join(gateway.folder, "run", "gate", "deny.jsonl"), "utf8");
+  return text
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as { readonly [key: string]: unknown });
+}
+
+const explain = async (from: string, to: string): Promise<{ readonly [key: string]: unknown }> => {
+  const result = await gateway.clawgress(["explain", from, to, "--json", "--config", gateway.configFile]);
+  return JSON.parse(result.stdout) as { readonly [key: string]: unknown };
+};
+
+const families = [
+  ["IPv4", 4, "192.168.1.1"],
+  ["IPv6", 6, "fd12:3456::1"],
+] as const;
+
+describe("entries as objects", () => {
+  beforeAll(async () => {
+    await enforce({
+      allow: {
+        domains: [
+          "a.allowed.test",
+          { domain: "b.allowed.test", ports: [7000], owner: "team-b", reason: "echo tests", ticket: "NET-7" },
+          { domain: "private.allowed.test", answers: ["192.168.0.0/16", "172.16.0.0/12", "fd12::/16"] },
+          { domain: "meta.allowed.test", answers: ["10.0.0.0/8", "fd00::/8"], owner: "team-m" },
+        ],
+        ports: [443],
+      },
+      hosts: { "agent-2": { ...agent2, allow: { domains: ["private.allowed.test"], ports: [443] } } },
+    });
+  });
+
+  test("an entry's own ports replace those of the list, for it alone", async () => {
+    const client = lab.client("agent1");
+    expect(await client.connect("b.allowed.test", 7000)).toMatchObject({ outcome: "connected" });
+    expect(await client.connect("b.allowed.test", 443)).toMatchObject({ outcome: "refused" });
+    expect(await client.connect("a.allowed.test", 443)).toMatchObject({ outcome: "connected" });
+    expect(await client.connect("a.allowed.test", 7000)).toMatchObject({ outcome: "refused" });
+    expect((await lab.packets({ to: "203.0.113.11", port: 443 })).packets).toBe(0);
+    expect((await lab.packets({ to: "203.0.113.10", port: 7000 })).packets).toBe(0);
+  });
+
+  test.each(families)("a name with answers leads to its private networks, over %s", async (_, family, address) => {
+    const one = lab.client("agent1");
+    expect(await one.connect("private.allowed.test", 443, { family })).toMatchObject({ outcome: "connected" });
+    expect(await one.connect(address, 443)).toMatchObject({ outcome: "connected" });
+    await lab.mark();
+    const two = lab.client("agent2");
+    expect(await two.connect("private.allowed.test", 443, { family })).toMatchObject({ outcome: "unresolved" });
+    expect(await two.connect(address, 443)).toMatchObject({ outcome: "refused" });
+    expect((await lab.packets({ to: address })).packets).toBe(0);
+  });
+
+  test("metadata services stay closed whatever answers say, and the record names the entry and its owner", async () => {
+    for (const type of ["A", "AAAA"]) {
+      const answer = await lab.client("agent1").resolve("meta.allowed.test", { type });
+      expect(answer).toMatchObject({ rcode: "NXDOMAIN", addresses: [] });
+    }
+    expect((await records()).at(-1)).toMatchObject({
+      reason: "private-answer",
+      notes: { owner: "team-m" },
+      rule: { file: "policy.json", pointer: "/allow/domains/3" },
+    });
+  });
+
+  test("explain tells ports, answers and notes; zones and rules carry none of the notes", async () => {
+    expect(await explain("10.80.0.10", "b.allowed.test:7000")).toMatchObject({
+      verdict: "allow",
+      notes: { owner: "team-b", reason: "echo tests", ticket: "NET-7" },
+    });
+    expect(await explain("10.80.0.10", "private.allowed.test:443")).toMatchObject({
+      answers: ["172.16.0.0/12", "192.168.0.0/16", "fd12::/16"],
+    });
+    const zone = await readFile(join(gateway.folder, "run", "named", "allow.zone"), "utf8");
+    expect(zone).toContain("b.allowed.test");
+    expect(zone).not.toMatch(/team-b|echo tests|NET-7/);
+    const rules = await lab.execChecked("gateway", ["nft", "list", "table", "inet", "clawgress"]);
+    expect(rules).not.toMatch(/team-b|echo tests|NET-7/);
+  });
+});
