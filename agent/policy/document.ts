@@ -7,7 +7,7 @@ export interface PolicyDocument {
   readonly labels?: { readonly [entry: string]: string };
   readonly proxy?: ProxyDocument;
   readonly hosts?: { readonly [name: string]: HostDocument };
-  readonly groups?: unknown;
+  readonly groups?: { readonly [name: string]: ListsDocument };
   readonly include?: unknown;
   readonly limits?: LimitsDocument;
   readonly time_window?: unknown;
@@ -18,12 +18,18 @@ export interface PolicyDocument {
 
 export type Mode = "enforce" | "audit" | "deny-all";
 
-export interface AllowDocument {
+/** What `allow` and a named list of `groups` have in common. */
+export interface ListsDocument {
   readonly domains?: readonly DomainEntry[];
   readonly ips?: readonly NetworkEntry[];
   readonly ports?: readonly PortEntry[];
   readonly subdomains?: boolean;
+}
+
+export interface AllowDocument extends ListsDocument {
   readonly inherit?: boolean;
+  /** Names of `groups` whose entries are added. */
+  readonly groups?: readonly string[];
 }
 
 export type PortEntry = number | string;

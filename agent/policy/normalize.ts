@@ -1,45 +1,48 @@
 import { compareTexts } from "./compare-texts.ts";
-import type { PolicyDocument } from "./document.ts";
+import type { AllowDocument, HostDocument } from "./document.ts";
 import { joinRules, NO_RULES } from "./drafts.ts";
 import { GLOBAL_GROUP, readHosts } from "./hosts.ts";
 import type { IssueLog } from "./issue-log.ts";
 import { joinPointer } from "./json-pointer.ts";
 import { readLabels } from "./labels.ts";
 import { readLimits } from "./limits.ts";
+import { readNamedLists } from "./named-lists.ts";
 import type { Group, Policy, Rules } from "./policy.ts";
 import { readRules } from "./rules.ts";
+import type { PolicySource } from "./source-document.ts";
 
 /** A short file can ask for very many: 50,000 names that 5,000 hosts inherit. */
 const MAX_RULES = 2_000_000;
 
 /**
- * Returns what a document of valid shape means. Errors go to the log; with one there, the result is not to be used.
+ * Returns what the document of a policy means. Errors go to the log; with one there, the result is not to be used.
  * Meanings: a host's `allow` stands alone unless it inherits; a host without one follows the global lists; under
  * `deny-all` every group is empty, whatever the lists say, so that the mode alone can be written in an emergency.
  */
-export function normalizePolicy(document: PolicyDocument, log: IssueLog): Policy {
+export function normalizePolicy(source: PolicySource): Policy {
+  const { document, log } = source;
   const labels = readLabels(document.labels, log);
-  const context = { log, labels };
+  const lists = readNamedLists([source], labels);
   const mode = document.mode === "deny-all" ? "deny-all" : "enforce";
-  const globalRules = readRules(document.allow, "/allow", context);
-  const groups: Group[] = [buildGroup(GLOBAL_GROUP, globalRules, "/allow", log)];
-  let ruleCount = countRules(globalRules);
+  const budget = { left: MAX_RULES };
+  const readAllow = (allow: AllowDocument, pointer: string, inherited: readonly Rules[]): Rules | null => {
+    const own = readRules(allow, pointer, { log, labels });
+    const all = [own, ...lists.take(allow, pointer, log), ...inherited];
+    if (!spend(budget, all, log, pointer)) return null;
+    return all.length === 1 ? own : joinRules(all, log);
+  };
+  const globalRules = document.allow === undefined ? NO_RULES : (readAllow(document.allow, "/allow", []) ?? NO_RULES);
+  const groups: Group[] = [{ name: GLOBAL_GROUP, ...globalRules, place: log.locate("/allow", "key") }];
   for (const [name, host] of Object.entries(document.hosts ?? {})) {
-    if (host.allow === undefined) continue;
+    if (!hasOwnRules(host)) continue;
     const pointer = joinPointer(joinPointer("/hosts", name), "allow");
-    const own = readRules(host.allow, pointer, context);
-    const isJoined = host.allow.inherit === true;
-    ruleCount += countRules(own) + (isJoined ? countRules(globalRules) : 0);
-    if (ruleCount > MAX_RULES) {
-      const message = `with what hosts inherit, the policy has more than ${MAX_RULES} rules`;
-      log.error(log.locate(pointer, "key"), message, "let fewer hosts inherit, or share one host entry between them");
-      break;
-    }
-    const rules = isJoined ? joinRules([own, globalRules], log) : own;
-    groups.push(buildGroup(name, rules, pointer, log));
+    const rules = readAllow(host.allow, pointer, host.allow.inherit === true ? [globalRules] : []);
+    if (rules === null) break;
+    groups.push({ name, ...rules, place: log.locate(pointer, "key") });
   }
   labels.reportUnused();
-  checkInherit(document, log);
+  lists.reportUnused();
+  checkInherit(document.allow, log);
   if (mode === "enforce") checkNotEmpty(groups, log);
   return {
     version: 1,
@@ -52,16 +55,21 @@ export function normalizePolicy(document: PolicyDocument, log: IssueLog): Policy
   };
 }
 
-function countRules({ names, networks }: Rules): number {
-  return names.length + networks.length;
+function hasOwnRules(host: HostDocument): host is HostDocument & { readonly allow: AllowDocument } {
+  return host.allow !== undefined;
 }
 
-function buildGroup(name: string, rules: Rules, pointer: string, log: IssueLog): Group {
-  return { name, names: rules.names, networks: rules.networks, place: log.locate(pointer, "key") };
+/** Takes rules from what a policy may have in all; returns false, and says so, when they are too many. */
+function spend(budget: { left: number }, sets: readonly Rules[], log: IssueLog, pointer: string): boolean {
+  budget.left -= sets.reduce((sum, { names, networks }) => sum + names.length + networks.length, 0);
+  if (budget.left >= 0) return true;
+  const message = `with what hosts inherit and groups add, the policy has more than ${MAX_RULES} rules`;
+  log.error(log.locate(pointer, "key"), message, "let fewer hosts inherit, or share one host entry between them");
+  return false;
 }
 
-function checkInherit(document: PolicyDocument, log: IssueLog): void {
-  if (document.allow?.inherit === undefined) return;
+function checkInherit(allow: AllowDocument | undefined, log: IssueLog): void {
+  if (allow?.inherit === undefined) return;
   const remedy = "write it in the allow of a host";
   log.error(log.locate("/allow/inherit", "key"), "the global allow has nothing to inherit from", remedy);
 }

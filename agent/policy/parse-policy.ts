@@ -24,7 +24,7 @@ export function parsePolicy(
   const document = text.value as unknown as PolicyDocument;
   const log = createIssueLog(text.locate);
   const unsupported = findUnsupported(document, text.locate);
-  const policy = normalizePolicy(document, log);
+  const policy = normalizePolicy({ document, log });
   const issues = sortIssues([...unsupported, ...log.issues]);
   if (issues.some((issue) => issue.severity === "error")) return { ok: false, issues };
   return { ok: true, policy, warnings: issues };

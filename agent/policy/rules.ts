@@ -1,8 +1,8 @@
 import { addressBits, cidrRange, parseCidr, rangeToCidrs } from "./cidr.ts";
 import { patternText } from "./decide.ts";
-import type { AllowDocument } from "./document.ts";
+import type { ListsDocument } from "./document.ts";
 import { parseDomainPattern } from "./domain.ts";
-import { addRule, type Drafts, finishNames, finishNetworks, finishRules, NO_RULES } from "./drafts.ts";
+import { addRule, type Drafts, finishNames, finishNetworks, finishRules } from "./drafts.ts";
 import { readEntry, readPorts } from "./entries.ts";
 import type { IssueLog } from "./issue-log.ts";
 import { joinPointer } from "./json-pointer.ts";
@@ -19,9 +19,8 @@ export interface RuleContext {
   readonly labels: LabelBook;
 }
 
-/** Returns the rules of one `allow` object, sorted, one a name or network; what is wrong in it goes to the log. */
-export function readRules(allow: AllowDocument | undefined, pointer: string, context: RuleContext): Rules {
-  if (allow === undefined) return NO_RULES;
+/** Returns the rules of the lists of one `allow` or named list, sorted, one a name or network; what is wrong in it goes to the log. */
+export function readRules(allow: ListsDocument, pointer: string, context: RuleContext): Rules {
   const ports = readPorts(allow.ports, joinPointer(pointer, "ports"), context.log) ?? DEFAULT_PORTS;
   return {
     names: readNames(allow, ports, joinPointer(pointer, "domains"), context),
@@ -30,7 +29,7 @@ export function readRules(allow: AllowDocument | undefined, pointer: string, con
 }
 
 function readNames(
-  allow: AllowDocument,
+  allow: ListsDocument,
   ports: readonly PortRange[],
   listPointer: string,
   context: RuleContext,
@@ -58,7 +57,7 @@ function readNames(
 }
 
 function readNetworks(
-  allow: AllowDocument,
+  allow: ListsDocument,
   ports: readonly PortRange[],
   listPointer: string,
   context: RuleContext,

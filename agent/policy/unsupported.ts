@@ -1,4 +1,4 @@
-import type { AllowDocument, EntryDetails, HostDocument, PolicyDocument, ProxyDocument } from "./document.ts";
+import type { EntryDetails, HostDocument, ListsDocument, PolicyDocument, ProxyDocument } from "./document.ts";
 import { joinPointer } from "./json-pointer.ts";
 import type { JsonDocument } from "./json-text.ts";
 import type { Issue } from "./policy.ts";
@@ -22,6 +22,9 @@ export function findUnsupported(document: PolicyDocument, locate: JsonDocument["
   reportKeys("", document, topLevelKeys);
   if (document.mode === "audit") report("/mode", '"mode": "audit"');
   checkAllow(document.allow, "/allow", report);
+  for (const [name, list] of Object.entries(document.groups ?? {})) {
+    checkAllow(list, joinPointer("/groups", name), report);
+  }
   checkProxy(document.proxy, "/proxy", report);
   for (const [name, host] of Object.entries(document.hosts ?? {})) {
     const pointer = joinPointer("/hosts", name);
@@ -37,7 +40,6 @@ type Report = (pointer: string, what: string) => void;
 
 const topLevelKeys = [
   "deny",
-  "groups",
   "include",
   "time_window",
   "domain_time_windows",
@@ -66,7 +68,7 @@ function checkProxy(proxy: ProxyDocument | undefined, pointer: string, report: R
   if (proxy.mtls !== undefined) report(joinPointer(pointer, "mtls"), '"mtls"');
 }
 
-function checkAllow(allow: AllowDocument | undefined, pointer: string, report: Report): void {
+function checkAllow(allow: ListsDocument | undefined, pointer: string, report: Report): void {
   for (const list of ["domains", "ips"] as const) {
     for (const [index, entry] of (allow?.[list] ?? []).entries()) {
       if (typeof entry !== "string") checkEntry(entry, joinPointer(joinPointer(pointer, list), index), report);

@@ -82,7 +82,7 @@ test("the richest file of the format has the right shape", () => {
     limits: { egress_kbps: 2000 },
     time_window: window,
     domain_time_windows: { "a.example": window },
-    groups: { ci: ["h"] },
+    groups: { llm: allow },
     include: ["policies/llm.json"],
     dns: { forward: { "corp.example": ["10.0.0.53"] } },
     tests: [{ from: "h", to: "a.example:443", expect: "allow" }],
@@ -90,7 +90,7 @@ test("the richest file of the format has the right shape", () => {
       h: {
         sources: ["10.0.0.1"],
         mode: "enforce",
-        allow: { ...allow, inherit: true },
+        allow: { ...allow, inherit: true, groups: ["llm"] },
         deny: {},
         proxy,
         limits: { egress_kbps: 1 },

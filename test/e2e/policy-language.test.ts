@@ -116,3 +116,54 @@ describe("entries as objects", () => {
     expect(rules).not.toMatch(/team-b|echo tests|NET-7/);
   });
 });
+
+describe("groups, inherit and subdomains", () => {
+  beforeAll(async () => {
+    await enforce({
+      groups: { echo: { domains: ["b.allowed.test"], ips: ["203.0.113.60/31"], ports: [7000] } },
+      allow: { domains: ["a.allowed.test"], ports: [443] },
+      hosts: {
+        "agent-2": {
+          ...agent2,
+          allow: { inherit: true, groups: ["echo"], domains: ["wild.test"], subdomains: true, ports: [80] },
+        },
+      },
+    });
+  });
+
+  test("a host has its own entries, its groups and the global lists, each on its own ports", async () => {
+    const two = lab.client("agent2");
+    for (const [host, port] of [
+      ["a.allowed.test", 443],
+      ["b.allowed.test", 7000],
+      ["203.0.113.60", 7000],
+      ["wild.test", 80],
+      ["deep.x.wild.test", 80],
+    ] as const) {
+      expect(await two.connect(host, port), host).toMatchObject({ outcome: "connected" });
+    }
+    await lab.mark();
+    for (const [host, port, address] of [
+      ["a.allowed.test", 80, "203.0.113.10"],
+      ["b.allowed.test", 443, "203.0.113.11"],
+      ["203.0.113.60", 443, "203.0.113.60"],
+      ["wild.test", 7000, "203.0.113.42"],
+    ] as const) {
+      expect(await two.connect(host, port), host).toMatchObject({ outcome: "refused" });
+      expect((await lab.packets({ to: address })).packets, host).toBe(0);
+    }
+  });
+
+  test("others have neither the group nor the host's names", async () => {
+    const one = lab.client("agent1");
+    expect(await one.connect("a.allowed.test", 443)).toMatchObject({ outcome: "connected" });
+    await lab.mark();
+    expect(await one.connect("b.allowed.test", 7000)).toMatchObject({ outcome: "unresolved" });
+    expect(await one.connect("wild.test", 80)).toMatchObject({ outcome: "unresolved" });
+    expect(await one.connect("203.0.113.60", 7000)).toMatchObject({ outcome: "refused" });
+    for (const to of ["203.0.113.11", "203.0.113.42", "203.0.113.60"]) {
+      expect((await lab.packets({ to })).packets).toBe(0);
+    }
+    expect(await lab.queries({ name: "*.wild.test" })).toEqual([]);
+  });
+});
