@@ -1,6 +1,6 @@
 import { readFile, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { ALLOW_ZONE, DENY_ZONE } from "../compile/release.ts";
+import { ALLOW_ZONE, BLOCK_ZONE, DENY_ZONE } from "../compile/release.ts";
 import { AgentError } from "../errors.ts";
 import { run } from "../host/run.ts";
 import { makeScratch } from "./clear-scratch.ts";
@@ -28,6 +28,7 @@ export async function checkArtifacts(release: StoredRelease, known: Map<string, 
   try {
     const [tableDigest] = await Promise.all([
       rehearseRuleset(ruleset, basename(scratch)),
+      expectSuccess(["named-checkzone", "-q", BLOCK_ZONE, join(release.folder, "block.zone")]),
       expectSuccess(["named-checkzone", "-q", ALLOW_ZONE, join(release.folder, "allow.zone")]),
       expectSuccess(["named-checkzone", "-q", DENY_ZONE, join(release.folder, "deny.zone")]),
     ]);

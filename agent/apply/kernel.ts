@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { LivePair } from "../compile/live-delta.ts";
-import { staticMaps, staticSets } from "../compile/nft-chains.ts";
+import { refilledSets, staticMaps, staticSets } from "../compile/nft-chains.ts";
 import { denyCounters } from "../compile/nft-refuse.ts";
 import { AgentError, type Json } from "../errors.ts";
 import { run, runChecked } from "../host/run.ts";
@@ -66,8 +66,13 @@ export async function digestPolicyTable(prefix: NamespacePrefix = []): Promise<s
     ...staticMaps.map((name) => listJson(prefix, ["list", "map", "inet", POLICY_TABLE, name])),
     ...staticSets.map((name) => listJson(prefix, ["list", "set", "inet", POLICY_TABLE, name])),
   ]);
+  // What a set that no rule asks holds changes nothing.
+  const asked = refilledSets.filter((name) => skeleton.some((entry) => canonical(entry).includes(`"@${name}"`)));
+  const sets = await Promise.all(asked.map((name) => listJson(prefix, ["list", "set", "inet", POLICY_TABLE, name])));
   // Objects are listed in the order of their creation, which an older version's table has another of; rules by chain.
-  const objects = [...skeleton.filter((entry) => entry["rule"] === undefined), ...maps.flat()].map(canonical).sort();
+  const objects = [...skeleton.filter((entry) => entry["rule"] === undefined), ...maps.flat(), ...sets.flat()]
+    .map(canonical)
+    .sort();
   const rules = skeleton.filter((entry) => entry["rule"] !== undefined);
   const parts = [...objects, ...rules.sort((a, b) => compareTexts(chainOf(a), chainOf(b))).map(canonical)];
   return createHash("sha256").update(parts.join("\n")).digest("hex");

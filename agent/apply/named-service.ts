@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { chown, lchown, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { CONTROL_KEY_NAME } from "../compile/named-conf.ts";
+import type { Canaries } from "../compile/release.ts";
 import { AgentError } from "../errors.ts";
 import { checkNamed, type NamedHealth } from "../gate/named-check.ts";
 import { openUpstream, type Upstream } from "../gate/upstream.ts";
@@ -21,19 +22,19 @@ const ASK_TIMEOUT_MS = 1_000;
 const POLL_MS = 5;
 const MAX_FILE_BYTES = 256 * 1024 * 1024;
 
-const ZONES = ["allow.zone", "deny.zone"] as const;
+const ZONES = ["block.zone", "allow.zone", "deny.zone"] as const;
 const CONFIGURATION = "named.conf";
 /** As seen from the folder that named is started in. */
 const CONFIGURATION_PATH = `../${CONFIGURATION}`;
 
 /**
- * Swap, part a: gives named the zones of a release and waits until it answers by them: the canary of the allow zone is
- * this release's, and the denied canary is denied by the deny zone. Starts named when it does not run, and starts it
- * again when its configuration differs. What the files say is no proof of what named has loaded: an agent may have been
+ * Swap, part a: gives named the zones of a release and waits until it answers by them: the canaries of the allow and
+ * block zones are this release's, and the denied canary is denied by the deny zone. Starts named when it does not run,
+ * and starts it again when its configuration differs. What the files say is no proof of what named has loaded: an agent may have been
  * killed between the two, so named is asked.
  * @throws AgentError HOST_SERVICE, APPLY_READBACK
  */
-export async function publishZones(context: ApplyContext, release: StoredRelease, canary: string): Promise<void> {
+export async function publishZones(context: ApplyContext, release: StoredRelease, canaries: Canaries): Promise<void> {
   await prepareFolder(context);
   // Ended before its file is replaced: a named that runs always has the configuration that is there.
   if (await differs(context, release, CONFIGURATION)) await stopDaemon(context.paths.namedPid, STOP_GRACE_MS);
@@ -42,17 +43,17 @@ export async function publishZones(context: ApplyContext, release: StoredRelease
     await replaceFile(join(context.paths.named, name), await readArtifact(release, name));
   }
   await withNamed(context, async (upstream) => {
-    await bringUp(context, upstream, canary);
-    await awaitCanaries(context, upstream, canary);
+    await bringUp(context, upstream, canaries);
+    await awaitCanaries(context, upstream, canaries);
   });
 }
 
 /**
- * Returns whether named answers by the release with this canary and by no other. The gate's own view is not enough: it
+ * Returns whether named answers by the release with these canaries and by no other. The gate's own view is not enough: it
  * takes the zones of a release that is only prepared as well.
  */
-export async function readBackZones(context: ApplyContext, canary: string): Promise<NamedHealth> {
-  return await withNamed(context, (upstream) => checkNamed(upstream, [canary]));
+export async function readBackZones(context: ApplyContext, canaries: Canaries): Promise<NamedHealth> {
+  return await withNamed(context, (upstream) => checkNamed(upstream, [canaries]));
 }
 
 async function withNamed<Result>(
@@ -94,10 +95,10 @@ export async function ensureNamed(context: ApplyContext): Promise<boolean> {
   return true;
 }
 
-async function bringUp(context: ApplyContext, upstream: Upstream, canary: string): Promise<void> {
+async function bringUp(context: ApplyContext, upstream: Upstream, canaries: Canaries): Promise<void> {
   const { paths, log } = context;
   if ((await findDaemon(paths.namedPid)) !== null) {
-    if (!(await checkNamed(upstream, [canary])).ok) await rndc(context, "reload");
+    if (!(await checkNamed(upstream, [canaries])).ok) await rndc(context, "reload");
     return;
   }
   await checkConfiguration(context);
@@ -155,11 +156,11 @@ async function rndc({ paths, settings }: ApplyContext, command: string): Promise
 }
 
 /** `rndc reload` says 0 for a zone that does not load, and named serves before its zones are loaded: only answers prove it. */
-async function awaitCanaries({ paths }: ApplyContext, upstream: Upstream, canary: string): Promise<void> {
+async function awaitCanaries({ paths }: ApplyContext, upstream: Upstream, canaries: Canaries): Promise<void> {
   const endMs = monotonicMs() + LOAD_TIMEOUT_MS;
   const remedy = `see ${join(paths.namedWork, "named.log")} and ${join(paths.named, "start.log")}`;
   for (;;) {
-    const state = await checkNamed(upstream, [canary]);
+    const state = await checkNamed(upstream, [canaries]);
     if (state.ok) return;
     if ((await findDaemon(paths.namedPid)) === null) {
       throw new AgentError("HOST_SERVICE", "named ended while it loaded the zones", { remedy });

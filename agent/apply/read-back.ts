@@ -17,7 +17,7 @@ export async function readBack(context: ApplyContext, release: CheckedRelease): 
     digestPolicyTable(),
     hasTable("clawgress_base"),
     readLivePairs(),
-    readBackZones(context, gateRelease.canary),
+    readBackZones(context, gateRelease),
     context.gate.status(),
   ]);
   if (!base) throw differs("the base table does not stand");

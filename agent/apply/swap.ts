@@ -33,11 +33,7 @@ export async function swapRelease(context: ApplyContext, release: StoredRelease,
   const fence = randomInt(1, MAX_FENCE);
   await guard();
   await step("4a-zones", () =>
-    allDone([
-      loadRuleset(takeFence(fence)),
-      publishZones(context, release, gateRelease.canary),
-      gate.prepare(release.folder),
-    ]),
+    allDone([loadRuleset(takeFence(fence)), publishZones(context, release, gateRelease), gate.prepare(release.folder)]),
   );
   const ruleset = await readFile(join(release.folder, "policy.nft"), "utf8");
   await guard();

@@ -42,7 +42,12 @@ function describe(options: ExplainOptions, policy: Policy, decision: Decision): 
     const place = decision.nearRule?.place;
     const where = place === undefined ? "" : ` (${place.file}:${place.line})`;
     const near = decision.nearMiss === null ? [] : [`  nearest: ${decision.nearMiss}${where}`];
-    return [`DENY  ${who} → ${options.to}`, `  by ${rules}: ${decision.reason}, ${reasons[decision.reason]}`, ...near];
+    return [
+      `DENY  ${who} → ${options.to}`,
+      `  by ${rules}: ${decision.reason}, ${reasons[decision.reason]}`,
+      ...near,
+      ...describeNotes(decision.nearRule?.notes),
+    ];
   }
   const label = decision.label === null ? [] : [`  label: ${decision.label}`];
   const answers = decision.answers.length === 0 ? [] : [`  may resolve to: ${decision.answers.join(", ")}`];
@@ -82,8 +87,9 @@ function toDocument(options: ExplainOptions, policy: Policy, decision: Decision)
     egressKbps: limitsOf(policy, decision.client)?.egressKbps ?? null,
   };
   if (decision.verdict === "deny") {
-    const place = decision.nearRule === null ? null : { ...decision.nearRule.place };
-    return { ...common, reason: decision.reason, nearMiss: decision.nearMiss, nearPlace: place };
+    const { reason, nearMiss, nearRule } = decision;
+    const place = nearRule === null ? null : { ...nearRule.place };
+    return { ...common, reason, nearMiss, nearPlace: place, notes: { ...nearRule?.notes } };
   }
   const { file, line, column, pointer } = decision.rule.place;
   return {

@@ -7,7 +7,7 @@ import { groupMarks } from "./grants.ts";
 import { renderNamedConf } from "./named-conf.ts";
 import { renderPolicyTable } from "./nft-policy.ts";
 import { portClasses } from "./port-classes.ts";
-import type { Artifact, GateRelease, PortClass, Release } from "./release.ts";
+import type { Artifact, Canaries, GateRelease, PortClass, Release } from "./release.ts";
 import { renderZones } from "./rpz.ts";
 
 /** What a release depends on besides the policy. */
@@ -26,8 +26,9 @@ export function compile({ policy, settings }: { policy: Policy; settings: Compil
   const probes = probeAddresses(settings.health);
   const files: readonly Artifact[] = [
     { path: "allow.zone", bytes: Buffer.from(zones.allow) },
+    { path: "block.zone", bytes: Buffer.from(zones.block) },
     { path: "deny.zone", bytes: Buffer.from(zones.deny) },
-    { path: "gate.json", bytes: Buffer.from(canonicalJson(gateRelease(enforced, classes, zones.canary, settings))) },
+    { path: "gate.json", bytes: Buffer.from(canonicalJson(gateRelease(enforced, classes, zones, settings))) },
     { path: "named.conf", bytes: Buffer.from(renderNamedConf(settings.dns)) },
     { path: "policy.nft", bytes: renderPolicyTable(enforced, classes, probes, settings.hosts) },
   ];
@@ -49,14 +50,14 @@ function denyAllIfAsked(policy: Policy): Policy {
 function gateRelease(
   policy: Policy,
   classes: readonly PortClass[],
-  canary: string,
+  { canary, blockCanary }: Canaries,
   settings: CompileSettings,
 ): GateRelease {
   const probes = probeAddresses(settings.health).flatMap(({ host, address4, address6 }) => [
     { address: address4, host },
     { address: address6, host },
   ]);
-  return { schema: 1, policy, groups: Object.fromEntries(groupMarks(policy)), classes, canary, probes };
+  return { schema: 1, policy, groups: Object.fromEntries(groupMarks(policy)), classes, canary, blockCanary, probes };
 }
 
 function sha256(bytes: Buffer): string {

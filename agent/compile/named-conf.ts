@@ -1,6 +1,6 @@
 import { AgentError } from "../errors.ts";
 import type { DnsSettings } from "../settings/settings.ts";
-import { ALLOW_ZONE, DENY_ZONE } from "./release.ts";
+import { ALLOW_ZONE, BLOCK_ZONE, DENY_ZONE } from "./release.ts";
 import { addressToken, pathToken, portToken } from "./tokens.ts";
 
 /** Name of the key in `rndc.key`, the file beside named.conf that the control channel's secret is kept in. */
@@ -8,7 +8,7 @@ export const CONTROL_KEY_NAME = "clawgress";
 
 /**
  * Returns named.conf for our own instance. Paths are relative to the folder that named is started in and writes into;
- * what it only reads, both zones and `rndc.key`, is in the folder above, which its user need not be able to change.
+ * what it only reads, the zones and `rndc.key`, is in the folder above, which its user need not be able to change.
  * BIND 9.18 knows every option and calls none deprecated.
  *
  * Options that a hole was measured behind: `qname-wait-recurse no` (denied names went upstream), `break-dnssec yes`
@@ -66,9 +66,14 @@ ${trustAnchors(dns)}options {
 	stale-cache-enable no;
 
 	response-policy {
+		zone "${BLOCK_ZONE}";
 		zone "${ALLOW_ZONE}";
 		zone "${DENY_ZONE}";
 	} qname-wait-recurse no break-dnssec yes recursive-only no min-update-interval 0;
+};
+zone "${BLOCK_ZONE}" {
+	type primary;
+	file "../block.zone";
 };
 zone "${ALLOW_ZONE}" {
 	type primary;

@@ -9,6 +9,16 @@ export interface ChainParts {
   readonly globalGroup: number;
   readonly prefixLengths4: readonly number[];
   readonly prefixLengths6: readonly number[];
+  /** What is denied although it may be allowed; null costs no packet a lookup. */
+  readonly denied: DeniedParts | null;
+}
+
+/** Whether addresses are denied for everyone, and the lengths of prefixes that single groups are denied. */
+export interface DeniedParts {
+  readonly everyone4: boolean;
+  readonly everyone6: boolean;
+  readonly groupLengths4: readonly number[];
+  readonly groupLengths6: readonly number[];
 }
 
 /** The objects of the policy table. Their types never change: an object of another type gets another name. */
@@ -22,12 +32,17 @@ add map inet clawgress tcp_ports { type inet_service : mark; flags interval; }
 add map inet clawgress udp_ports { type inet_service : mark; flags interval; }
 add map inet clawgress net4 { type mark . ipv4_addr . mark : mark; }
 add map inet clawgress net6 { type mark . ipv6_addr . mark : mark; }
+add set inet clawgress deny4 { type ipv4_addr; flags interval; }
+add set inet clawgress deny6 { type ipv6_addr; flags interval; }
+add set inet clawgress group_deny4 { type mark . ipv4_addr . mark; }
+add set inet clawgress group_deny6 { type mark . ipv6_addr . mark; }
 add map inet clawgress pin4 { type ipv4_addr . ipv4_addr . mark : mark; flags timeout; }
 add map inet clawgress pin6 { type ipv6_addr . ipv6_addr . mark : mark; flags timeout; }
 add map inet clawgress group_pin4 { type mark . ipv4_addr . mark : mark; flags timeout; }
 add map inet clawgress group_pin6 { type mark . ipv6_addr . mark : mark; flags timeout; }
 add set inet clawgress live { type mark . mark; flags timeout; }
 add chain inet clawgress ok
+add chain inet clawgress refuse
 add chain inet clawgress admit
 add chain inet clawgress readmit
 add chain inet clawgress outward
@@ -41,6 +56,8 @@ add chain inet clawgress forward { type filter hook forward priority filter; pol
 flush chain inet clawgress forward
 add rule inet clawgress forward meta mark set 0x00000000
 `;
+/** Sets that only an apply writes, and empties before. */
+export const refilledSets = ["deny4", "deny6", "group_deny4", "group_deny6"] as const;
 
 /** Maps that only an apply writes, so that it may empty them: pins, `live` and `lan` are written by others. */
 export const staticMaps = [
@@ -49,7 +66,7 @@ export const staticMaps = [
 ] as const;
 /** Sets that only an apply writes, and never empties: an element of it counts what its host sends. */
 export const staticSets = ["budgets"] as const;
-export type StaticSet = (typeof staticMaps)[number] | (typeof staticSets)[number];
+export type StaticSet = (typeof staticMaps)[number] | (typeof staticSets)[number] | (typeof refilledSets)[number];
 
 const verdict = markToken(VERDICT);
 
@@ -62,6 +79,7 @@ const verdict = markToken(VERDICT);
 export function renderChains(parts: ChainParts): string {
   const chains: readonly (readonly [name: string, rules: readonly string[]])[] = [
     ["ok", [`meta mark set ${verdict}`]],
+    ["refuse", ["meta mark set 0x00000000"]],
     ["admit", admitRules(parts, "daddr", "dport")],
     ["readmit", admitRules(parts, "saddr", "sport")],
     ["outward", outwardRules(parts)],
@@ -86,6 +104,7 @@ function outwardRules(parts: ChainParts): readonly string[] {
   return [
     "oifname @lan return",
     ...classifyRules(parts, "saddr"),
+    ...denyRules(parts, "daddr"),
     "ct state established,related meta mark . ct mark @live goto ok",
     "ct direction original ct state new,established goto admit",
     "meta mark set 0x00000000",
@@ -95,6 +114,7 @@ function outwardRules(parts: ChainParts): readonly string[] {
 function inwardRules(parts: ChainParts): readonly string[] {
   return [
     ...classifyRules(parts, "daddr"),
+    ...denyRules(parts, "saddr"),
     "ct state established,related meta mark . ct mark @live goto ok",
     // A flow whose grant went, but that another rule still allows, goes on whichever side speaks first.
     "ct direction reply ct state established goto readmit",
@@ -110,6 +130,25 @@ function classifyRules({ globalGroup }: ChainParts, side: "saddr" | "daddr"): re
     `meta mark 0x00000000 meta mark set ip ${side} map @group4`,
     `meta mark 0x00000000 meta mark set ip6 ${side} map @group6`,
     `meta mark 0x00000000 meta mark set ${markToken(globalGroup)}`,
+  ];
+}
+
+/**
+ * Denied networks are asked before any grant, for flows that go on too: a grant belongs to a name, and stays in force
+ * while some of the name's addresses are denied.
+ */
+function denyRules({ denied }: ChainParts, farAddress: "daddr" | "saddr"): readonly string[] {
+  if (denied === null) return [];
+  const ofGroup = (family: Family, length: number): string => {
+    const { field, mask, lengthMark } = prefixParts(family, length, farAddress);
+    // A constant cannot stand in a concatenation alone.
+    return `meta mark . (${field} & ${mask}) . (ct mark & 0x00000000 | ${lengthMark}) @group_deny${family} goto refuse`;
+  };
+  return [
+    ...(denied.everyone4 ? [`ip ${farAddress} @deny4 goto refuse`] : []),
+    ...(denied.everyone6 ? [`ip6 ${farAddress} @deny6 goto refuse`] : []),
+    ...denied.groupLengths4.map((length) => ofGroup(4, length)),
+    ...denied.groupLengths6.map((length) => ofGroup(6, length)),
   ];
 }
 
@@ -157,10 +196,20 @@ function admitRules(parts: ChainParts, farAddress: "daddr" | "saddr", farPort: "
  * Once a grant is found, its high bits keep the rules for shorter prefixes from finding another.
  */
 function networkRule(family: Family, prefixLength: number, farAddress: "daddr" | "saddr"): string {
-  const field = family === 4 ? `ip ${farAddress}` : `ip6 ${farAddress}`;
-  const mask = formatAddress({ family, value: prefixMask(family, prefixLength) });
-  const length = markToken(prefixLength * 0x1_0000);
-  return `ct mark set meta mark . (${field} & ${mask}) . (ct mark | ${length}) map @net${family}`;
+  const { field, mask, lengthMark } = prefixParts(family, prefixLength, farAddress);
+  return `ct mark set meta mark . (${field} & ${mask}) . (ct mark | ${lengthMark}) map @net${family}`;
+}
+
+function prefixParts(
+  family: Family,
+  prefixLength: number,
+  farAddress: "daddr" | "saddr",
+): { readonly field: string; readonly mask: string; readonly lengthMark: string } {
+  return {
+    field: family === 4 ? `ip ${farAddress}` : `ip6 ${farAddress}`,
+    mask: formatAddress({ family, value: prefixMask(family, prefixLength) }),
+    lengthMark: markToken(prefixLength * 0x1_0000),
+  };
 }
 
 function prefixMask(family: Family, prefixLength: number): bigint {

@@ -1,11 +1,12 @@
-import { formatAddress } from "../policy/cidr.ts";
+import { type AddressRange, formatAddress } from "../policy/cidr.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { HostBinding, ProbeAddress } from "../settings/settings.ts";
 import { boundHostRules, boundHostsObject } from "./bound-hosts.ts";
 import { type ClientRange, clientGroups } from "./client-groups.ts";
+import { denialLengths, deniedRanges, type GroupDenial, groupDenials } from "./denied-networks.ts";
 import { groupMarks } from "./grants.ts";
 import { type NetworkEntry, networkEntries, prefixLengths } from "./network-rules.ts";
-import { policyObjects, renderChains, type StaticSet, staticMaps } from "./nft-chains.ts";
+import { policyObjects, refilledSets, renderChains, type StaticSet, staticMaps } from "./nft-chains.ts";
 import type { PortClass } from "./release.ts";
 import { renderBudget, renderSpender, shapePolicy, shapingObjects } from "./shaping.ts";
 import { addressToken, markToken, placeToken, portToken } from "./tokens.ts";
@@ -28,17 +29,29 @@ export function renderPolicyTable(
     return mark;
   };
   const clients = clientGroups(policy, probes);
+  const denials = groupDenials(policy);
+  const everyone = { 4: deniedRanges(policy, 4), 6: deniedRanges(policy, 6) };
+  const isDenying = denials.length + everyone[4].length + everyone[6].length > 0;
   const chains = renderChains({
     denyAll: policy.mode === "deny-all",
     globalGroup: markOf("*"),
     prefixLengths4: prefixLengths(policy, 4),
     prefixLengths6: prefixLengths(policy, 6),
+    denied: isDenying
+      ? {
+          everyone4: everyone[4].length > 0,
+          everyone6: everyone[6].length > 0,
+          groupLengths4: denialLengths(denials, 4),
+          groupLengths6: denialLengths(denials, 6),
+        }
+      : null,
   });
   const shaping = shapePolicy(policy);
   const clientLine = (range: ClientRange): string => renderClient(range, markOf(range.group));
   return Buffer.concat([
     Buffer.from(policyObjects + boundHostsObject + shapingObjects),
     Buffer.from(staticMaps.map((map) => `flush map inet clawgress ${map}\n`).join("")),
+    Buffer.from(refilledSets.map((set) => `flush set inet clawgress ${set}\n`).join("")),
     Buffer.from(chains + boundHostRules(policy, bindings) + shaping.chains),
     ...elements(
       "client4",
@@ -82,6 +95,14 @@ export function renderPolicyTable(
       renderSpender,
     ),
     ...elements("budgets", shaping.budgets, renderBudget),
+    ...([4, 6] as const).flatMap((family) => [
+      ...elements(`deny${family}`, everyone[family], renderDenied),
+      ...elements(
+        `group_deny${family}`,
+        denials.filter((denial) => denial.family === family),
+        renderGroupDenial,
+      ),
+    ]),
   ]);
 }
 
@@ -119,6 +140,16 @@ function renderClient(range: ClientRange, group: number): string {
   const last = addressToken(formatAddress({ family: range.family, value: range.last }));
   const trace = range.place === null ? "probe" : placeToken(range.place);
   return `${first === last ? first : `${first}-${last}`} : ${markToken(group)}, # ${trace}\n`;
+}
+
+function renderDenied({ family, first, last }: AddressRange): string {
+  const from = addressToken(formatAddress({ family, value: first }));
+  return first === last ? `${from},\n` : `${from}-${addressToken(formatAddress({ family, value: last }))},\n`;
+}
+
+function renderGroupDenial({ group, address, prefixLength, place }: GroupDenial): string {
+  const length = markToken(prefixLength * 0x1_0000);
+  return `${markToken(group)} . ${addressToken(address)} . ${length}, # ${placeToken(place)}\n`;
 }
 
 function renderClass({ first, last, mark }: PortClass): string {

@@ -7,7 +7,7 @@ export interface Artifact {
 }
 
 /**
- * What a policy becomes. Artifacts: `allow.zone`, `deny.zone`, `named.conf`, `policy.nft`, `gate.json` and `manifest.json`
+ * What a policy becomes. Artifacts: `block.zone`, `allow.zone`, `deny.zone`, `named.conf`, `policy.nft`, `gate.json` and `manifest.json`
  * (path → SHA-256 of the others). `digest` is the SHA-256 of manifest.json in hex and names the release's folder.
  */
 export interface Release {
@@ -27,8 +27,10 @@ export interface GateRelease {
   /** group name → mark */
   readonly groups: { readonly [name: string]: number };
   readonly classes: readonly PortClass[];
-  /** Answered by named for `CANARY_NAME` TXT out of the allow zone, and SOA serials of both zones. */
+  /** Answered by named for `CANARY_NAME` TXT out of the allow zone. */
   readonly canary: string;
+  /** Answered by named for `BLOCK_CANARY_NAME` TXT out of the block zone. */
+  readonly blockCanary: string;
   /** The probe's reserved addresses and the host (or `*`) that each speaks as. */
   readonly probes: readonly { readonly address: string; readonly host: string }[];
 }
@@ -42,9 +44,16 @@ export interface Provenance {
   readonly approvedBy: readonly string[];
 }
 
+/** What named answers for the zones of a release. */
+export type Canaries = Pick<GateRelease, "canary" | "blockCanary">;
+
 /** Held in the allow zone as a TXT record with the text of `GateRelease.canary`: proves which allow zone is in force. */
 export const CANARY_NAME = "release.canary.clawgress.invalid";
+/** Held in the block zone as a TXT record with the text of `GateRelease.blockCanary`, so that a block zone of another release, or none, is noticed. */
+export const BLOCK_CANARY_NAME = "blocks.canary.clawgress.invalid";
 /** In no zone but under the deny zone's wildcard: NXDOMAIN with the deny zone's SOA proves that denying works. */
 export const DENIED_CANARY_NAME = "denied.canary.clawgress.invalid";
+/** Looked at first: what the policy denies for everyone, under whatever wildcard it is allowed. */
+export const BLOCK_ZONE = "block.rpz.clawgress.invalid";
 export const ALLOW_ZONE = "allow.rpz.clawgress.invalid";
 export const DENY_ZONE = "deny.rpz.clawgress.invalid";

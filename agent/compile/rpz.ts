@@ -1,16 +1,21 @@
 import { createHash } from "node:crypto";
 import { compareTexts } from "../policy/compare-texts.ts";
+import { buildDenialTable } from "../policy/denial-table.ts";
 import type { NamePattern, Place, Policy } from "../policy/policy.ts";
 import { comparePlaces } from "./compare-places.ts";
-import { ALLOW_ZONE, CANARY_NAME, DENY_ZONE } from "./release.ts";
+import { ALLOW_ZONE, BLOCK_CANARY_NAME, BLOCK_ZONE, CANARY_NAME, DENY_ZONE } from "./release.ts";
 import { nameToken, placeToken, refuseRule } from "./tokens.ts";
 
-/** Both response policy zones as master files (RFC 1035 §5), and what proves which allow zone named serves. */
+/** The response policy zones as master files (RFC 1035 §5), and what proves which of them named serves. */
 export interface RpzZones {
+  readonly block: string;
   readonly allow: string;
   readonly deny: string;
   /** Text of the TXT record at CANARY_NAME: the digest of the allow zone's records. */
   readonly canary: string;
+  /** Text of the TXT record at BLOCK_CANARY_NAME: the digest of the block zone's records. */
+  readonly blockCanary: string;
+  readonly blockSerial: number;
   readonly allowSerial: number;
   readonly denySerial: number;
 }
@@ -26,24 +31,52 @@ const RESERVED_NAME = "clawgress.invalid";
  * Two zones and never one: with `* CNAME .` beside the allowed names, every parent of an allowed name would be a
  * closest encloser that the wildcard does not reach (RFC 4592 §3.3.1) and would be resolved. For the same reason the
  * allow zone holds nothing below a wildcard: names that a wildcard covers already are left out.
+ *
+ * What is denied for everyone has a zone of its own before it, and is never written into the allow zone: there,
+ * `evil.x CNAME .` under `*.x` would deny everything below evil.x too. What one host alone is denied, others may
+ * resolve: named knows no clients, so that is the gate's.
  * @throws AgentError POLICY_INVALID for a name that cannot stand in the zone, with its place.
  */
 export function renderZones(policy: Policy): RpzZones {
-  const owners = policy.mode === "deny-all" ? [] : allowedOwners(policy);
-  const records = owners.map(({ owner, place }) => `${owner} CNAME rpz-passthru. ; ${placeToken(place)}\n`).join("");
+  const blocked = ownersOf(policy.deny?.names ?? []);
+  const allowed = policy.mode === "deny-all" ? [] : ownersOf(allowedNames(policy));
   // Comments move with every edit of the source; only records make a new zone.
-  const canary = digest(owners.map(({ owner }) => owner).join("\n"));
-  const canaryOwner = nameToken(CANARY_NAME);
+  const canary = digest(textOf(allowed));
+  const blockCanary = digest(textOf(blocked));
   const denyRecords = "* CNAME .\n";
+  const blockSerial = serialOf(blockCanary);
   const allowSerial = serialOf(canary);
   const denySerial = serialOf(digest(denyRecords));
+  const blockTxt = `${nameToken(BLOCK_CANARY_NAME)} TXT "${blockCanary}"\n`;
+  const allowTxt = `${nameToken(CANARY_NAME)} TXT "${canary}"\n`;
   return {
-    allow: `${zoneHead(ALLOW_ZONE, allowSerial)}${canaryOwner} TXT "${canary}"\n${records}`,
+    block: `${zoneHead(BLOCK_ZONE, blockSerial)}${blockTxt}${recordsOf(blocked, ".")}`,
+    allow: `${zoneHead(ALLOW_ZONE, allowSerial)}${allowTxt}${recordsOf(allowed, "rpz-passthru.")}`,
     deny: `${zoneHead(DENY_ZONE, denySerial)}${denyRecords}`,
     canary,
+    blockCanary,
+    blockSerial,
     allowSerial,
     denySerial,
   };
+}
+
+function textOf(owners: readonly Owner[]): string {
+  return owners.map(({ owner }) => owner).join("\n");
+}
+
+function recordsOf(owners: readonly Owner[], target: string): string {
+  return owners.map(({ owner, place }) => `${owner} CNAME ${target} ; ${placeToken(place)}\n`).join("");
+}
+
+/** Yields what any group may resolve; an entry that is denied whole for its group is none. */
+function* allowedNames(policy: Policy): Generator<NameEntry> {
+  for (const group of policy.groups) {
+    const denied = [policy.deny, group.deny].map((denials) => buildDenialTable(denials));
+    for (const entry of group.names) {
+      if (!denied.some(({ coversPattern }) => coversPattern(entry.pattern))) yield entry;
+    }
+  }
 }
 
 interface Owner {
@@ -51,16 +84,19 @@ interface Owner {
   readonly place: Place;
 }
 
-function allowedOwners(policy: Policy): readonly Owner[] {
+interface NameEntry {
+  readonly pattern: NamePattern;
+  readonly place: Place;
+}
+
+function ownersOf(entries: Iterable<NameEntry>): readonly Owner[] {
   const exact = new Map<string, Place>();
   const subdomains = new Map<string, Place>();
-  for (const group of policy.groups) {
-    for (const { pattern, place } of group.names) {
-      checkPattern(pattern, place);
-      const places = pattern.kind === "exact" ? exact : subdomains;
-      const known = places.get(pattern.name);
-      if (known === undefined || comparePlaces(place, known) < 0) places.set(pattern.name, place);
-    }
+  for (const { pattern, place } of entries) {
+    checkPattern(pattern, place);
+    const places = pattern.kind === "exact" ? exact : subdomains;
+    const known = places.get(pattern.name);
+    if (known === undefined || comparePlaces(place, known) < 0) places.set(pattern.name, place);
   }
   const owners: Owner[] = [];
   for (const [name, place] of exact) {

@@ -4,14 +4,20 @@ import type { GateRelease, Provenance } from "../compile/release.ts";
 import { AgentError } from "../errors.ts";
 import { readFileBytes } from "../host/files.ts";
 import { type Allowed, buildDecider, type Client, type Decider } from "../policy/decide.ts";
-import type { PortRange } from "../policy/policy.ts";
+import type { NameRule, NetworkDenial, NetworkRule, PortRange } from "../policy/policy.ts";
 import { portText } from "../policy/ports.ts";
 import type { Reason } from "../policy/reasons.ts";
-import { addressKind } from "./addresses.ts";
+import { addressKind, embeddedAddress } from "./addresses.ts";
 import type { LiveGrant } from "./grant-table.ts";
 import type { NameAccess, PolicyView } from "./ledger.ts";
 import { groupMarkOf, type PinOwner } from "./pin-owner.ts";
 import { type ClassRange, planClasses } from "./pin-plan.ts";
+
+/** Why an allowed name may not lead to an address, and the entry of the policy that says so or would have to. */
+export interface AnswerRefusal {
+  readonly reason: Extract<Reason, "private-answer" | "denied-explicit">;
+  readonly entry: NameRule | NetworkDenial | NetworkRule;
+}
 
 /** A loaded release, indexed for the questions that the gate asks of it. */
 export interface ActivePolicy extends PolicyView {
@@ -23,7 +29,7 @@ export interface ActivePolicy extends PolicyView {
   /** Returns who an address is, the probes' reserved ones included. */
   clientOf(address: string): Client;
   /** Returns why an allowed name may not lead its client to an address, or null when it may. */
-  refuseAnswer(decision: Allowed, address: string): Reason | null;
+  refuseAnswer(decision: Allowed, address: string): AnswerRefusal | null;
   /** Returns what an allowed decision opens; null when the release gives its group no mark. */
   accessFor(decision: Allowed): NameAccess | null;
 }
@@ -87,11 +93,17 @@ export function indexPolicy(
     const groupMark = release.groups[groupName];
     return groupMark === undefined ? null : { groupMark, groupName, classes: planOf(decision.ports) };
   };
-  const refuseAnswer = (decision: Allowed, address: string): Reason | null => {
+  const refuseAnswer = (decision: Allowed, address: string): AnswerRefusal | null => {
     const kind = addressKind(address);
-    if (kind === "never") return "private-answer";
+    const notOpen: AnswerRefusal = { reason: "private-answer", entry: decision.rule };
+    if (kind === "never") return notOpen;
+    // A translator beyond the gateway would lead a packet to the IPv4 address inside.
+    for (const meant of [address, embeddedAddress(address)]) {
+      const denial = meant === null ? null : decider.deniesAddress(decision.client, meant);
+      if (denial !== null) return { reason: "denied-explicit", entry: denial };
+    }
     if (kind === "public" && !isOwnAddress(address)) return null;
-    return decider.mayAnswer(decision, address) ? null : "private-answer";
+    return decider.mayAnswer(decision, address) ? null : notOpen;
   };
   return {
     ...loaded,

@@ -122,6 +122,14 @@ export function addressKind(text: string): AddressKind {
   return bytes === null ? "never" : kindOfBytes(bytes);
 }
 
+/** Returns the IPv4 address that a translated IPv6 address (NAT64, 6to4) leads to, or null. */
+export function embeddedAddress(text: string): string | null {
+  const bytes = addressBytes(text);
+  if (bytes === null || bytes.length !== 16) return null;
+  const found = embeddings.find(({ prefix, bits }) => startsWith(bytes, prefix, bits));
+  return found === undefined ? null : addressText4(bytes, found.offset);
+}
+
 function kindOfBytes(bytes: Buffer): AddressKind {
   for (const row of rows) {
     const isSameFamily = row.prefix.length === bytes.length;

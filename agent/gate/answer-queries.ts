@@ -1,7 +1,8 @@
 import type { ActivePolicy } from "./active-policy.ts";
 import type { ClientTable } from "./clients.ts";
 import type { Hold } from "./hold.ts";
-import { judgeQuery, type QueryVerdict, type Refusal, refuseAddress, refuseForNow } from "./judge-query.ts";
+import { judgeAnswer } from "./judge-answer.ts";
+import { judgeQuery, type QueryVerdict, type Refusal, refuseForNow } from "./judge-query.ts";
 import type { NameAccess } from "./ledger.ts";
 import type { NamedHealth } from "./named-check.ts";
 import type { Pins } from "./pins.ts";
@@ -87,17 +88,15 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
     if (hold.isHeld && !(await hold.wait())) return notReady(from, "a new policy is taking effect");
     if (state.policy !== policy) return null;
     if (answer === null) return fail("upstream-failed", "named did not answer", from);
-    if (answer.addresses.length === 0 || answer.isTruncated)
-      return done(buildAnswer(answer, from.query, from.maxBytes));
     return await openAndAnswer(answer, verdict, access, from);
   };
   const openAndAnswer = async (answer: Answer, verdict: Forward, access: NameAccess, from: From): Promise<Buffer> => {
     const { policy, decision, name } = verdict;
-    const forbidden = answer.addresses.find(({ address }) => policy.refuseAnswer(decision, address) !== null);
-    if (forbidden !== undefined) return refuse(refuseAddress(policy, decision, name, forbidden.address), from);
+    const refusal = judgeAnswer(policy, decision, name, answer);
+    if (refusal !== null) return refuse(refusal, from);
     const message = buildAnswer(answer, from.query, from.maxBytes);
     // An answer that does not fit carries no address, and the client comes back over TCP.
-    if (message.readUInt16BE(6) === 0) return done(message);
+    if (answer.addresses.length === 0 || message.readUInt16BE(6) === 0) return done(message);
     const outcome = await options.pins.pin({ client: from.client, name, access, addresses: answer.addresses });
     if (outcome === "pinned") return done(message);
     if (outcome === "failed") return fail("pin-failed", "the addresses could not be opened", from);

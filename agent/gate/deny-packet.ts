@@ -94,10 +94,12 @@ function judgeFlow(
   names: readonly string[],
 ): Verdict {
   const { decider } = policy;
-  const decisions = [
-    ...names.map((name) => decider.decideNameFlow(client, name, protocol, port)),
-    decider.decideAddress(client, flow.far, protocol, port),
-  ];
+  const byAddress = decider.decideAddress(client, flow.far, protocol, port);
+  // No name opens a denied network.
+  if (byAddress.verdict === "deny" && byAddress.reason === "denied-explicit") {
+    return { reason: byAddress.reason, near: byAddress };
+  }
+  const decisions = [...names.map((name) => decider.decideNameFlow(client, name, protocol, port)), byAddress];
   // Allowed and refused all the same: it was not open at that moment, and is when it is tried again.
   if (decisions.some(({ verdict }) => verdict === "allow")) return plain("not-ready");
   const denials = decisions.filter((decision) => decision.verdict === "deny");

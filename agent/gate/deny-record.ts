@@ -1,5 +1,5 @@
 import type { Client } from "../policy/decide.ts";
-import type { NameRule, NetworkRule, Notes } from "../policy/policy.ts";
+import type { Notes, PolicyEntry } from "../policy/policy.ts";
 import type { Reason } from "../policy/reasons.ts";
 import type { ActivePolicy } from "./active-policy.ts";
 
@@ -65,7 +65,7 @@ export interface Denial {
 /** Why a decision was near to another one. */
 export interface Nearest {
   readonly nearMiss: string | null;
-  readonly nearRule: NameRule | NetworkRule | null;
+  readonly nearRule: PolicyEntry | null;
 }
 
 const MAX_TEXT = 500;

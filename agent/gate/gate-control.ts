@@ -68,8 +68,8 @@ export function createControl(parts: GateParts): RunningControl {
     state.isKernelKnown = true;
   };
   const checkOnce = async (): Promise<GateState["named"]> => {
-    const canaries = [state.policy, prepared].flatMap((policy) => (policy === null ? [] : [policy.release.canary]));
-    return await checkNamed(parts.upstream, canaries);
+    const releases = [state.policy, prepared].flatMap((policy) => (policy === null ? [] : [policy.release]));
+    return await checkNamed(parts.upstream, releases);
   };
   const checkNow = async (): Promise<void> => {
     const { policy, named } = state;

@@ -1,5 +1,5 @@
 import type { Allowed, Client } from "../policy/decide.ts";
-import type { NameRule, NetworkRule } from "../policy/policy.ts";
+import type { PolicyEntry } from "../policy/policy.ts";
 import type { Reason } from "../policy/reasons.ts";
 import type { ActivePolicy } from "./active-policy.ts";
 import { isLinkLocal } from "./addresses.ts";
@@ -19,7 +19,7 @@ export interface Refusal {
   readonly client: Client | null;
   readonly nearMiss: string | null;
   /** The entry of the policy that the refusal is about, when there is one. */
-  readonly nearRule: NameRule | NetworkRule | null;
+  readonly nearRule: PolicyEntry | null;
   /** For people, in the extended error and the record. */
   readonly text: string;
 }
@@ -63,18 +63,13 @@ function isAnonymous({ release }: ActivePolicy, client: Client, address: string)
   return client.host === null && isLinkLocal(address) && release.policy.hosts.length > 0;
 }
 
-/** Returns the refusal of an answer that leads to an address which the client may not be led to. */
-export function refuseAddress(policy: ActivePolicy, decision: Allowed, name: string, address: string): Refusal {
-  const text = `${name} resolves to ${address}, a private or reserved address that ${policyText(policy)} does not open`;
-  return { ...refuse(rcode.NXDOMAIN, "private-answer", text), client: decision.client, nearRule: decision.rule };
-}
-
 /** Returns the refusal that is no verdict on the name: try again later. */
 export function refuseForNow(reason: Reason, client: Client | null, text: string): Refusal {
   return { ...refuse(rcode.SERVFAIL, reason, text), client };
 }
 
-function refuse(code: number, reason: Reason, text: string): Refusal {
+/** Returns a refusal with nothing but its reason. */
+export function refuse(code: number, reason: Reason, text: string): Refusal {
   return {
     kind: "refuse",
     rcode: code,
@@ -90,6 +85,7 @@ function notAllowed(policy: ActivePolicy, name: string): string {
   return `${name} is not allowed by ${policyText(policy)}`;
 }
 
-function policyText({ provenance }: ActivePolicy): string {
+/** Returns the policy that a refusal speaks for. */
+export function policyText({ provenance }: ActivePolicy): string {
   return `policy ${provenance.commit.slice(0, 7)} (serial ${provenance.serial})`;
 }

@@ -1,4 +1,4 @@
-import { CANARY_NAME, DENIED_CANARY_NAME, DENY_ZONE } from "../compile/release.ts";
+import { BLOCK_CANARY_NAME, CANARY_NAME, type Canaries, DENIED_CANARY_NAME, DENY_ZONE } from "../compile/release.ts";
 import type { Upstream } from "./upstream.ts";
 import { encodeName, HEADER_BYTES, rcode, rrType } from "./wire.ts";
 import { additionalSoaOwners, answeredTexts } from "./wire-answer.ts";
@@ -11,22 +11,30 @@ export interface NamedHealth {
 }
 
 const allowedCanary = canaryQuestion(CANARY_NAME, rrType.TXT);
+const blockCanary = canaryQuestion(BLOCK_CANARY_NAME, rrType.TXT);
 const deniedCanary = canaryQuestion(DENIED_CANARY_NAME, rrType.A);
 
 /**
  * Returns whether named enforces one of the given releases, by the canaries that answer for them. Two are given while
  * a swap is under way: then named may have the new zones before the gate has the new policy.
  */
-export async function checkNamed(upstream: Upstream, canaries: readonly string[]): Promise<NamedHealth> {
-  const [allowed, denied] = await Promise.all([upstream.ask(allowedCanary, "udp"), upstream.ask(deniedCanary, "udp")]);
-  if (allowed === null || denied === null) return { ok: false, detail: "named does not answer" };
+export async function checkNamed(upstream: Upstream, releases: readonly Canaries[]): Promise<NamedHealth> {
+  const [allowed, blocked, denied] = await Promise.all(
+    [allowedCanary, blockCanary, deniedCanary].map((canary) => upstream.ask(canary, "udp")),
+  );
+  if (!allowed || !blocked || !denied) return { ok: false, detail: "named does not answer" };
   const owners = additionalSoaOwners(denied, questionEnd(deniedCanary)) ?? [];
   if ((denied.readUInt16BE(2) & 0xf) !== rcode.NXDOMAIN || !owners.includes(DENY_ZONE)) {
     return { ok: false, detail: `named does not deny ${DENIED_CANARY_NAME} by the zone ${DENY_ZONE}` };
   }
-  const texts = answeredTexts(allowed, questionEnd(allowedCanary)) ?? [];
-  const isExpected = texts.length === 1 && texts.some((text) => canaries.includes(text));
-  if (!isExpected) return { ok: false, detail: "named serves the allow zone of another release" };
+  for (const [zone, message, question, expected] of [
+    ["allow", allowed, allowedCanary, releases.map(({ canary }) => canary)],
+    ["block", blocked, blockCanary, releases.map(({ blockCanary: text }) => text)],
+  ] as const) {
+    const texts = answeredTexts(message, questionEnd(question)) ?? [];
+    const isExpected = texts.length === 1 && texts.some((text) => expected.includes(text));
+    if (!isExpected) return { ok: false, detail: `named serves the ${zone} zone of another release` };
+  }
   return { ok: true, detail: "named allows and denies by the release in force" };
 }
 

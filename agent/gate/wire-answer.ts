@@ -19,6 +19,8 @@ export interface Answer {
   readonly answerCount: number;
   readonly authorityCount: number;
   readonly addresses: readonly AnsweredAddress[];
+  /** Where CNAME records lead, in lower case: names that the asked one is an alias of. */
+  readonly aliases: readonly string[];
 }
 
 /** The most that clients are told to keep anything; a removed name is forgotten by them within this. */
@@ -51,6 +53,7 @@ export function parseAnswer(message: Buffer, questionEnd: number): Answer | null
   const flags = message.readUInt16BE(2);
   const type = message.readUInt16BE(questionEnd - 4);
   const addresses: AnsweredAddress[] = [];
+  const aliases: string[] = [];
   const answerCount = message.readUInt16BE(6);
   let at = questionEnd;
   for (let index = 0; index < answerCount; index++) {
@@ -59,6 +62,11 @@ export function parseAnswer(message: Buffer, questionEnd: number): Answer | null
     const address = clampAndCollect(message, record);
     if (address === "malformed") return null;
     if (address !== null) addresses.push(address);
+    if (record.type === rrType.CNAME) {
+      const alias = readNameText(message, record.data);
+      if (alias === null) return null;
+      aliases.push(alias);
+    }
     at = record.end;
   }
   const answerEnd = at;
@@ -83,6 +91,7 @@ export function parseAnswer(message: Buffer, questionEnd: number): Answer | null
     answerCount,
     authorityCount,
     addresses,
+    aliases,
   };
 }
 

@@ -1,6 +1,7 @@
 import { compareTexts } from "./compare-texts.ts";
-import { patternText } from "./decide.ts";
-import type { Policy, PortRange } from "./policy.ts";
+import { patternText } from "./pattern-text.ts";
+import type { Group, Policy, PortRange } from "./policy.ts";
+import { collectFacts } from "./policy-facts.ts";
 import { comparePorts, portText } from "./ports.ts";
 
 /** One entry of one group and the ports in question, as canonical texts. */
@@ -33,6 +34,9 @@ export interface PolicyChanges {
   readonly hostsChanged: readonly string[];
   /** Of hosts that are in both policies, or new with a limit; sorted by host. */
   readonly limitsChanged: readonly ChangedLimit[];
+  /** What else came and went, a sentence each: denials, private answers. Sorted. */
+  readonly rulesAdded: readonly string[];
+  readonly rulesRemoved: readonly string[];
   /** Null when the mode is the same. */
   readonly mode: Policy["mode"] | null;
 }
@@ -51,8 +55,9 @@ interface Entry {
  * the union of its rules' ports; the order of rules, labels and places do not count.
  */
 export function comparePolicies(before: Policy | null, after: Policy): PolicyChanges {
-  const domains = compareEntries(collect(before, "names"), collect(after, "names"));
-  const networks = compareEntries(collect(before, "networks"), collect(after, "networks"));
+  const [old, now] = [groupsBeside(before, after), groupsBeside(after, before)];
+  const domains = compareEntries(collect(old, "names"), collect(now, "names"));
+  const networks = compareEntries(collect(old, "networks"), collect(now, "networks"));
   const ports = (list: "portsAdded" | "portsRemoved"): readonly ChangedEntry[] =>
     [...domains[list], ...networks[list]].sort(compareEntry);
   return {
@@ -64,6 +69,7 @@ export function comparePolicies(before: Policy | null, after: Policy): PolicyCha
     portsRemoved: ports("portsRemoved"),
     ...compareHosts(before, after),
     limitsChanged: compareLimits(before, after),
+    ...compareFacts(before, after),
     mode: before === null || before.mode === after.mode ? null : after.mode,
   };
 }
@@ -83,12 +89,31 @@ export function countChanges(changes: PolicyChanges): ChangeCounts {
     hostsRemoved: changes.hostsRemoved.length,
     hostsChanged: changes.hostsChanged.length,
     limitsChanged: changes.limitsChanged.length,
+    rulesAdded: changes.rulesAdded.length,
+    rulesRemoved: changes.rulesRemoved.length,
   };
 }
 
-function collect(policy: Policy | null, list: "names" | "networks"): ReadonlyMap<string, Entry> {
+function compareFacts(before: Policy | null, after: Policy): Pick<PolicyChanges, "rulesAdded" | "rulesRemoved"> {
+  const [old, now] = [new Set(collectFacts(before)), new Set(collectFacts(after))];
+  return {
+    rulesAdded: [...now].filter((fact) => !old.has(fact)),
+    rulesRemoved: [...old].filter((fact) => !now.has(fact)),
+  };
+}
+
+/** Returns a policy's groups; a host that has a group of its own only in the other policy is shown with the global rules. */
+function groupsBeside(policy: Policy | null, other: Policy | null): readonly Group[] {
+  const groups = policy?.groups ?? [];
+  const everyone = groups.find(({ name }) => name === "*");
+  const elsewhere = new Set(other?.groups.map(({ name }) => name));
+  const followers = (policy?.hosts ?? []).filter(({ name, group }) => group === "*" && elsewhere.has(name));
+  return everyone === undefined ? groups : [...groups, ...followers.map(({ name }) => ({ ...everyone, name }))];
+}
+
+function collect(groups: readonly Group[], list: "names" | "networks"): ReadonlyMap<string, Entry> {
   const entries = new Map<string, Entry>();
-  for (const group of policy?.groups ?? []) {
+  for (const group of groups) {
     const rules =
       list === "names"
         ? group.names.map(({ pattern, ports }) => ({ entry: patternText(pattern), ports }))

@@ -1,15 +1,18 @@
 import { type Address, cidrRange, compareCidrs, formatAddress, parseAddress, unmapAddress } from "./cidr.ts";
+import { buildDenialTable, type DenialTable } from "./denial-table.ts";
 import { buildNameTable, findNameRules, type NameTable } from "./name-table.ts";
-import { explainAddress, explainName, explainPorts, indexGroups, type NearMiss } from "./near-miss.ts";
+import { explainAddress, explainDenial, explainName, explainPorts, indexGroups, type NearMiss } from "./near-miss.ts";
 import { quoteText } from "./parsed.ts";
 import type {
   Cidr,
   Group,
   HostEntry,
-  NamePattern,
+  NameDenial,
   NameRule,
+  NetworkDenial,
   NetworkRule,
   Policy,
+  PolicyEntry,
   PortRange,
   Protocol,
 } from "./policy.ts";
@@ -39,10 +42,10 @@ export interface Denied {
   readonly verdict: "deny";
   readonly client: Client;
   readonly reason: Reason;
-  /** The nearest rule that almost matched, for people: `x.com is listed, but not its subdomains`. */
+  /** The nearest rule that almost matched, or what denies it, for people: `x.com is listed, but not its subdomains`. */
   readonly nearMiss: string | null;
-  /** That rule. */
-  readonly nearRule: NameRule | NetworkRule | null;
+  /** That rule or entry of `deny`. */
+  readonly nearRule: PolicyEntry | null;
 }
 
 export type Decision = Allowed | Denied;
@@ -59,6 +62,10 @@ export interface Decider {
   decideAddress(client: Client, address: string, protocol: Protocol, port: number): Decision;
   /** Returns whether the networks of a client's group cover an address on any port at all. */
   coversAddress(client: Client, address: string): boolean;
+  /** Returns the entry of `deny`, the client's or everyone's, that denies a name (lower case, no trailing dot); null when none does. */
+  deniesName(client: Client, name: string): NameDenial | null;
+  /** Returns the entry of `deny`, the client's or everyone's, that denies an address; null when none does. */
+  deniesAddress(client: Client, address: string): NetworkDenial | null;
   /** Returns whether an allowed name may resolve to a private address, by its own answers or the client's networks. */
   mayAnswer(allowed: Allowed, address: string): boolean;
 }
@@ -83,52 +90,56 @@ export function buildDecider(policy: Policy): Decider {
       return host.sources.map((source) => ({ range: cidrRange(source), value: client }));
     }),
   );
-  const denyName = (client: Client, name: string): Denied => {
+  const everyone = buildDenialTable(policy.deny);
+  const nameDenial = (client: Client, name: string): NameDenial | null =>
+    everyone.findName(name) ?? groupOf(client.group.name).denials.findName(name);
+  const addressDenial = (client: Client, address: Address): NetworkDenial | null =>
+    everyone.findAddress(address) ?? groupOf(client.group.name).denials.findAddress(address);
+  const judgeName = (client: Client, name: string): Decision => {
     if (isDenyAll) return deny(client, "deny-all", null);
+    const denial = nameDenial(client, name);
+    if (denial !== null) return deny(client, "denied-explicit", explainDenial(denial));
+    const allowed = allow(client, findNameRules(groupOf(client.group.name).names, name));
+    if (allowed !== null) return allowed;
     return deny(client, "dns-not-allowed", explainName(client.group, groupOf(client.group.name).names, others, name));
   };
-  const rulesOf = (client: Client, name: string): readonly NameRule[] =>
-    isDenyAll ? [] : findNameRules(groupOf(client.group.name).names, name);
-  const networksOf = (client: Client, address: Address): readonly NetworkRule[] =>
-    isDenyAll ? [] : groupOf(client.group.name).networks.find(address);
-
+  const judgeAddress = (client: Client, address: Address): Decision => {
+    if (isDenyAll) return deny(client, "deny-all", null);
+    const denial = addressDenial(client, address);
+    if (denial !== null) return deny(client, "denied-explicit", explainDenial(denial));
+    const allowed = allow(client, groupOf(client.group.name).networks.find(address));
+    return allowed ?? deny(client, "ip-not-allowed", explainAddress(client.group, others, address));
+  };
   const coversAddress = (client: Client, address: string): boolean =>
-    networksOf(client, unmapAddress(readAddress(address))).length > 0;
+    judgeAddress(client, unmapAddress(readAddress(address))).verdict === "allow";
 
   return {
     clientOf: (text) => clients.findFirst(unmapAddress(readAddress(text))) ?? anyone,
-    decideName: (client, name) => allow(client, rulesOf(client, name)) ?? denyName(client, name),
-    decideNameFlow: (client, name, protocol, port) => {
-      const allowed = allow(client, rulesOf(client, name));
-      return allowed === null ? denyName(client, name) : checkPort(allowed, name, protocol, port);
-    },
+    decideName: judgeName,
+    decideNameFlow: (client, name, protocol, port) => checkPort(judgeName(client, name), name, protocol, port),
     decideAddress: (client, text, protocol, port) => {
       const address = unmapAddress(readAddress(text));
-      const allowed = allow(client, networksOf(client, address));
-      if (allowed !== null) return checkPort(allowed, formatAddress(address), protocol, port);
-      if (isDenyAll) return deny(client, "deny-all", null);
-      return deny(client, "ip-not-allowed", explainAddress(client.group, others, address));
+      return checkPort(judgeAddress(client, address), formatAddress(address), protocol, port);
     },
     coversAddress,
+    deniesName: nameDenial,
+    deniesAddress: (client, text) => addressDenial(client, unmapAddress(readAddress(text))),
     mayAnswer: ({ client, answers }, text) =>
       answers.some((network) => isWithin(network, readAddress(text))) || coversAddress(client, text),
   };
-}
-
-/** Returns a pattern as it is written in a policy: `api.example.com`, `*.example.com`. */
-export function patternText(pattern: NamePattern): string {
-  return pattern.kind === "exact" ? pattern.name : `*.${pattern.name}`;
 }
 
 interface IndexedGroup {
   readonly group: Group;
   readonly names: NameTable;
   readonly networks: PrefixTable<NetworkRule>;
+  readonly denials: DenialTable;
 }
 
 function indexGroup(group: Group): IndexedGroup {
   const networks = group.networks.map((rule) => ({ range: cidrRange(rule.network), value: rule }));
-  return { group, names: buildNameTable(group.names), networks: buildPrefixTable(networks) };
+  const denials = buildDenialTable(group.deny);
+  return { group, names: buildNameTable(group.names), networks: buildPrefixTable(networks), denials };
 }
 
 function allow(client: Client, rules: readonly (NameRule | NetworkRule)[]): Allowed | null {
@@ -151,13 +162,14 @@ function isWithin(network: Cidr, { family, value }: Address): boolean {
   return range.family === family && range.first <= value && value <= range.last;
 }
 
-function checkPort(allowed: Allowed, what: string, protocol: Protocol, port: number): Decision {
-  if (includesPort(allowed.ports, protocol, port)) return allowed;
-  return deny(allowed.client, "port-not-allowed", { text: explainPorts(what, allowed.ports), rule: allowed.rule });
-}
-
 function deny(client: Client, reason: Reason, near: NearMiss | null): Denied {
   return { verdict: "deny", client, reason, nearMiss: near?.text ?? null, nearRule: near?.rule ?? null };
+}
+
+function checkPort(decision: Decision, what: string, protocol: Protocol, port: number): Decision {
+  if (decision.verdict === "deny" || includesPort(decision.ports, protocol, port)) return decision;
+  const near = { text: explainPorts(what, decision.ports), rule: decision.rule };
+  return deny(decision.client, "port-not-allowed", near);
 }
 
 function readAddress(text: string): Address {

@@ -17,6 +17,8 @@ export function describeChanges(changes: PolicyChanges): readonly string[] {
     ...entries("+", changes.domainsAdded),
     ...entries("+", changes.networksAdded),
     ...entries("+", changes.portsAdded),
+    ...changes.rulesRemoved.map((rule) => `- ${rule}`),
+    ...changes.rulesAdded.map((rule) => `+ ${rule}`),
     ...hosts("-", changes.hostsRemoved),
     ...hosts("+", changes.hostsAdded),
     ...hosts("~", changes.hostsChanged).map((line) => `${line} has other addresses or follows other rules`),

@@ -3,7 +3,7 @@ export interface PolicyDocument {
   readonly version: 1;
   readonly mode?: Mode;
   readonly allow?: AllowDocument;
-  readonly deny?: unknown;
+  readonly deny?: DenyDocument;
   readonly labels?: { readonly [entry: string]: string };
   readonly proxy?: ProxyDocument;
   readonly hosts?: { readonly [name: string]: HostDocument };
@@ -30,6 +30,12 @@ export interface AllowDocument extends ListsDocument {
   readonly inherit?: boolean;
   /** Names of `groups` whose entries are added. */
   readonly groups?: readonly string[];
+}
+
+export interface DenyDocument {
+  readonly domains?: readonly DomainEntry[];
+  readonly ips?: readonly NetworkEntry[];
+  readonly subdomains?: boolean;
 }
 
 export type PortEntry = number | string;
@@ -63,7 +69,7 @@ export interface HostDocument {
   readonly sources: readonly string[];
   readonly mode?: Mode;
   readonly allow?: AllowDocument;
-  readonly deny?: unknown;
+  readonly deny?: DenyDocument;
   readonly proxy?: ProxyDocument;
   readonly limits?: LimitsDocument;
   readonly time_window?: unknown;

@@ -50,6 +50,17 @@ export function parseDomainName(text: string): Parsed<DomainName> {
   return checkLabels(text, name);
 }
 
+/** Returns what an entry of a `deny` list means: as of any list, and `*.zip` is every name below a top-level domain. */
+export function parseDeniedPattern(text: string): Parsed<NamePattern> {
+  if (text === "*" || text === "*.") {
+    return refuse('"*" would deny every name', 'write "mode": "deny-all", or names such as *.example.com');
+  }
+  const isTopLevel = text.startsWith("*.") && !text.slice(2).includes(".");
+  if (!isTopLevel) return parseDomainPattern(text);
+  const parsed = parseDomainName(text.slice(2));
+  return parsed.ok ? accept({ kind: "subdomains", name: parsed.value }) : parsed;
+}
+
 /** Returns what an entry of a list of names means: `api.example.com` exactly, `*.example.com` every name below. */
 export function parseDomainPattern(text: string): Parsed<NamePattern> {
   if (text === "*" || text === "*.") {

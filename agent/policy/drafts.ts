@@ -1,8 +1,8 @@
 import { cidrRange, compareCidrs, compareRanges } from "./cidr.ts";
 import { compareTexts } from "./compare-texts.ts";
-import { patternText } from "./decide.ts";
 import type { IssueLog } from "./issue-log.ts";
 import { quoteText } from "./parsed.ts";
+import { patternText } from "./pattern-text.ts";
 import type { Cidr, NameRule, NetworkRule, PortRange, Rules } from "./policy.ts";
 import { sortPorts } from "./ports.ts";
 

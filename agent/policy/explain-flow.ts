@@ -1,8 +1,9 @@
 import { isIP } from "node:net";
-import { type Client, type Decider, type Decision, patternText } from "./decide.ts";
+import type { Client, Decider, Decision } from "./decide.ts";
 import { parseDomainName } from "./domain.ts";
 import { accept, type Parsed, quoteText, refuse } from "./parsed.ts";
-import type { NameRule, NetworkRule, Policy, Protocol } from "./policy.ts";
+import { patternText } from "./pattern-text.ts";
+import type { NameRule, NetworkRule, Policy, PolicyEntry, Protocol } from "./policy.ts";
 import { portText } from "./ports.ts";
 
 /** What somebody asks about: a name or an address, and a port or all of them. */
@@ -55,7 +56,7 @@ export function decideTarget(decider: Decider, client: Client, target: Target): 
 }
 
 /** Returns the name or network of a rule as it is written. */
-export function entryText(rule: NameRule | NetworkRule): string {
+export function entryText(rule: PolicyEntry): string {
   return "pattern" in rule ? patternText(rule.pattern) : rule.network;
 }
 

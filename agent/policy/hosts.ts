@@ -11,6 +11,11 @@ import { findSpecialRanges } from "./special.ts";
 /** The name of the group of clients that have no `allow` of their own. */
 export const GLOBAL_GROUP = "*";
 
+/** Returns whether a host needs a group of its own: it has rules that the clients of no host do not have. */
+export function hasOwnRules({ allow, deny }: HostDocument): boolean {
+  return allow !== undefined || deny !== undefined;
+}
+
 /** Returns the host entries sorted by name; a source that is no network, or that two hosts have, is an error. */
 export function readHosts(hosts: { readonly [name: string]: HostDocument }, log: IssueLog): readonly HostEntry[] {
   const owners = new Map<Cidr, { readonly host: string; readonly place: Place }>();
@@ -33,7 +38,7 @@ export function readHosts(hosts: { readonly [name: string]: HostDocument }, log:
     return {
       name,
       sources: sources.sort(compareCidrs),
-      group: host.allow === undefined ? GLOBAL_GROUP : name,
+      group: hasOwnRules(host) ? name : GLOBAL_GROUP,
       limits: readLimits(host.limits, joinPointer(pointer, "limits"), log),
       place: log.locate(pointer, "key"),
     };

@@ -1,9 +1,9 @@
 import { parseCidr } from "./cidr.ts";
-import { patternText } from "./decide.ts";
 import { parseDomainPattern } from "./domain.ts";
 import type { IssueLog } from "./issue-log.ts";
 import { joinPointer } from "./json-pointer.ts";
 import { type Parsed, quoteText } from "./parsed.ts";
+import { patternText } from "./pattern-text.ts";
 
 /** The `labels` of a policy by the canonical text of the entry; remembers which of them an entry has taken. */
 export interface LabelBook {

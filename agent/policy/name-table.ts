@@ -1,26 +1,37 @@
-import type { NameRule } from "./policy.ts";
+import type { NamePattern, NameRule } from "./policy.ts";
 import { sortPorts } from "./ports.ts";
 
-/** The rules of one group by name: at most one a pattern. */
-export interface NameTable {
-  readonly exact: ReadonlyMap<string, NameRule>;
-  readonly subdomains: ReadonlyMap<string, NameRule>;
+/** Entries by name: at most one a pattern. */
+export interface PatternTable<E> {
+  readonly exact: ReadonlyMap<string, E>;
+  readonly subdomains: ReadonlyMap<string, E>;
 }
+
+/** The rules of one group by name. */
+export type NameTable = PatternTable<NameRule>;
 
 /** Returns the rules by name; of the same pattern twice, one rule with the union of ports and the first label. */
 export function buildNameTable(rules: readonly NameRule[]): NameTable {
-  const exact = new Map<string, NameRule>();
-  const subdomains = new Map<string, NameRule>();
-  for (const rule of rules) {
-    const table = rule.pattern.kind === "exact" ? exact : subdomains;
-    const earlier = table.get(rule.pattern.name);
-    table.set(rule.pattern.name, earlier === undefined ? rule : joinRules(earlier, rule));
+  return buildPatternTable(rules, joinRules);
+}
+
+/** Returns entries by name; two of the same pattern are joined. */
+export function buildPatternTable<E extends { readonly pattern: NamePattern }>(
+  entries: readonly E[],
+  join: (first: E, second: E) => E,
+): PatternTable<E> {
+  const exact = new Map<string, E>();
+  const subdomains = new Map<string, E>();
+  for (const entry of entries) {
+    const table = entry.pattern.kind === "exact" ? exact : subdomains;
+    const earlier = table.get(entry.pattern.name);
+    table.set(entry.pattern.name, earlier === undefined ? entry : join(earlier, entry));
   }
   return { exact, subdomains };
 }
 
-/** Returns the rules that match a name, the most specific first: itself, then the longest suffix. */
-export function findNameRules(table: NameTable, name: string): readonly NameRule[] {
+/** Returns the entries that match a name, the most specific first: itself, then the longest suffix. */
+export function findNameRules<E>(table: PatternTable<E>, name: string): readonly E[] {
   const exact = table.exact.get(name);
   const found = exact === undefined ? [] : [exact];
   if (table.subdomains.size === 0) return found;

@@ -1,6 +1,16 @@
 import { type Address, cidrRange } from "./cidr.ts";
 import { type NameTable, suffixesOf } from "./name-table.ts";
-import type { Group, NameRule, NetworkRule, Policy, PortRange } from "./policy.ts";
+import { patternText } from "./pattern-text.ts";
+import type {
+  Group,
+  NameDenial,
+  NameRule,
+  NetworkDenial,
+  NetworkRule,
+  Policy,
+  PolicyEntry,
+  PortRange,
+} from "./policy.ts";
 import { portText } from "./ports.ts";
 import { buildPrefixTable, type PrefixTable } from "./prefix-table.ts";
 
@@ -17,10 +27,10 @@ export interface OtherGroups {
   readonly networks: PrefixTable<Owned<NetworkRule>>;
 }
 
-/** The rule that almost allowed something, and how it misses, for people. */
+/** The rule that almost allowed something, or the entry that denies it, and how, for people. */
 export interface NearMiss {
   readonly text: string;
-  readonly rule: NameRule | NetworkRule;
+  readonly rule: PolicyEntry;
 }
 
 /** Returns the first group, in the policy's order, of every pattern and network. */
@@ -66,6 +76,11 @@ export function explainAddress(group: Group, others: OtherGroups, address: Addre
   const other = others.networks.find(address).find((found) => found.group !== group.name);
   if (other === undefined) return null;
   return { text: `${other.rule.network} is allowed for ${whoIs(other.group)}`, rule: other.rule };
+}
+
+/** Returns what denies, and how it says so. */
+export function explainDenial(denial: NameDenial | NetworkDenial): NearMiss {
+  return { text: `deny lists ${"pattern" in denial ? patternText(denial.pattern) : denial.network}`, rule: denial };
 }
 
 /** Returns the ports on which a name or network is allowed, for people. */

@@ -1,13 +1,14 @@
 import { compareTexts } from "./compare-texts.ts";
-import type { AllowDocument, HostDocument } from "./document.ts";
+import { readDenials } from "./denials.ts";
+import type { AllowDocument, DenyDocument } from "./document.ts";
 import { joinRules, NO_RULES } from "./drafts.ts";
-import { GLOBAL_GROUP, readHosts } from "./hosts.ts";
+import { GLOBAL_GROUP, hasOwnRules, readHosts } from "./hosts.ts";
 import type { IssueLog } from "./issue-log.ts";
 import { joinPointer } from "./json-pointer.ts";
 import { readLabels } from "./labels.ts";
 import { readLimits } from "./limits.ts";
 import { readNamedLists } from "./named-lists.ts";
-import type { Group, Policy, Rules } from "./policy.ts";
+import type { Denials, Group, Policy, Rules } from "./policy.ts";
 import { readRules } from "./rules.ts";
 import type { PolicySource } from "./source-document.ts";
 
@@ -32,13 +33,21 @@ export function normalizePolicy(source: PolicySource): Policy {
     return all.length === 1 ? own : joinRules(all, log);
   };
   const globalRules = document.allow === undefined ? NO_RULES : (readAllow(document.allow, "/allow", []) ?? NO_RULES);
+  const readDeny = (deny: DenyDocument | undefined, pointer: string): { readonly deny?: Denials } => {
+    const denials = deny === undefined ? NO_RULES : readDenials([{ deny, pointer, context: { log, labels } }]);
+    return denials.names.length + denials.networks.length === 0 ? {} : { deny: denials };
+  };
+  const denied = readDeny(document.deny, "/deny");
   const groups: Group[] = [{ name: GLOBAL_GROUP, ...globalRules, place: log.locate("/allow", "key") }];
   for (const [name, host] of Object.entries(document.hosts ?? {})) {
     if (!hasOwnRules(host)) continue;
-    const pointer = joinPointer(joinPointer("/hosts", name), "allow");
-    const rules = readAllow(host.allow, pointer, host.allow.inherit === true ? [globalRules] : []);
+    const pointer = joinPointer("/hosts", name);
+    const allowPointer = joinPointer(pointer, "allow");
+    const inherited = host.allow === undefined || host.allow.inherit === true ? [globalRules] : [];
+    const rules = readAllow(host.allow ?? {}, allowPointer, inherited);
     if (rules === null) break;
-    groups.push({ name, ...rules, place: log.locate(pointer, "key") });
+    const place = log.locate(host.allow === undefined ? pointer : allowPointer, "key");
+    groups.push({ name, ...rules, ...readDeny(host.deny, joinPointer(pointer, "deny")), place });
   }
   labels.reportUnused();
   lists.reportUnused();
@@ -47,16 +56,13 @@ export function normalizePolicy(source: PolicySource): Policy {
   return {
     version: 1,
     mode,
+    ...denied,
     groups: groups
       .map((group) => (mode === "deny-all" ? { ...group, ...NO_RULES } : group))
       .sort((a, b) => compareTexts(a.name, b.name)),
     hosts: readHosts(document.hosts ?? {}, log),
     limits: readLimits(document.limits, "/limits", log),
   };
-}
-
-function hasOwnRules(host: HostDocument): host is HostDocument & { readonly allow: AllowDocument } {
-  return host.allow !== undefined;
 }
 
 /** Takes rules from what a policy may have in all; returns false, and says so, when they are too many. */

@@ -65,9 +65,36 @@ export interface Rules {
   readonly networks: readonly NetworkRule[];
 }
 
-/** One set of rules: the global one is named `*`, the others after the host that has an `allow` of its own. */
+/** A name that is denied whatever allows it. */
+export interface NameDenial {
+  readonly pattern: NamePattern;
+  readonly label: string | null;
+  readonly notes?: Notes;
+  readonly place: Place;
+}
+
+/** A network that is denied whatever allows it, on every port. */
+export interface NetworkDenial {
+  readonly network: Cidr;
+  readonly label: string | null;
+  readonly notes?: Notes;
+  readonly place: Place;
+}
+
+/** Anything that stands in a list of a policy. */
+export type PolicyEntry = NameRule | NetworkRule | NameDenial | NetworkDenial;
+
+/** What wins over every rule, however specific: at most one entry a name pattern and a network, both sorted. */
+export interface Denials {
+  readonly names: readonly NameDenial[];
+  readonly networks: readonly NetworkDenial[];
+}
+
+/** One set of rules: the global one is named `*`, the others after the host that has rules of its own. */
 export interface Group extends Rules {
   readonly name: string;
+  /** Denied besides what the policy denies for all; missing when nothing is. */
+  readonly deny?: Denials;
   readonly place: Place;
 }
 
@@ -78,7 +105,7 @@ export interface Limits {
   readonly place: Place;
 }
 
-/** A named set of client addresses and the group whose rules they follow (`*` when the host has no `allow`). */
+/** A named set of client addresses and the group whose rules they follow (`*` when the host has no rules of its own). */
 export interface HostEntry {
   readonly name: string;
   readonly sources: readonly Cidr[];
@@ -91,6 +118,8 @@ export interface HostEntry {
 export interface Policy {
   readonly version: 1;
   readonly mode: "enforce" | "deny-all";
+  /** Denied for everyone; missing when nothing is. */
+  readonly deny?: Denials;
   /** Sorted by name; `*` is always there (empty under deny-all). */
   readonly groups: readonly Group[];
   /** Sorted by name. */

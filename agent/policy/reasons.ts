@@ -1,6 +1,7 @@
 /** Why something was denied: one enumeration for the gate, the packet path, `explain` and the deny records. */
 export const reasons = {
   "dns-not-allowed": "no rule of the client's group allows this name",
+  "denied-explicit": "an entry of deny names it, and deny wins over every allow",
   "dns-type": "this query type or class is never answered",
   "dns-malformed": "the query is malformed",
   "dns-rate": "the client exceeded its bound of queries, names or pins",

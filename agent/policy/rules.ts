@@ -1,5 +1,4 @@
 import { addressBits, cidrRange, parseCidr, rangeToCidrs } from "./cidr.ts";
-import { patternText } from "./decide.ts";
 import type { ListsDocument } from "./document.ts";
 import { parseDomainPattern } from "./domain.ts";
 import { addRule, type Drafts, finishNames, finishNetworks, finishRules } from "./drafts.ts";
@@ -9,6 +8,7 @@ import { joinPointer } from "./json-pointer.ts";
 import type { LabelBook } from "./labels.ts";
 import { lintName, lintNetwork } from "./lints.ts";
 import { quoteText } from "./parsed.ts";
+import { patternText } from "./pattern-text.ts";
 import type { Cidr, NameRule, NetworkRule, Place, PortRange, Rules } from "./policy.ts";
 import { DEFAULT_PORTS } from "./ports.ts";
 import { subtractRanges } from "./ranges.ts";

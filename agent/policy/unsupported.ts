@@ -21,16 +21,18 @@ export function findUnsupported(document: PolicyDocument, locate: JsonDocument["
 
   reportKeys("", document, topLevelKeys);
   if (document.mode === "audit") report("/mode", '"mode": "audit"');
-  checkAllow(document.allow, "/allow", report);
+  checkLists(document.allow, "/allow", report);
+  checkLists(document.deny, "/deny", report);
   for (const [name, list] of Object.entries(document.groups ?? {})) {
-    checkAllow(list, joinPointer("/groups", name), report);
+    checkLists(list, joinPointer("/groups", name), report);
   }
   checkProxy(document.proxy, "/proxy", report);
   for (const [name, host] of Object.entries(document.hosts ?? {})) {
     const pointer = joinPointer("/hosts", name);
     reportKeys(pointer, host, hostKeys);
     checkHostMode(host, pointer, report);
-    checkAllow(host.allow, joinPointer(pointer, "allow"), report);
+    checkLists(host.allow, joinPointer(pointer, "allow"), report);
+    checkLists(host.deny, joinPointer(pointer, "deny"), report);
     checkProxy(host.proxy, joinPointer(pointer, "proxy"), report);
   }
   return issues;
@@ -39,7 +41,6 @@ export function findUnsupported(document: PolicyDocument, locate: JsonDocument["
 type Report = (pointer: string, what: string) => void;
 
 const topLevelKeys = [
-  "deny",
   "include",
   "time_window",
   "domain_time_windows",
@@ -47,12 +48,7 @@ const topLevelKeys = [
   "tests",
 ] as const satisfies readonly (keyof PolicyDocument)[];
 
-const hostKeys = [
-  "deny",
-  "time_window",
-  "domain_time_windows",
-  "exfil",
-] as const satisfies readonly (keyof HostDocument)[];
+const hostKeys = ["time_window", "domain_time_windows", "exfil"] as const satisfies readonly (keyof HostDocument)[];
 
 function checkHostMode(host: HostDocument, pointer: string, report: Report): void {
   if (host.mode !== undefined && host.mode !== "enforce") {
@@ -68,7 +64,7 @@ function checkProxy(proxy: ProxyDocument | undefined, pointer: string, report: R
   if (proxy.mtls !== undefined) report(joinPointer(pointer, "mtls"), '"mtls"');
 }
 
-function checkAllow(allow: ListsDocument | undefined, pointer: string, report: Report): void {
+function checkLists(allow: Pick<ListsDocument, "domains" | "ips"> | undefined, pointer: string, report: Report): void {
   for (const list of ["domains", "ips"] as const) {
     for (const [index, entry] of (allow?.[list] ?? []).entries()) {
       if (typeof entry !== "string") checkEntry(entry, joinPointer(joinPointer(pointer, list), index), report);

@@ -33,10 +33,11 @@ export interface Status {
 const MAX_DESCRIPTION = 140;
 const MAX_NAMES = 4;
 
-const things: readonly (readonly [name: string, list: "domains" | "networks" | "ports" | "hosts"])[] = [
+const things: readonly (readonly [name: string, list: "domains" | "networks" | "ports" | "rules" | "hosts"])[] = [
   ["domain", "domains"],
   ["network", "networks"],
   ["port", "ports"],
+  ["rule", "rules"],
   ["host", "hosts"],
 ];
 

@@ -15,7 +15,8 @@ export async function startNamedAlone(lab: Lab, gateway: TestGateway): Promise<v
   const folder = join(lab.folder, "named-alone");
   await mkdir(join(folder, "work"), { recursive: true });
   const own = join(gateway.folder, "run", "named");
-  for (const name of ["allow.zone", "deny.zone", "rndc.key"]) await cp(join(own, name), join(folder, name));
+  for (const name of ["block.zone", "allow.zone", "deny.zone", "rndc.key"])
+    await cp(join(own, name), join(folder, name));
   const text = await readFile(join(own, "named.conf"), "utf8");
   const changed = text
     .replace(/^controls \{[\s\S]*?^\};\n/m, "")

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { renderNamedConf } from "../../agent/compile/named-conf.ts";
-import { ALLOW_ZONE, DENY_ZONE } from "../../agent/compile/release.ts";
+import { ALLOW_ZONE, BLOCK_ZONE, DENY_ZONE } from "../../agent/compile/release.ts";
 import { runChecked } from "../../agent/host/run.ts";
 import { dnsSettings } from "../support/compile-samples.ts";
 
@@ -28,6 +28,7 @@ describe.each(examples)("the release of examples/%s", (example) => {
   const path = (name: string): string => join(golden, example, name);
 
   it.each([
+    [BLOCK_ZONE, "block.zone"],
     [ALLOW_ZONE, "allow.zone"],
     [DENY_ZONE, "deny.zone"],
   ])("named-checkzone loads %s without a warning", async (zone, file) => {
@@ -36,13 +37,15 @@ describe.each(examples)("the release of examples/%s", (example) => {
     expect(output).toMatch(/loaded serial \d+\nOK\n$/);
   });
 
-  it("named-checkconf loads the configuration with both zones, without a warning", async () => {
-    for (const name of ["named.conf", "allow.zone", "deny.zone"]) copyFileSync(path(name), join(folder, name));
+  it("named-checkconf loads the configuration with its zones, without a warning", async () => {
+    for (const name of ["named.conf", "block.zone", "allow.zone", "deny.zone"])
+      copyFileSync(path(name), join(folder, name));
     const output = await runChecked(["named-checkconf", "-z", "../named.conf"], {
       ...limits,
       cwd: join(folder, "work"),
     });
     expect(output.trim().split("\n")).toEqual([
+      expect.stringMatching(/^zone block\.rpz\.clawgress\.invalid\/IN: loaded serial \d+$/),
       expect.stringMatching(/^zone allow\.rpz\.clawgress\.invalid\/IN: loaded serial \d+$/),
       expect.stringMatching(/^zone deny\.rpz\.clawgress\.invalid\/IN: loaded serial \d+$/),
     ]);

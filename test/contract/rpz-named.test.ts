@@ -7,7 +7,7 @@ import { join } from "node:path";
 import packet, { type DecodedPacket } from "dns-packet";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { renderNamedConf } from "../../agent/compile/named-conf.ts";
-import { CANARY_NAME, DENIED_CANARY_NAME, DENY_ZONE } from "../../agent/compile/release.ts";
+import { BLOCK_ZONE, CANARY_NAME, DENIED_CANARY_NAME, DENY_ZONE } from "../../agent/compile/release.ts";
 import { type RpzZones, renderZones } from "../../agent/compile/rpz.ts";
 import { monotonicMs, sleepMs } from "../../agent/host/clock.ts";
 import { runChecked } from "../../agent/host/run.ts";
@@ -43,8 +43,13 @@ async function startResolver(asked: string[]): Promise<Socket> {
     const [question] = query.questions ?? [];
     if (question === undefined) return;
     asked.push(question.name.toLowerCase());
+    const name = question.name.toLowerCase();
+    const target = name.startsWith("alias-to-")
+      ? `${name.slice("alias-to-".length).split(".")[0]}.block.example`
+      : name;
+    const alias = target === name ? [] : [{ type: "CNAME", name: question.name, ttl: 60, data: target } as const];
     const answers =
-      question.type === "A" ? [{ type: "A", name: question.name, ttl: 60, data: "192.0.2.1" } as const] : [];
+      question.type === "A" ? [...alias, { type: "A", name: target, ttl: 60, data: "192.0.2.1" } as const] : [];
     const flags = packet.RECURSION_DESIRED | packet.RECURSION_AVAILABLE;
     resolver.send(
       packet.encode({ type: "response", id: query.id ?? 0, flags, questions: [question], answers }),
@@ -56,6 +61,7 @@ async function startResolver(asked: string[]): Promise<Socket> {
 }
 
 function publish(folder: string, zones: RpzZones): void {
+  writeFileSync(join(folder, "block.zone"), zones.block);
   writeFileSync(join(folder, "allow.zone"), zones.allow);
   writeFileSync(join(folder, "deny.zone"), zones.deny);
 }
@@ -208,6 +214,65 @@ describe("named with the compiled zones", () => {
     await runChecked(["rndc", "-k", join(folder, "rndc.key"), "-p", port, "reload"], { timeoutMs: 5_000 });
     expect(await waitForCanary(setup, lower.canary)).toBeLessThan(1_000);
     expect(rcodeOf(await query(setup.port, "api.example.com"))).toBe("NXDOMAIN");
+  });
+});
+
+describe("named with names that are denied for everyone", () => {
+  const zones = renderZones(
+    policyOf({
+      version: 1,
+      allow: { domains: ["*.block.example", "api.example.com", "*.gone.example"] },
+      deny: {
+        domains: ["evil.block.example", "x.y.deep.block.example", "*.tree.block.example", "a.tree.block.example"],
+      },
+      hosts: {
+        h: { sources: ["10.0.0.1"], deny: { domains: ["own.block.example"] } },
+      },
+    }),
+  );
+  let setup: Setup;
+  beforeAll(async () => {
+    setup = await start(zones);
+  });
+  afterAll(async () => await stop(setup));
+
+  it.each([
+    ["under an allowed wildcard", "evil.block.example"],
+    ["in another spelling", "EVIL.Block.Example"],
+    ["deep under it", "x.y.deep.block.example"],
+    ["below a denied wildcard", "q.tree.block.example"],
+    ["far below a denied wildcard", "p.q.tree.block.example"],
+    ["a name that both deny", "a.tree.block.example"],
+    ["below a name that both deny", "b.a.tree.block.example"],
+  ])("denies %s: %s, and asks nobody", async (_title, name) => {
+    setup.asked.length = 0;
+    const answer = await query(setup.port, name);
+    expect(rcodeOf(answer)).toBe("NXDOMAIN");
+    expect(answer.additionals?.filter(({ type }) => type === "SOA").map((record) => record.name)).toEqual([BLOCK_ZONE]);
+    expect(setup.asked).toEqual([]);
+  });
+
+  it.each([
+    ["below a denied name", "a.evil.block.example"],
+    ["the apex of a denied wildcard", "tree.block.example"],
+    ["an empty node of the block zone", "y.deep.block.example"],
+    ["another one", "deep.block.example"],
+    ["beside a denied name", "z.y.deep.block.example"],
+    ["what one host alone is denied", "own.block.example"],
+    ["another name", "api.example.com"],
+  ])("answers %s: %s", async (_title, name) => {
+    expect(rcodeOf(await query(setup.port, name))).toBe("NOERROR");
+    expect(setup.asked).toContain(name);
+  });
+
+  it("still denies what nothing allows, by the zone behind", async () => {
+    const answer = await query(setup.port, "other.example");
+    expect(answer.additionals?.filter(({ type }) => type === "SOA").map((record) => record.name)).toEqual([DENY_ZONE]);
+  });
+
+  it("does not judge where an allowed name leads: that is the gate's", async () => {
+    const answer = await query(setup.port, "alias-to-evil.block.example");
+    expect(rcodeOf(answer)).toBe("NOERROR");
   });
 });
 

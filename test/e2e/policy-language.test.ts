@@ -1,6 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { sleepMs } from "../../agent/host/clock.ts";
+import type { LabStream } from "../lab/client.ts";
 import { type Lab, startLab } from "../lab/lab.ts";
 import { setUpGateway, type TestGateway } from "../support/gateway.ts";
 
@@ -165,5 +167,128 @@ describe("groups, inherit and subdomains", () => {
       expect((await lab.packets({ to })).packets).toBe(0);
     }
     expect(await lab.queries({ name: "*.wild.test" })).toEqual([]);
+  });
+});
+
+describe("deny", () => {
+  const allow = {
+    domains: ["*.allowed.test", "*.wild.test", "www.chain.test"],
+    ips: ["203.0.113.60/30", "2001:db8:1::60/124"],
+    ports: [80, 443, 7000],
+  };
+  const deny = {
+    domains: [{ domain: "b.allowed.test", owner: "soc", reason: "phishing", ticket: "SEC-1" }, "*.x.wild.test"],
+    ips: ["203.0.113.62", "2001:db8:1::62", "203.0.113.13", "2001:db8:1::d"],
+  };
+  const own = { domains: ["a.allowed.test"], ips: ["203.0.113.61", "2001:db8:1::61"] };
+  const address = (n: number, family: 4 | 6): string =>
+    family === 4 ? `203.0.113.${n}` : `2001:db8:1::${n > 59 ? n : n.toString(16)}`;
+
+  beforeAll(async () => {
+    await enforce({ allow, deny, hosts: { "agent-2": { ...agent2, deny: own } } });
+  });
+
+  test.each([4, 6] as const)(
+    "a denied name under an allowed wildcard is asked of nobody, over IPv%i",
+    async (family) => {
+      const one = lab.client("agent1");
+      for (const name of ["b.allowed.test", "B.Allowed.TEST", "q.x.wild.test", "p.q.x.wild.test"]) {
+        expect(await one.connect(name, 443, { family }), name).toMatchObject({
+          outcome: "unresolved",
+          rcode: "NXDOMAIN",
+        });
+      }
+      expect(await one.connect("x.wild.test", 443, { family })).toMatchObject({ outcome: "connected" });
+      expect(await one.connect("a.allowed.test", 443, { family })).toMatchObject({ outcome: "connected" });
+      expect(await lab.queries({ name: "b.allowed.test" })).toEqual([]);
+      expect(await lab.queries({ name: "*.x.wild.test" })).toEqual([]);
+      expect((await lab.packets({ to: address(11, family) })).packets).toBe(0);
+      expect((await records()).at(-1)).toMatchObject({ reason: "denied-explicit", name: "p.q.x.wild.test" });
+    },
+  );
+
+  test("named denies it too, if the gate were not there", async () => {
+    const ask = async (name: string): Promise<string> =>
+      (await lab.exec("gateway", ["dig", "@127.0.0.1", "-p", "5453", "+noall", "+comments", name])).stdout;
+    expect(await ask("a.allowed.test")).toContain("status: NOERROR");
+    await lab.mark();
+    expect(await ask("b.allowed.test")).toContain("status: NXDOMAIN");
+    expect(await ask("p.q.x.wild.test")).toContain("status: NXDOMAIN");
+    expect(await lab.queries({ name: "b.allowed.test" })).toEqual([]);
+  });
+
+  test("an alias of a denied name is denied, whatever allows it", async () => {
+    const one = lab.client("agent1");
+    expect(await one.connect("alias.allowed.test", 443)).toMatchObject({ outcome: "unresolved", rcode: "NXDOMAIN" });
+    expect(await one.connect("www.chain.test", 443)).toMatchObject({ outcome: "connected" });
+    expect((await lab.packets({ to: "203.0.113.11" })).packets).toBe(0);
+  });
+
+  test.each([4, 6] as const)("a denied network is closed inside an allowed one, over IPv%i", async (family) => {
+    const one = lab.client("agent1");
+    expect(await one.connect(address(61, family), 443)).toMatchObject({ outcome: "connected" });
+    expect(await one.connect(address(62, family), 443)).toMatchObject({ outcome: "refused" });
+    expect(await one.connect(address(63, family), 443)).toMatchObject({ outcome: "connected" });
+    expect((await lab.packets({ to: address(62, family) })).packets).toBe(0);
+  });
+
+  test.each([4, 6] as const)("an allowed name may not lead into a denied network, over IPv%i", async (family) => {
+    const one = lab.client("agent1");
+    expect(await one.connect("api.allowed.test", 443, { family })).toMatchObject({ outcome: "unresolved" });
+    expect(await one.connect(address(13, family), 443)).toMatchObject({ outcome: "refused" });
+    expect((await lab.packets({ to: address(13, family) })).packets).toBe(0);
+    expect((await records()).at(-1)).toMatchObject({
+      reason: "denied-explicit",
+      rule: { pointer: expect.stringMatching(/^\/deny\/ips\//) },
+    });
+  });
+
+  test.each([4, 6] as const)(
+    "a host's own deny closes for it alone, beside the global one, over IPv%i",
+    async (family) => {
+      const two = lab.client("agent2");
+      expect(await two.connect("www.allowed.test", 443, { family })).toMatchObject({ outcome: "connected" });
+      expect(await two.connect(address(60, family), 443)).toMatchObject({ outcome: "connected" });
+      await lab.mark();
+      for (const name of ["a.allowed.test", "b.allowed.test"]) {
+        expect(await two.connect(name, 443, { family })).toMatchObject({ outcome: "unresolved" });
+      }
+      for (const n of [61, 62]) {
+        expect(await two.connect(address(n, family), 443)).toMatchObject({ outcome: "refused" });
+        expect((await lab.packets({ to: address(n, family) })).packets).toBe(0);
+      }
+    },
+  );
+
+  test("explain names the entry that denies, and its notes", async () => {
+    expect(await explain("10.80.0.10", "b.allowed.test:443")).toMatchObject({
+      verdict: "deny",
+      reason: "denied-explicit",
+      nearMiss: "deny lists b.allowed.test",
+      notes: { owner: "soc", reason: "phishing", ticket: "SEC-1" },
+    });
+  });
+
+  test("a new denial ends what is open, by name and by network, and nothing else", async () => {
+    const one = lab.client("agent1");
+    const open = async (host: string): Promise<LabStream> => {
+      const result = await one.stream(host, 80);
+      if (result.outcome !== "connected") throw new Error(`${host}: ${JSON.stringify(result)}`);
+      return result.stream;
+    };
+    const [named, byName, kept] = [
+      await open("www.allowed.test"),
+      await open("v4only.allowed.test"),
+      await open("a.allowed.test"),
+    ];
+    await enforce({ allow, deny: { domains: [...deny.domains, "v4only.allowed.test"], ips: ["203.0.113.12"] } });
+    const isAlive = async (stream: LabStream): Promise<boolean> => {
+      const { state, silentMs } = await stream.state();
+      return state === "open" && silentMs < 1000;
+    };
+    await sleepMs(1500);
+    expect(await isAlive(kept)).toBe(true);
+    expect(await isAlive(byName)).toBe(false);
+    expect(await isAlive(named)).toBe(false);
   });
 });

@@ -3,11 +3,14 @@ import { describe, expect, it } from "vitest";
 import { hostBudgets, spenders } from "../../agent/compile/budgets.ts";
 import { clientGroups } from "../../agent/compile/client-groups.ts";
 import { compile } from "../../agent/compile/compile.ts";
+import { deniedRanges, groupDenials } from "../../agent/compile/denied-networks.ts";
+import { groupMarks } from "../../agent/compile/grants.ts";
 import { networkEntries } from "../../agent/compile/network-rules.ts";
 import { portClasses } from "../../agent/compile/port-classes.ts";
 import { renderZones } from "../../agent/compile/rpz.ts";
 import { cidrRange, formatAddress, formatCidr } from "../../agent/policy/cidr.ts";
 import { buildDecider } from "../../agent/policy/decide.ts";
+import { buildDenialTable } from "../../agent/policy/denial-table.ts";
 import { limitsOf } from "../../agent/policy/limits.ts";
 import type { Cidr, Group, HostEntry, NetworkRule, Policy, PortRange } from "../../agent/policy/policy.ts";
 import { comparePorts } from "../../agent/policy/ports.ts";
@@ -49,11 +52,23 @@ const name = fc.record({
   place: fc.constant(place),
 });
 
+const denials = fc.record({
+  names: fc.array(
+    name.map(({ pattern }) => ({ pattern, label: null, place })),
+    { maxLength: 3 },
+  ),
+  networks: fc.uniqueArray(
+    cidr.map((denied) => ({ network: denied, label: null, place })),
+    { maxLength: 3, selector: (denial) => denial.network },
+  ),
+});
+
 function groupNamed(groupName: string): fc.Arbitrary<Group> {
   return fc.record({
     name: fc.constant(groupName),
     names: fc.array(name, { maxLength: 6 }),
     networks: fc.uniqueArray(network, { maxLength: 6, selector: (rule) => rule.network }),
+    deny: denials,
     place: fc.constant(place),
   });
 }
@@ -62,10 +77,12 @@ const policies: fc.Arbitrary<Policy> = fc
   .record({
     groups: fc.tuple(groupNamed("*"), groupNamed("g1"), groupNamed("g2")),
     sources: fc.uniqueArray(cidr, { maxLength: 8 }),
+    deny: denials,
   })
-  .map(({ groups, sources }) => ({
+  .map(({ groups, sources, deny }) => ({
     version: 1,
     mode: "enforce",
+    deny,
     groups,
     hosts: sources.map(
       (source, index): HostEntry => ({
@@ -132,25 +149,46 @@ describe("what the kernel would find is what the decider says", () => {
           return holds && entry.grants.some(({ portClass }) => portClass === mark);
         });
         const decision = decider.decideAddress(client, formatAddress({ family: 4, value: address }), protocol, port);
-        expect(found !== undefined).toBe(decision.verdict === "allow");
+        expect(found !== undefined && !isDenied(policy, "*", address)).toBe(decision.verdict === "allow");
+        const isExplicit = decision.verdict === "deny" && decision.reason === "denied-explicit";
+        expect(isDenied(policy, "*", address)).toBe(isExplicit);
       }),
     );
   });
 
-  it("for names: a record of the allow zone matches them", () => {
+  it("for names: no record of the block zone matches them, and one of the allow zone does", () => {
     fc.assert(
       fc.property(policies, labels, (policy, parts) => {
         const asked = `${parts.join(".")}.test`;
-        const owners = new Set(renderZones(policy).allow.match(/^\S+(?= CNAME )/gm) ?? []);
-        const decider = buildDecider(policy);
-        const isAllowed = policy.groups.some(
-          (group) => decider.decideName({ host: null, group }, asked).verdict === "allow",
-        );
-        expect(matchesZone(owners, asked)).toBe(isAllowed);
+        const zones = renderZones(policy);
+        const ownersOf = (text: string): ReadonlySet<string> => new Set(text.match(/^\S+(?= CNAME )/gm) ?? []);
+        const isBlocked = matchesZone(ownersOf(zones.block), asked);
+        const isResolved = !isBlocked && matchesZone(ownersOf(zones.allow), asked);
+        const isAllowedIn = (given: Policy): boolean => {
+          const decider = buildDecider(given);
+          return given.groups.some((group) => decider.decideName({ host: null, group }, asked).verdict === "allow");
+        };
+        const everyone = buildDenialTable(policy.deny);
+        expect(isBlocked).toBe(everyone.findName(asked) !== null);
+        // named knows no clients: what one group alone is denied, it may resolve for the others.
+        const withoutOwn = policy.groups.map(({ deny: _own, ...group }) => group);
+        if (isAllowedIn(policy)) expect(isResolved).toBe(true);
+        if (!isAllowedIn({ ...policy, groups: withoutOwn })) expect(isResolved).toBe(false);
       }),
     );
   });
 });
+
+/** What the kernel finds in its sets: the merged ranges of everyone, and the group's own networks. */
+function isDenied(policy: Policy, groupName: string, address: bigint): boolean {
+  const mark = groupMarks(policy).get(groupName);
+  const ofGroup = groupDenials(policy).filter(({ group }) => group === mark);
+  const ranges = [
+    ...deniedRanges(policy, 4),
+    ...ofGroup.map((denial) => cidrRange(`${denial.address}/${denial.prefixLength}` as Cidr)),
+  ];
+  return ranges.some(({ first, last }) => first <= address && address <= last);
+}
 
 /** RFC 4592: the closest encloser that exists in the zone decides; a wildcard matches only right below it. */
 function matchesZone(owners: ReadonlySet<string>, asked: string): boolean {

@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { patternText } from "../../agent/policy/decide.ts";
 import { parseDomainPattern } from "../../agent/policy/domain.ts";
 import { joinPointer } from "../../agent/policy/json-pointer.ts";
 import { parseJsonText } from "../../agent/policy/json-text.ts";
+import { patternText } from "../../agent/policy/pattern-text.ts";
 import type { Issue, Policy } from "../../agent/policy/policy.ts";
 import { parseDocument } from "../support/policy-text.ts";
 

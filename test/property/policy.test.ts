@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { cidrRange, parseAddress } from "../../agent/policy/cidr.ts";
-import { buildDecider, patternText } from "../../agent/policy/decide.ts";
+import { buildDecider } from "../../agent/policy/decide.ts";
+import { patternText } from "../../agent/policy/pattern-text.ts";
 import type { Group, NamePattern, NameRule, NetworkRule, Policy, PortRange } from "../../agent/policy/policy.ts";
 import { includesPort, parsePortRange, portText, splitAtoms, unionPorts } from "../../agent/policy/ports.ts";
 import { validPolicy } from "../support/policy-text.ts";

@@ -199,7 +199,10 @@ process.exit(0);`,
       const provenance = { commit: `${serial}`.padStart(40, "c"), serial, repository: "lab", approvedBy: [] };
       await writeFile(join(target, "provenance.json"), JSON.stringify(provenance));
       const named = join(folder, "run", "named");
-      await runChecked(["cp", join(target, "allow.zone"), join(target, "deny.zone"), named], { timeoutMs: 5000 });
+      await runChecked(
+        ["cp", join(target, "block.zone"), join(target, "allow.zone"), join(target, "deny.zone"), named],
+        { timeoutMs: 5000 },
+      );
       await runChecked(["cp", join(target, "named.conf"), join(named, "gw.conf")], { timeoutMs: 5000 });
       const rndc = ["rndc", "-k", "rndc.key", "-s", "127.0.0.1", "-p", `${ports.control}`];
       if (!isNamedStarted()) {

@@ -37,6 +37,7 @@ describe("compile", () => {
   it("gives the files of the contract, sorted", () => {
     expect(release.artifacts.map(({ path }) => path)).toEqual([
       "allow.zone",
+      "block.zone",
       "deny.zone",
       "gate.json",
       "manifest.json",

@@ -5,7 +5,7 @@ import { dnsSettings } from "../../support/compile-samples.ts";
 describe("renderNamedConf", () => {
   it("enforces by exactly the options that were measured", () => {
     expect(renderNamedConf(dnsSettings).replace(/\s+/g, " ")).toContain(
-      'response-policy { zone "allow.rpz.clawgress.invalid"; zone "deny.rpz.clawgress.invalid"; } ' +
+      'response-policy { zone "block.rpz.clawgress.invalid"; zone "allow.rpz.clawgress.invalid"; zone "deny.rpz.clawgress.invalid"; } ' +
         "qname-wait-recurse no break-dnssec yes recursive-only no min-update-interval 0;",
     );
   });

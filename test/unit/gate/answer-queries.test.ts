@@ -17,10 +17,12 @@ const policyWith = (
   domains: readonly (string | object)[],
   serial = 1,
   probes: { address: string; host: string }[] = [],
+  deny: object = {},
 ): ActivePolicy => {
   const policy = policyOf({
     version: 1,
     allow: { domains },
+    deny,
     hosts: { special: { sources: ["10.0.0.9"], allow: { domains: ["special.test"] } } },
   });
   const release = {
@@ -29,6 +31,7 @@ const policyWith = (
     groups: { "*": 5, special: 6 },
     classes: portClasses(policy),
     canary: "c",
+    blockCanary: "b",
     probes,
   };
   const provenance = { commit: "abcdef0123", serial, repository: "r", approvedBy: [] };
@@ -46,6 +49,8 @@ let pinned: PinRequest[];
 let noted: Refusal[];
 let exceptions: unknown[];
 let outcome: PinOutcome;
+/** CNAME records that an answer has before its addresses, one leading to the next. */
+let aliases: readonly string[];
 /** What named says: addresses, null for silence; called at the moment of asking. */
 let named: (question: Question) => Promise<readonly string[] | null>;
 
@@ -57,7 +62,7 @@ beforeEach(() => {
     counters: new Map(),
   };
   hold = createHold(2);
-  [asked, pinned, noted, exceptions, outcome] = [[], [], [], [], "pinned"];
+  [asked, pinned, noted, exceptions, outcome, aliases] = [[], [], [], [], "pinned", []];
   named = async () => ["198.51.100.1"];
   answer = createAnswerQuery({
     state,
@@ -78,14 +83,16 @@ beforeEach(() => {
         const addresses = await named(question);
         if (addresses === null) return null;
         const query = dnsPacket.decode(buildQuery(1, question));
+        const chain = [query.questions?.[0]?.name ?? "", ...aliases];
         return dnsPacket.encode({
           type: "response",
           id: 1,
           flags: dnsPacket.AUTHENTIC_DATA,
           questions: query.questions ?? [],
-          answers: addresses.map(
-            (data) => ({ type: "A", name: query.questions?.[0]?.name ?? "", ttl: 60, data }) as const,
-          ),
+          answers: [
+            ...aliases.map((data, index) => ({ type: "CNAME", name: chain[index] ?? "", ttl: 60, data }) as const),
+            ...addresses.map((data) => ({ type: "A", name: chain.at(-1) ?? "", ttl: 60, data }) as const),
+          ],
         });
       },
       inFlight: () => 0,
@@ -188,6 +195,43 @@ describe("after named has answered", () => {
       reason: "private-answer",
       nearRule: { label: "intranet", notes: { owner: "team-a" } },
     });
+  });
+
+  test.each([
+    ["a denied name under an allowed wildcard", "evil.wild.test", "198.51.100.1", 0],
+    ["an address in a denied network", "api.test", "198.51.100.77", 1],
+    ["an address in a denied network among others", "x.wild.test", "198.51.100.77", 1],
+  ])("%s is denied: %s", async (_what, name, address, questions) => {
+    const deny = { domains: ["evil.wild.test"], ips: [{ network: "198.51.100.64/26", ticket: "T-9" }] };
+    state.policy = policyWith(["api.test", "*.wild.test"], 3, [], deny);
+    named = async () => ["198.51.100.1", address];
+    expect((await ask(name)).rcode).toBe("NXDOMAIN");
+    expect(asked).toHaveLength(questions);
+    expect(pinned).toEqual([]);
+    expect(noted).toMatchObject([{ reason: "denied-explicit", nearRule: { place: { file: "policy.json" } } }]);
+    named = async () => ["198.51.100.1"];
+    expect((await ask("api.test")).rcode).toBe("NOERROR");
+  });
+
+  test("an alias of a denied name is denied, and an alias of an unlisted one is followed", async () => {
+    state.policy = policyWith(["api.test"], 3, [], { domains: ["*.evil.test"] });
+    aliases = ["cdn.test", "edge.evil.test"];
+    expect((await ask("api.test")).rcode).toBe("NXDOMAIN");
+    expect(noted.at(-1)).toMatchObject({ reason: "denied-explicit" });
+    expect(pinned).toEqual([]);
+    aliases = ["cdn.test", "evil.test"];
+    expect((await ask("api.test")).rcode).toBe("NOERROR");
+  });
+
+  test("an address inside a translated one is what is denied", async () => {
+    state.policy = policyWith(["api.test"], 3, [], { ips: ["198.51.100.64/26"] });
+    const view = state.policy;
+    const decision = view.decider.decideName(view.clientOf(CLIENT), "api.test");
+    if (decision.verdict === "deny") throw new Error("denied");
+    for (const address of ["64:ff9b::c633:6440", "2002:c633:6440::1"]) {
+      expect(view.refuseAnswer(decision, address)?.reason).toBe("denied-explicit");
+    }
+    expect(view.refuseAnswer(decision, "64:ff9b::c633:6401")).toBeNull();
   });
 
   test.each<[PinOutcome, string]>([

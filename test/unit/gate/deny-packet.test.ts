@@ -13,6 +13,7 @@ function active(document: object): ActivePolicy {
     groups: { "*": 5 },
     classes: portClasses(policy),
     canary: "c",
+    blockCanary: "b",
     probes: [],
   };
   const provenance = { commit: "abc", serial: 7, repository: "r", approvedBy: [] };
@@ -21,7 +22,8 @@ function active(document: object): ActivePolicy {
 
 const allow = { domains: [{ domain: "api.test", label: "llm" }], ips: ["192.0.2.0/24"], ports: [443] };
 const hosts = { one: { sources: ["10.0.0.1"], allow: { ips: ["198.51.100.7"], ports: [22] } } };
-const policy = active({ version: 1, allow, hosts });
+const deniedNetworks = { ips: [{ network: "203.0.113.3", label: "bad", owner: "soc" }] };
+const policy = active({ version: 1, allow, hosts, deny: deniedNetworks });
 const closed = active({ version: 1, mode: "deny-all", allow });
 
 const packet: RefusedPacket = {
@@ -37,6 +39,7 @@ const packet: RefusedPacket = {
 
 const names: { readonly [pair: string]: readonly string[] } = {
   "10.0.0.5 203.0.113.1": ["api.test"],
+  "10.0.0.5 203.0.113.3": ["api.test"],
   "10.0.0.5 203.0.113.2": Array.from({ length: 20 }, (_, index) => `n${index}.test`),
 };
 
@@ -75,6 +78,11 @@ describe("a refused packet", () => {
       "to the address of an answered name on another port",
       { destination: "203.0.113.1", destinationPort: 80 },
       { reason: "port-not-allowed", names: ["api.test"], label: "llm", nearMiss: "api.test is allowed on 443/tcp" },
+    ],
+    [
+      "to a denied network, though a name led there",
+      { destination: "203.0.113.3" },
+      { reason: "denied-explicit", label: "bad", notes: { owner: "soc" }, nearMiss: "deny lists 203.0.113.3/32" },
     ],
     ["that is open by now", { destination: "203.0.113.1" }, { reason: "not-ready", names: ["api.test"] }],
     ["to an address of names that are gone", { destination: "203.0.113.2" }, { reason: "ip-not-allowed" }],

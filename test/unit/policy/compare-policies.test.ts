@@ -1,6 +1,8 @@
 import { expect, test } from "vitest";
 import { comparePolicies, countChanges, type PolicyChanges } from "../../../agent/policy/compare-policies.ts";
+import { describeChanges } from "../../../agent/policy/describe-changes.ts";
 import type { Cidr, DomainName, Policy, PortRange } from "../../../agent/policy/policy.ts";
+import { validPolicy } from "../../support/policy-text.ts";
 
 const place = { file: "policy.json", line: 1, column: 1, pointer: "" };
 const ports = (text: string): readonly PortRange[] =>
@@ -120,4 +122,42 @@ test("lists are sorted by group and entry whatever the order of the rules is", (
 test("counts are the lengths of the lists, of ports the number of ranges", () => {
   const changes = comparePolicies(policy("*: a.com 443; *: b.com 1"), policy("*: a.com 443 80 53/udp; *: c.com 1"));
   expect(countChanges(changes)).toMatchObject({ domainsAdded: 1, domainsRemoved: 1, portsAdded: 2, portsRemoved: 0 });
+});
+
+test("denials and private answers are told, each with whom it is for", () => {
+  const lists = { domains: ["a.example"], ports: [443] };
+  const before = validPolicy({ version: 1, allow: lists, deny: { domains: ["old.example"] } });
+  const after = validPolicy({
+    version: 1,
+    allow: { ...lists, domains: [{ domain: "a.example", answers: ["10.0.0.0/8"] }] },
+    deny: { domains: ["*.new.example"], ips: ["10.0.0.1"] },
+    hosts: { everyone: { sources: ["10.0.0.2"], deny: { ips: ["192.0.2.0/24"] } } },
+  });
+  const changes = comparePolicies(before, after);
+  expect(changes.rulesRemoved).toEqual(["deny for everyone: old.example"]);
+  expect(changes.rulesAdded).toEqual([
+    "deny for everyone: *.new.example",
+    "deny for everyone: 10.0.0.1/32",
+    "deny for host everyone: 192.0.2.0/24",
+    "private answers for everyone without own rules: a.example in 10.0.0.0/8",
+    "private answers for host everyone: a.example in 10.0.0.0/8",
+  ]);
+  expect(describeChanges(changes)).toContain("- deny for everyone: old.example");
+  expect(countChanges(changes)).toMatchObject({ rulesAdded: 5, rulesRemoved: 1 });
+});
+
+test("a host that gets rules of its own, or loses them, is compared with what it had", () => {
+  const document = (host: object): object => ({
+    version: 1,
+    allow: { domains: ["a.example"], ports: [443] },
+    hosts: { h: { sources: ["10.0.0.1"], ...host } },
+  });
+  const [plain, denied] = [validPolicy(document({})), validPolicy(document({ deny: { domains: ["b.example"] } }))];
+  for (const [from, to] of [
+    [plain, denied],
+    [denied, plain],
+  ] as const) {
+    const { domainsAdded, domainsRemoved, hostsChanged } = comparePolicies(from, to);
+    expect([domainsAdded, domainsRemoved, hostsChanged]).toEqual([[], [], ["h"]]);
+  }
 });

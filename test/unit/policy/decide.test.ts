@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { buildDecider, type Decision, patternText } from "../../../agent/policy/decide.ts";
+import { buildDecider, type Decision } from "../../../agent/policy/decide.ts";
+import { patternText } from "../../../agent/policy/pattern-text.ts";
 import type { Protocol } from "../../../agent/policy/policy.ts";
 import { portText } from "../../../agent/policy/ports.ts";
 import { validPolicy } from "../../support/policy-text.ts";
@@ -207,6 +208,72 @@ describe("private answers", () => {
     ["a.in.example", "192.168.1.7", false],
   ])("%s may resolve to %s: %s", (name, address, expected) => {
     expect(decider.mayAnswer(answersOf(name), address)).toBe(expected);
+  });
+});
+
+describe("deny wins, however specific the allow is", () => {
+  const decider = buildDecider(
+    validPolicy({
+      version: 1,
+      allow: {
+        domains: ["*.wild.example", "evil.wild.example", "a.tree.wild.example", "api.example"],
+        ips: ["10.0.0.0/8", "10.1.1.1", "2001:db8::/32"],
+        ports: [443],
+      },
+      deny: {
+        domains: [{ domain: "evil.wild.example", owner: "soc", reason: "phishing" }, "*.tree.wild.example"],
+        ips: ["10.1.0.0/16", "2001:db8:1::/48"],
+      },
+      hosts: {
+        own: { sources: ["10.9.0.1"], deny: { domains: ["api.example"], ips: ["10.2.0.0/16"] } },
+        alone: { sources: ["10.9.0.2"], allow: { domains: ["evil.wild.example"], ips: ["10.1.1.0/24"], ports: [443] } },
+      },
+    }),
+  );
+  const of = { anyone: "192.0.2.1", own: "10.9.0.1", alone: "10.9.0.2" } as const;
+
+  test.each<[keyof typeof of, string, string]>([
+    ["anyone", "evil.wild.example", "denied-explicit"],
+    ["anyone", "below.evil.wild.example", "allow"],
+    ["anyone", "a.tree.wild.example", "denied-explicit"],
+    ["anyone", "tree.wild.example", "allow"],
+    ["anyone", "api.example", "allow"],
+    ["anyone", "nothing.example", "dns-not-allowed"],
+    ["own", "api.example", "denied-explicit"],
+    ["own", "evil.wild.example", "denied-explicit"],
+    ["own", "x.wild.example", "allow"],
+    ["alone", "evil.wild.example", "denied-explicit"],
+  ])("%s, %s: %s", (from, name, expected) => {
+    const decision = decider.decideName(decider.clientOf(of[from]), name);
+    expect(decision.verdict === "deny" ? decision.reason : "allow").toBe(expected);
+    expect(decider.deniesName(decider.clientOf(of[from]), name) !== null).toBe(expected === "denied-explicit");
+  });
+
+  test.each<[keyof typeof of, string, string]>([
+    ["anyone", "10.1.1.1", "denied-explicit"],
+    ["anyone", "10.2.0.1", "allow"],
+    ["anyone", "10.0.255.255", "allow"],
+    ["anyone", "2001:db8:1::5", "denied-explicit"],
+    ["anyone", "2001:db8:2::5", "allow"],
+    ["anyone", "::ffff:10.1.0.9", "denied-explicit"],
+    ["anyone", "192.0.2.1", "ip-not-allowed"],
+    ["own", "10.2.0.1", "denied-explicit"],
+    ["own", "10.1.0.1", "denied-explicit"],
+    ["own", "10.3.0.1", "allow"],
+    ["alone", "10.1.1.1", "denied-explicit"],
+  ])("%s, %s: %s", (from, address, expected) => {
+    const client = decider.clientOf(of[from]);
+    const decision = decider.decideAddress(client, address, "tcp", 443);
+    expect(decision.verdict === "deny" ? decision.reason : "allow").toBe(expected);
+    expect(decider.coversAddress(client, address)).toBe(expected === "allow");
+    expect(decider.deniesAddress(client, address) !== null).toBe(expected === "denied-explicit");
+  });
+
+  test("the decision names the entry, and for people where it stands", () => {
+    const decision = decider.decideNameFlow(decider.clientOf(of.anyone), "evil.wild.example", "tcp", 22);
+    if (decision.verdict === "allow") throw new Error("allowed");
+    expect(decision.nearMiss).toBe("deny lists evil.wild.example");
+    expect(decision.nearRule?.notes).toEqual({ owner: "soc", reason: "phishing" });
   });
 });
 

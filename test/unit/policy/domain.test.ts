@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { patternText } from "../../../agent/policy/decide.ts";
 import { parseDomainName, parseDomainPattern } from "../../../agent/policy/domain.ts";
+import { patternText } from "../../../agent/policy/pattern-text.ts";
 
 const label63 = "a".repeat(63);
 

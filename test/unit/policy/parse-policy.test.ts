@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { patternText } from "../../../agent/policy/decide.ts";
 import { parsePolicy } from "../../../agent/policy/parse-policy.ts";
+import { patternText } from "../../../agent/policy/pattern-text.ts";
 import type { Policy } from "../../../agent/policy/policy.ts";
 import { portText } from "../../../agent/policy/ports.ts";
 import { issueTexts, parseDocument, validPolicy } from "../../support/policy-text.ts";
@@ -246,6 +246,71 @@ describe("what groups mean", () => {
   ])("%s is an error", (_name, document, expected) => {
     expect(parseDocument(document).ok).toBe(false);
     expect(issueTexts(document)).toEqual(expected);
+  });
+});
+
+describe("what deny means", () => {
+  const denied = (denials: Policy["deny"]): readonly string[] => [
+    ...(denials?.names ?? []).map(({ pattern, label }) => patternText(pattern) + (label === null ? "" : ` (${label})`)),
+    ...(denials?.networks ?? []).map(({ network }) => network),
+  ];
+  const lists = { domains: ["a.example"] };
+
+  test.each<[string, object, readonly string[]]>([
+    [
+      "names and networks, each in one order",
+      { domains: ["c.example", "*.b.example"], ips: ["10.1.0.0/16", "10.0.0.0/8"] },
+      ["*.b.example", "c.example", "10.0.0.0/8", "10.1.0.0/16"],
+    ],
+    [
+      "subdomains: each name and what is below it",
+      { domains: ["b.example"], subdomains: true },
+      ["*.b.example", "b.example"],
+    ],
+    ["all names below a top-level domain", { domains: ["*.zip"] }, ["*.zip"]],
+    ["everything", { ips: ["0.0.0.0/0", "::/0"] }, ["0.0.0.0/0", "::/0"]],
+    ["objects with labels", { domains: [{ domain: "b.example", label: "bad", owner: "o" }] }, ["b.example (bad)"]],
+  ])("%s", (_name, deny, expected) => {
+    expect(denied(validPolicy(allow(lists, { deny })).deny)).toEqual(expected);
+    const { groups, hosts } = validPolicy(allow(lists, { hosts: { h: { ...client, deny } } }));
+    expect(denied(groups.find(({ name }) => name === "h")?.deny)).toEqual(expected);
+    expect(hosts[0]?.group).toBe("h");
+  });
+
+  test("a host with nothing but deny has the global lists besides", () => {
+    const policy = validPolicy(allow(lists, { hosts: { h: { ...client, deny: { domains: ["b.example"] } } } }));
+    expect(rulesOf(policy, "h")).toEqual(rulesOf(policy));
+    expect(policy.deny).toBeUndefined();
+  });
+
+  test("an empty deny is none", () => {
+    expect(validPolicy(allow(lists, { deny: {} })).deny).toBeUndefined();
+  });
+
+  test.each<[string, object, readonly string[]]>([
+    [
+      "ports",
+      { domains: [{ domain: "b.example", ports: [443] }] },
+      ['/deny/domains/0/ports: the key "ports" is not known here'],
+    ],
+    [
+      "answers",
+      { domains: [{ domain: "b.example", answers: ["10.0.0.0/8"] }] },
+      ['/deny/domains/0/answers: the key "answers" is not known here'],
+    ],
+    ["every name", { domains: ["*"] }, ['/deny/domains/0: "*" would deny every name']],
+    ["no network", { ips: ["10.0.0.1/8"] }, ['/deny/ips/0: "10.0.0.1/8" has bits set after its prefix']],
+  ])("%s is an error", (_name, deny, expected) => {
+    expect(parseDocument(allow(lists, { deny })).ok).toBe(false);
+    expect(issueTexts(allow(lists, { deny }))).toEqual(expected);
+  });
+
+  test("repetitions are told, and labels find denied entries", () => {
+    const deny = { domains: ["b.example", "B.example"], ips: ["10.0.0.1", "10.0.0.1/32"] };
+    expect(issueTexts(allow(lists, { deny, labels: { "b.example": "bad" } }))).toEqual([
+      '/deny/domains/1: "b.example" is denied since line 1',
+      '/deny/ips/1: "10.0.0.1/32" is denied since line 1',
+    ]);
   });
 });
 
@@ -499,7 +564,6 @@ describe("what is not enforced yet is refused where it stands", () => {
   const window = { start: "08:00", end: "18:00" };
   const inHost = (key: string, value: unknown): object => ({ hosts: { h: { ...client, [key]: value } } });
   test.each<[string, object, string]>([
-    ["deny", { deny: { domains: ["b.example"] } }, "/deny"],
     ["audit", { mode: "audit" }, "/mode"],
     ["include", { include: ["more/llm.json"] }, "/include"],
     ["time_window", { time_window: window }, "/time_window"],
@@ -511,7 +575,11 @@ describe("what is not enforced yet is refused where it stands", () => {
     ["proxy.domains", { proxy: { domains: ["a.example"] } }, "/proxy/domains"],
     ["proxy.mtls", { proxy: { mtls: { enabled: true } } }, "/proxy/mtls"],
     ["expires", { allow: { domains: [{ domain: "a.example", expires: "2027-01-01" }] } }, "/allow/domains/0/expires"],
-    ["a host's deny", inHost("deny", {}), "/hosts/h/deny"],
+    [
+      "expires of a denial",
+      { deny: { domains: [{ domain: "b.example", expires: "2027-01-01" }] } },
+      "/deny/domains/0/expires",
+    ],
     ["a host's mode", inHost("mode", "deny-all"), "/hosts/h/mode"],
     ["a host's proxy", inHost("proxy", { mode: "sni-allowlist" }), "/hosts/h/proxy/mode"],
     ["a host's window", inHost("time_window", window), "/hosts/h/time_window"],

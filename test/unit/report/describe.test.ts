@@ -13,6 +13,8 @@ const none: ChangeCounts = {
   hostsRemoved: 0,
   hostsChanged: 0,
   limitsChanged: 0,
+  rulesAdded: 0,
+  rulesRemoved: 0,
 };
 const confirmed = (changes: Partial<ChangeCounts>, more: object = {}): Outcome => ({
   kind: "confirmed",

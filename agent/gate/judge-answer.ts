@@ -1,0 +1,31 @@
+import type { Allowed } from "../policy/decide.ts";
+import type { ActivePolicy } from "./active-policy.ts";
+import { policyText, type Refusal, refuse } from "./judge-query.ts";
+import { rcode } from "./wire.ts";
+import type { Answer } from "./wire-answer.ts";
+
+/**
+ * Returns why an answer to an allowed question may not reach its client, or null when it may: it goes by the name of
+ * something that is denied, or leads to an address that is denied, reserved, or private and not opened. One bad address
+ * refuses the whole answer.
+ */
+export function judgeAnswer(policy: ActivePolicy, decision: Allowed, name: string, answer: Answer): Refusal | null {
+  const { client } = decision;
+  for (const alias of answer.aliases) {
+    const denial = policy.decider.deniesName(client, alias);
+    if (denial === null) continue;
+    const text = `${name} is an alias of ${alias}, which ${policyText(policy)} denies`;
+    return { ...refuse(rcode.NXDOMAIN, "denied-explicit", text), client, nearRule: denial };
+  }
+  for (const { address } of answer.addresses) {
+    const refusal = policy.refuseAnswer(decision, address);
+    if (refusal === null) continue;
+    const { reason, entry: nearRule } = refusal;
+    const why =
+      reason === "denied-explicit"
+        ? `an address that ${policyText(policy)} denies`
+        : `a private or reserved address that ${policyText(policy)} does not open`;
+    return { ...refuse(rcode.NXDOMAIN, reason, `${name} resolves to ${address}, ${why}`), client, nearRule };
+  }
+  return null;
+}

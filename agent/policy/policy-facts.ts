@@ -1,0 +1,33 @@
+import { compareTexts } from "./compare-texts.ts";
+import { patternText } from "./pattern-text.ts";
+import type { Denials, Group, Policy } from "./policy.ts";
+
+/**
+ * Returns what a policy says besides names, networks, ports and hosts, a line each, sorted and without repetition: the
+ * lines that come or go between two policies are what changed. Every line is safe to print.
+ */
+export function collectFacts(policy: Policy | null): readonly string[] {
+  if (policy === null) return [];
+  const facts = [
+    ...denialFacts("everyone", policy.deny),
+    ...policy.groups.flatMap((group) => [...denialFacts(ownerOf(group.name), group.deny), ...answerFacts(group)]),
+  ];
+  return [...new Set(facts)].sort(compareTexts);
+}
+
+/** A host may be named `everyone`. */
+function ownerOf(group: string): string {
+  return group === "*" ? "everyone without own rules" : `host ${group}`;
+}
+
+function denialFacts(who: string, denials: Denials | undefined): readonly string[] {
+  const names = (denials?.names ?? []).map(({ pattern }) => patternText(pattern));
+  const networks = (denials?.networks ?? []).map(({ network }) => network);
+  return [...names, ...networks].map((entry) => `deny for ${who}: ${entry}`);
+}
+
+function answerFacts({ name, names }: Group): readonly string[] {
+  return names.flatMap(({ pattern, answers }) =>
+    (answers ?? []).map((network) => `private answers for ${ownerOf(name)}: ${patternText(pattern)} in ${network}`),
+  );
+}
