@@ -51,6 +51,7 @@ export const codes = {
 
   POLICY_INVALID: { response: "hold", exit: 30, about: "the policy has errors" },
   POLICY_UNSUPPORTED: { response: "hold", exit: 31, about: "the policy uses a key whose enforcement is not built yet" },
+  POLICY_TEST_FAILED: { response: "hold", exit: 32, about: "one of the policy's own tests has another answer" },
 
   APPLY_CHECK_FAILED: {
     response: "hold",

@@ -19,7 +19,9 @@ export interface ExplainOptions {
 /** Says whether a client may reach a target, by which rule, and if not, why and what almost matched. Returns 0 either way. */
 export async function explain(options: ExplainOptions, output: Output): Promise<number> {
   const policy =
-    options.policy === undefined ? await loadEnforcedPolicy(options.config) : await readPolicyFile(options.policy);
+    options.policy === undefined
+      ? await loadEnforcedPolicy(options.config)
+      : await readPolicyFile(options.policy, "skip");
   const decider = buildDecider(policy);
   const client = expect(findClient(decider, policy, options.from));
   const target = expect(parseTarget(options.to));

@@ -13,11 +13,12 @@ import { loadSettings } from "./load-settings.ts";
 /** 100,000 entries with all their fields. */
 const MAX_POLICY_BYTES = 64 * 1024 * 1024;
 
-/** Returns the policy of a file. @throws AgentError POLICY_INVALID or POLICY_UNSUPPORTED with every issue and its line. */
-export async function readPolicyFile(path: string): Promise<Policy> {
-  const result = parsePolicy(await readFileBytes(path, MAX_POLICY_BYTES), path, { maxBytes: MAX_POLICY_BYTES });
+/** Returns the policy of a file. @throws AgentError POLICY_INVALID, POLICY_UNSUPPORTED or POLICY_TEST_FAILED with every issue and its line. */
+export async function readPolicyFile(path: string, tests: "run" | "skip" = "run"): Promise<Policy> {
+  const bytes = await readFileBytes(path, MAX_POLICY_BYTES);
+  const result = parsePolicy(bytes, path, { maxBytes: MAX_POLICY_BYTES, tests });
   if (result.ok) return result.policy;
-  const code = result.issues[0]?.code ?? "POLICY_INVALID";
+  const code = result.issues.find(({ severity }) => severity === "error")?.code ?? "POLICY_INVALID";
   throw new AgentError(code, result.issues.map(formatIssue).join("\n"), {
     remedy: "correct the lines named above; policy-schema/policy.schema.json describes every key",
   });

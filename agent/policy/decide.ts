@@ -54,6 +54,8 @@ export type Decision = Allowed | Denied;
 export interface Decider {
   /** Returns the client of an address in canonical text; the most specific source wins. Throws RangeError for a text that is no address. */
   clientOf(address: string): Client;
+  /** Returns the client that a host entry is, or for `*` a client in no host entry; null when there is no such host. */
+  clientNamed(name: string): Client | null;
   /** Returns whether a client may resolve a name (lower case, no trailing dot). */
   decideName(client: Client, name: string): Decision;
   /** Returns whether a client may open a flow to a name. */
@@ -84,11 +86,13 @@ export function buildDecider(policy: Policy): Decider {
   };
   const others = indexGroups(policy);
   const anyone: Client = { host: null, group: groupOf("*").group };
+  const named = new Map(
+    policy.hosts.map((host): [string, Client] => [host.name, { host, group: groupOf(host.group).group }]),
+  );
   const clients = buildPrefixTable(
-    policy.hosts.flatMap((host) => {
-      const client: Client = { host, group: groupOf(host.group).group };
-      return host.sources.map((source) => ({ range: cidrRange(source), value: client }));
-    }),
+    [...named.values()].flatMap((client) =>
+      (client.host?.sources ?? []).map((source) => ({ range: cidrRange(source), value: client })),
+    ),
   );
   const everyone = buildDenialTable(policy.deny);
   const nameDenial = (client: Client, name: string): NameDenial | null =>
@@ -115,6 +119,7 @@ export function buildDecider(policy: Policy): Decider {
 
   return {
     clientOf: (text) => clients.findFirst(unmapAddress(readAddress(text))) ?? anyone,
+    clientNamed: (name) => (name === "*" ? anyone : (named.get(name) ?? null)),
     decideName: judgeName,
     decideNameFlow: (client, name, protocol, port) => checkPort(judgeName(client, name), name, protocol, port),
     decideAddress: (client, text, protocol, port) => {

@@ -13,7 +13,14 @@ export interface PolicyDocument {
   readonly time_window?: unknown;
   readonly domain_time_windows?: unknown;
   readonly dns?: unknown;
-  readonly tests?: unknown;
+  readonly tests?: readonly TestDocument[];
+}
+
+/** A question that the policy must answer as its writers expect. */
+export interface TestDocument {
+  readonly from: string;
+  readonly to: string;
+  readonly expect: "allow" | "deny";
 }
 
 export type Mode = "enforce" | "audit" | "deny-all";

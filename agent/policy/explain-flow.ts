@@ -31,19 +31,16 @@ export function parseTarget(text: string): Parsed<Target> {
   return domain.ok ? accept({ name: domain.value, address: null, protocol, port }) : domain;
 }
 
-/** Returns the client that a text means: an address, or the first source of a host entry. */
+/** Returns the client that a text means: an address, a host entry, or `*` for a client in no host entry. */
 export function findClient(decider: Decider, policy: Policy, from: string): Parsed<Client> {
   if (isIP(from) !== 0) return accept(decider.clientOf(from));
-  const host = policy.hosts.find((entry) => entry.name === from);
-  const [source] = host?.sources ?? [];
-  if (source === undefined) {
-    const known = policy.hosts.slice(0, 5).map((entry) => entry.name);
-    return refuse(
-      `${quoteText(from)} is no address and no host entry`,
-      `give an address, or one of: ${known.join(", ")}`,
-    );
-  }
-  return accept(decider.clientOf(source.split("/")[0] ?? source));
+  const client = decider.clientNamed(from);
+  if (client !== null) return accept(client);
+  const known = ["*", ...policy.hosts.slice(0, 5).map((entry) => entry.name)];
+  return refuse(
+    `${quoteText(from)} is no address and no host entry`,
+    `give an address, or one of: ${known.join(", ")}`,
+  );
 }
 
 /** Returns the decision about a target by the same functions that the gate uses. Without a port: whether any is open. */

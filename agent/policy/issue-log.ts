@@ -7,7 +7,8 @@ const MAX_EACH = 200;
 export interface IssueLog {
   readonly locate: JsonDocument["locate"];
   readonly issues: readonly Issue[];
-  error(place: Place, message: string, remedy: string): void;
+  /** The code is POLICY_INVALID unless another one is given. */
+  error(place: Place, message: string, remedy: string, code?: Issue["code"]): void;
   warn(place: Place, message: string, remedy: string): void;
 }
 
@@ -15,15 +16,16 @@ export interface IssueLog {
 export function createIssueLog(locate: JsonDocument["locate"]): IssueLog {
   const issues: Issue[] = [];
   const counts = { error: 0, warning: 0 };
-  const add = (severity: Issue["severity"], place: Place, message: string, remedy: string): void => {
+  const add = ({ severity, ...issue }: Issue): void => {
     counts[severity]++;
-    if (counts[severity] <= MAX_EACH) issues.push({ severity, code: "POLICY_INVALID", place, message, remedy });
+    if (counts[severity] <= MAX_EACH) issues.push({ severity, ...issue });
   };
   return {
     locate,
     issues,
-    error: (place, message, remedy) => add("error", place, message, remedy),
-    warn: (place, message, remedy) => add("warning", place, message, remedy),
+    error: (place, message, remedy, code = "POLICY_INVALID") =>
+      add({ severity: "error", code, place, message, remedy }),
+    warn: (place, message, remedy) => add({ severity: "warning", code: "POLICY_INVALID", place, message, remedy }),
   };
 }
 

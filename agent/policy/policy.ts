@@ -131,7 +131,7 @@ export interface Policy {
 /** Why a text is no policy: where, what, and what to do about it. `severity: "warning"` never refuses. */
 export interface Issue {
   readonly severity: "error" | "warning";
-  readonly code: "POLICY_INVALID" | "POLICY_UNSUPPORTED";
+  readonly code: "POLICY_INVALID" | "POLICY_UNSUPPORTED" | "POLICY_TEST_FAILED";
   readonly place: Place;
   readonly message: string;
   readonly remedy: string;

@@ -45,7 +45,6 @@ const topLevelKeys = [
   "time_window",
   "domain_time_windows",
   "dns",
-  "tests",
 ] as const satisfies readonly (keyof PolicyDocument)[];
 
 const hostKeys = ["time_window", "domain_time_windows", "exfil"] as const satisfies readonly (keyof HostDocument)[];

@@ -5,6 +5,7 @@ import { sleepMs } from "../../agent/host/clock.ts";
 import type { LabStream } from "../lab/client.ts";
 import { type Lab, startLab } from "../lab/lab.ts";
 import { setUpGateway, type TestGateway } from "../support/gateway.ts";
+import { signByHand } from "../support/sign-by-hand.ts";
 
 /** What each extension of the policy means to real traffic; denials are proved on the far side, beside an allowed control. */
 
@@ -34,6 +35,15 @@ async function enforce(policy: { readonly [key: string]: unknown }): Promise<str
   const commit = await gateway.commit({ version: 1, ...policy });
   expect(await gateway.sync()).toMatchObject({ ok: true, outcome: "confirmed" });
   return commit;
+}
+
+/** Commits a policy that our own `sign` would not let anybody approve. */
+async function commitByHand(policy: object, paths: readonly string[]): Promise<string> {
+  const { alice = "", bob = "" } = gateway.keys;
+  return await gateway.commit(
+    { ...policy },
+    { signers: [], tamper: (clone) => signByHand(clone, paths, { alice, bob }) },
+  );
 }
 
 async function records(): Promise<readonly { readonly [key: string]: unknown }[]> {
@@ -290,5 +300,39 @@ describe("deny", () => {
     expect(await isAlive(kept)).toBe(true);
     expect(await isAlive(byName)).toBe(false);
     expect(await isAlive(named)).toBe(false);
+  });
+});
+
+describe("tests", () => {
+  const allow = { domains: ["a.allowed.test", "*.wild.test"], ports: [443] };
+  const asked = (expected: string) => [
+    { from: "*", to: "a.allowed.test:443", expect: "allow" },
+    { from: "agent-2", to: "x.wild.test:443", expect: expected },
+  ];
+
+  test("a policy whose tests fail is refused with the line, before anything is applied; check says the same", async () => {
+    await enforce({ allow, hosts: { "agent-2": agent2 }, tests: asked("allow") });
+    const policy = {
+      version: 1,
+      allow: { ...allow, ports: [80] },
+      hosts: { "agent-2": agent2 },
+      tests: asked("allow"),
+    };
+    const text = `${JSON.stringify(policy, null, 2)}\n`;
+    const line = text.split("\n").findIndex((found) => found.includes('"tests"')) + 2;
+    await expect(gateway.commit(policy)).rejects.toThrow("POLICY_TEST_FAILED");
+
+    // Somebody signs with a program that does not ask the tests: the gateway does.
+    const commit = await commitByHand(policy, ["policy.json"]);
+    const outcome = await gateway.sync();
+    expect(outcome).toMatchObject({ ok: false, outcome: "refused", commit, code: "POLICY_TEST_FAILED" });
+    expect(outcome.message).toContain(`policy.json:${line}:`);
+    expect(outcome.message).toContain("and the test expects allow");
+    expect(await lab.client("agent1").connect("a.allowed.test", 443)).toMatchObject({ outcome: "connected" });
+    expect(await lab.client("agent1").connect("a.allowed.test", 80)).toMatchObject({ outcome: "refused" });
+    expect((await lab.packets({ to: "203.0.113.10", port: 80 })).packets).toBe(0);
+    const checked = await gateway.clawgress(["check", gateway.clone, "--json"]);
+    expect(checked.exitCode).toBe(32);
+    expect(checked.stdout).toContain("POLICY_TEST_FAILED");
   });
 });
