@@ -65,7 +65,7 @@ function buildProgram(choose: (verb: Verb) => void): Command {
     "may a client reach a target, by which rule, and if not, why",
     "clawgress explain 10.0.0.5 api.x.com:443",
   )
-    .argument("<from>", "a client address, or the name of a host entry")
+    .argument("<from>", "a client address, the name of a host entry, or * for a client in none")
     .argument("<to>", "name or address, :port, and /udp where meant")
     .option("--policy <file>", "judge by this policy file instead of the one in force")
     .option(...config)

@@ -1,11 +1,10 @@
-import { join } from "node:path";
 import { compile } from "../compile/compile.ts";
 import { AgentError, type Code, codes } from "../errors.ts";
-import { readFileIfAny } from "../host/files.ts";
 import { openWorkTree } from "../host/work-tree.ts";
 import { formatIssue } from "../policy/issue-log.ts";
 import { parsePolicy } from "../policy/parse-policy.ts";
 import { defaultCompileSettings } from "../settings/parse-settings.ts";
+import { MAX_POLICY_BYTES, readPolicyFiles } from "../source/read-policy-files.ts";
 import { loadNewestRoot } from "./load-root.ts";
 import type { Output } from "./output.ts";
 import { POLICY_PATH, planLock } from "./plan-lock.ts";
@@ -16,9 +15,6 @@ export interface CheckOptions {
   /** True fails when approvals are missing; without it they are only told, since they come last in a review. */
   readonly approved?: boolean;
 }
-
-/** 100,000 entries with all their fields. */
-const MAX_POLICY_BYTES = 64 * 1024 * 1024;
 
 interface Finding {
   readonly code: Code | null;
@@ -43,9 +39,10 @@ export async function checkRepository(options: CheckOptions, output: Output): Pr
 }
 
 async function checkPolicy(folder: string): Promise<readonly Finding[]> {
-  const bytes = await readFileIfAny(join(folder, POLICY_PATH), MAX_POLICY_BYTES);
-  if (bytes === null) return [{ code: "POLICY_INVALID", text: `there is no ${POLICY_PATH} in ${folder}` }];
-  const result = parsePolicy(bytes, POLICY_PATH, { maxBytes: MAX_POLICY_BYTES });
+  const files = await readPolicyFiles(openWorkTree(folder), [POLICY_PATH]);
+  const bytes = files.get(POLICY_PATH);
+  if (bytes === undefined) return [{ code: "POLICY_INVALID", text: `there is no ${POLICY_PATH} in ${folder}` }];
+  const result = parsePolicy(bytes, POLICY_PATH, { maxBytes: MAX_POLICY_BYTES, files });
   const issues = result.ok ? result.warnings : result.issues;
   const findings = issues.map((issue) => ({
     code: issue.severity === "error" ? issue.code : null,

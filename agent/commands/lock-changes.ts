@@ -5,10 +5,9 @@ import { describeChanges } from "../policy/describe-changes.ts";
 import { formatTextIssue } from "../policy/json-text.ts";
 import { parsePolicy } from "../policy/parse-policy.ts";
 import type { Policy } from "../policy/policy.ts";
+import { MAX_POLICY_BYTES, readPolicyFiles } from "../source/read-policy-files.ts";
 import { type LockPlan, POLICY_PATH } from "./plan-lock.ts";
 
-/** 100,000 entries with all their fields. */
-const MAX_POLICY_BYTES = 64 * 1024 * 1024;
 /** More lines than this nobody reads before signing; the number of the others is told. */
 const MAX_LINES = 200;
 
@@ -21,7 +20,7 @@ export interface ChangeReport {
 }
 
 /**
- * Returns what approving the lock would change. @throws AgentError POLICY_INVALID or POLICY_UNSUPPORTED: what a
+ * Returns what approving the lock would change. @throws AgentError POLICY_INVALID, POLICY_UNSUPPORTED or POLICY_TEST_FAILED: what a
  * gateway would refuse is not worth anybody's signature.
  */
 export async function reportChanges(plan: LockPlan): Promise<ChangeReport> {
@@ -42,7 +41,7 @@ function signOf(wasThere: boolean, isThere: boolean): "+" | "-" | "~" {
 async function describePolicy(plan: LockPlan): Promise<readonly string[]> {
   const bytes = plan.contents.get(POLICY_PATH);
   if (bytes === undefined) return [];
-  const after = parsePolicy(bytes, POLICY_PATH, { maxBytes: MAX_POLICY_BYTES });
+  const after = parsePolicy(bytes, POLICY_PATH, { maxBytes: MAX_POLICY_BYTES, files: plan.contents });
   if (!after.ok) {
     const code = after.issues.find((issue) => issue.severity === "error")?.code ?? "POLICY_INVALID";
     throw new AgentError(code, after.issues.map(formatTextIssue).join("\n"), {
@@ -56,8 +55,10 @@ async function describePolicy(plan: LockPlan): Promise<readonly string[]> {
 
 /** The policy of the branch; null when there is none, or none that this version can read. */
 async function readBefore({ base }: LockPlan): Promise<Policy | null> {
-  const bytes = (await base?.tree.readFile(POLICY_PATH, MAX_POLICY_BYTES)) ?? null;
-  if (bytes === null) return null;
-  const result = parsePolicy(bytes, POLICY_PATH, { maxBytes: MAX_POLICY_BYTES });
+  const files = base === null ? null : await readPolicyFiles(base.tree, [POLICY_PATH]);
+  const bytes = files?.get(POLICY_PATH);
+  if (files === null || bytes === undefined) return null;
+  // Signers learn what changes even where the branch fails tests of its own.
+  const result = parsePolicy(bytes, POLICY_PATH, { maxBytes: MAX_POLICY_BYTES, files, tests: "skip" });
   return result.ok ? result.policy : null;
 }

@@ -3,6 +3,7 @@ import { listConverted, openCommitTree, resolveCommit } from "../host/git-comman
 import { formatTextIssue } from "../policy/json-text.ts";
 import { quoteText } from "../policy/parsed.ts";
 import type { Tree } from "../source/read-manifest.ts";
+import { readPolicyFiles } from "../source/read-policy-files.ts";
 import { digestOf, LOCK_PATH, type Lock, MAX_LOCK_BYTES, refusePath, renderLock } from "../trust/lock.ts";
 import { nextLock } from "../trust/next-lock.ts";
 import { parseLock } from "../trust/parse-lock.ts";
@@ -19,7 +20,7 @@ export interface LockOptions {
   readonly repositoryFolder: string;
   /** Null: the serial of the branch + 1. */
   readonly serial: number | null;
-  /** Files to list besides those that the lock lists already. */
+  /** Files to list besides those that the lock lists already, and those that any of them includes. */
   readonly files: readonly string[];
   /** Null: as in the lock that is there; `main` for the first one. */
   readonly branch: string | null;
@@ -101,6 +102,7 @@ async function readFiles(
     if (bytes !== null) contents.set(path, bytes);
     else if (more.includes(path)) throw new AgentError("USAGE", `there is no file ${quoteText(path)}`);
   }
+  for (const [path, bytes] of await readPolicyFiles(tree, [...contents.keys()])) contents.set(path, bytes);
   if (contents.size > 0) return contents;
   throw new AgentError("USAGE", `there is no ${POLICY_PATH} in the working tree`, {
     remedy: "name the files of the policy with --file, or the folder with --repository-folder",

@@ -1,9 +1,10 @@
 import { constants } from "node:fs";
 import { lstat, open, readdir } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { AgentError } from "../errors.ts";
 import { compareTexts } from "../policy/compare-texts.ts";
 import type { Tree } from "../source/read-manifest.ts";
+import { LOCK_PATH } from "../trust/lock.ts";
 import { removeFolder } from "./git-folder.ts";
 
 /**
@@ -29,6 +30,14 @@ export function openWorkTree(folder: string): Tree {
       return files.map((entry) => entry.name).sort(compareTexts);
     },
   };
+}
+
+/** Returns the nearest folder, from the given one upwards, that holds a lock or `.git`; the given one when none does. */
+export async function findRepositoryRoot(folder: string): Promise<string> {
+  for (let at = folder; ; at = dirname(at)) {
+    for (const mark of [LOCK_PATH, ".git"]) if ((await lstat(join(at, mark)).catch(() => null)) !== null) return at;
+    if (at === dirname(at)) return folder;
+  }
 }
 
 /**

@@ -3,6 +3,7 @@ import { compareTexts } from "./compare-texts.ts";
 import type { DenyDocument } from "./document.ts";
 import { parseDeniedPattern } from "./domain.ts";
 import { readNotes } from "./entries.ts";
+import { whereIs } from "./issue-log.ts";
 import { joinPointer } from "./json-pointer.ts";
 import { quoteText } from "./parsed.ts";
 import { patternText } from "./pattern-text.ts";
@@ -88,5 +89,5 @@ function detailsOf(
 }
 
 function warnRepeated(text: string, earlier: Place, place: Place, { log }: RuleContext): void {
-  log.warn(place, `${quoteText(text)} is denied since line ${earlier.line}`, "remove one of them");
+  log.warn(place, `${quoteText(text)} is denied already in ${whereIs(earlier, place)}`, "remove one of them");
 }

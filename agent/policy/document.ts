@@ -8,7 +8,8 @@ export interface PolicyDocument {
   readonly proxy?: ProxyDocument;
   readonly hosts?: { readonly [name: string]: HostDocument };
   readonly groups?: { readonly [name: string]: ListsDocument };
-  readonly include?: unknown;
+  /** Paths of files, from the root of the repository. */
+  readonly include?: readonly string[];
   readonly limits?: LimitsDocument;
   readonly time_window?: unknown;
   readonly domain_time_windows?: unknown;

@@ -1,11 +1,12 @@
 import { cidrRange, compareCidrs, parseCidr } from "./cidr.ts";
 import { compareTexts } from "./compare-texts.ts";
 import type { HostDocument } from "./document.ts";
-import type { IssueLog } from "./issue-log.ts";
+import { type IssueLog, whereIs } from "./issue-log.ts";
 import { joinPointer } from "./json-pointer.ts";
 import { readLimits } from "./limits.ts";
 import { quoteText } from "./parsed.ts";
 import type { Cidr, HostEntry, Place } from "./policy.ts";
+import type { PolicySource } from "./source-document.ts";
 import { findSpecialRanges } from "./special.ts";
 
 /** The name of the group of clients that have no `allow` of their own. */
@@ -16,11 +17,36 @@ export function hasOwnRules({ allow, deny }: HostDocument): boolean {
   return allow !== undefined || deny !== undefined;
 }
 
+/** A host as written, and where. */
+export interface WrittenHost {
+  readonly name: string;
+  readonly host: HostDocument;
+  readonly pointer: string;
+  readonly log: IssueLog;
+}
+
+/** Returns the hosts of all files, in the order of the text; one that two files write is an error. */
+export function collectHosts(sources: readonly PolicySource[]): readonly WrittenHost[] {
+  const hosts = new Map<string, WrittenHost & { readonly place: Place }>();
+  for (const { document, log } of sources) {
+    for (const [name, host] of Object.entries(document.hosts ?? {})) {
+      const pointer = joinPointer("/hosts", name);
+      const place = log.locate(pointer, "key");
+      const earlier = hosts.get(name);
+      if (earlier === undefined) hosts.set(name, { name, host, pointer, log, place });
+      else {
+        const message = `the host ${quoteText(name)} is already in ${whereIs(earlier.place, place)}`;
+        log.error(place, message, "write it once, or give one of them another name");
+      }
+    }
+  }
+  return [...hosts.values()];
+}
+
 /** Returns the host entries sorted by name; a source that is no network, or that two hosts have, is an error. */
-export function readHosts(hosts: { readonly [name: string]: HostDocument }, log: IssueLog): readonly HostEntry[] {
+export function readHosts(hosts: readonly WrittenHost[]): readonly HostEntry[] {
   const owners = new Map<Cidr, { readonly host: string; readonly place: Place }>();
-  const entries = Object.entries(hosts).map(([name, host]): HostEntry => {
-    const pointer = joinPointer("/hosts", name);
+  const entries = hosts.map(({ name, host, pointer, log }): HostEntry => {
     const sources: Cidr[] = [];
     for (const [index, text] of host.sources.entries()) {
       const place = log.locate(joinPointer(joinPointer(pointer, "sources"), index));
@@ -29,7 +55,8 @@ export function readHosts(hosts: { readonly [name: string]: HostDocument }, log:
       const owner = owners.get(source);
       if (owner !== undefined) {
         const whose = owner.host === name ? "this host" : `host ${quoteText(owner.host)}`;
-        log.error(place, `${source} is already a source of ${whose} (line ${owner.place.line})`, "remove one of them");
+        const message = `${source} is already a source of ${whose} (${whereIs(owner.place, place)})`;
+        log.error(place, message, "remove one of them");
         continue;
       }
       owners.set(source, { host: name, place });

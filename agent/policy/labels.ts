@@ -1,9 +1,11 @@
 import { parseCidr } from "./cidr.ts";
 import { parseDomainPattern } from "./domain.ts";
-import type { IssueLog } from "./issue-log.ts";
+import { type IssueLog, whereIs } from "./issue-log.ts";
 import { joinPointer } from "./json-pointer.ts";
 import { type Parsed, quoteText } from "./parsed.ts";
 import { patternText } from "./pattern-text.ts";
+import type { Place } from "./policy.ts";
+import type { PolicySource } from "./source-document.ts";
 
 /** The `labels` of a policy by the canonical text of the entry; remembers which of them an entry has taken. */
 export interface LabelBook {
@@ -13,25 +15,24 @@ export interface LabelBook {
   reportUnused(): void;
 }
 
-/** Returns the book of a policy's labels; an entry that is no name or network, or is labelled twice, is an error. */
-export function readLabels(labels: { readonly [entry: string]: string } | undefined, log: IssueLog): LabelBook {
-  const book = new Map<string, { readonly label: string; readonly pointer: string; isUsed: boolean }>();
-  for (const [entry, label] of Object.entries(labels ?? {})) {
-    const pointer = joinPointer("/labels", entry);
-    const parsed = parseEntry(entry);
-    if (!parsed.ok) {
-      log.error(log.locate(pointer, "key"), parsed.message, parsed.remedy);
-      continue;
+/** Returns the book of the labels of all files; an entry that is no name or network, or is labelled twice, is an error. */
+export function readLabels(sources: readonly PolicySource[]): LabelBook {
+  const book = new Map<string, Label>();
+  for (const { document, log } of sources) {
+    for (const [entry, label] of Object.entries(document.labels ?? {})) {
+      const place = log.locate(joinPointer("/labels", entry), "key");
+      const parsed = parseEntry(entry);
+      if (!parsed.ok) {
+        log.error(place, parsed.message, parsed.remedy);
+        continue;
+      }
+      const earlier = book.get(parsed.value);
+      if (earlier === undefined) book.set(parsed.value, { label, place, log, isUsed: false });
+      else {
+        const message = `${quoteText(entry)} is the entry labelled in ${whereIs(earlier.place, place)}`;
+        log.error(place, message, "keep one label");
+      }
     }
-    const earlier = book.get(parsed.value);
-    if (earlier !== undefined) {
-      const { line } = log.locate(earlier.pointer, "key");
-      log.error(
-        log.locate(pointer, "key"),
-        `${quoteText(entry)} is the entry labelled in line ${line}`,
-        "keep one label",
-      );
-    } else book.set(parsed.value, { label, pointer, isUsed: false });
   }
   return {
     take: (entry) => {
@@ -41,13 +42,20 @@ export function readLabels(labels: { readonly [entry: string]: string } | undefi
       return found.label;
     },
     reportUnused: () => {
-      for (const [entry, { pointer, isUsed }] of book) {
+      for (const [entry, { place, log, isUsed }] of book) {
         if (isUsed) continue;
         const remedy = "add the entry to a list, or remove the label";
-        log.warn(log.locate(pointer, "key"), `no list contains ${quoteText(entry)}, so its label is unused`, remedy);
+        log.warn(place, `no list contains ${quoteText(entry)}, so its label is unused`, remedy);
       }
     },
   };
+}
+
+interface Label {
+  readonly label: string;
+  readonly place: Place;
+  readonly log: IssueLog;
+  isUsed: boolean;
 }
 
 function parseEntry(entry: string): Parsed<string> {

@@ -1,6 +1,6 @@
 import type { AllowDocument } from "./document.ts";
 import { NO_RULES } from "./drafts.ts";
-import type { IssueLog } from "./issue-log.ts";
+import { type IssueLog, whereIs } from "./issue-log.ts";
 import { joinPointer } from "./json-pointer.ts";
 import type { LabelBook } from "./labels.ts";
 import { quoteText } from "./parsed.ts";
@@ -31,8 +31,8 @@ export function readNamedLists(sources: readonly PolicySource[], labels: LabelBo
       const earlier = lists.get(name);
       if (earlier === undefined) lists.set(name, { rules: readRules(list, pointer, { log, labels }), place, log });
       else {
-        const where = `${earlier.place.file}:${earlier.place.line}`;
-        log.error(place, `the group ${quoteText(name)} is already in ${where}`, "give one of them another name");
+        const message = `the group ${quoteText(name)} is already in ${whereIs(earlier.place, place)}`;
+        log.error(place, message, "give one of them another name");
       }
     }
   }

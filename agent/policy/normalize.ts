@@ -2,10 +2,10 @@ import { compareTexts } from "./compare-texts.ts";
 import { readDenials } from "./denials.ts";
 import type { AllowDocument, DenyDocument } from "./document.ts";
 import { joinRules, NO_RULES } from "./drafts.ts";
-import { GLOBAL_GROUP, hasOwnRules, readHosts } from "./hosts.ts";
+import { collectHosts, GLOBAL_GROUP, hasOwnRules, readHosts } from "./hosts.ts";
 import type { IssueLog } from "./issue-log.ts";
 import { joinPointer } from "./json-pointer.ts";
-import { readLabels } from "./labels.ts";
+import { type LabelBook, readLabels } from "./labels.ts";
 import { readLimits } from "./limits.ts";
 import { readNamedLists } from "./named-lists.ts";
 import type { Denials, Group, Policy, Rules } from "./policy.ts";
@@ -16,42 +16,49 @@ import type { PolicySource } from "./source-document.ts";
 const MAX_RULES = 2_000_000;
 
 /**
- * Returns what the document of a policy means. Errors go to the log; with one there, the result is not to be used.
- * Meanings: a host's `allow` stands alone unless it inherits; a host without one follows the global lists; under
- * `deny-all` every group is empty, whatever the lists say, so that the mode alone can be written in an emergency.
+ * Returns what the files of a policy mean, itself first. Errors go to their logs; with one there, the result is not to
+ * be used. Meanings: a host's `allow` stands alone unless it inherits; a host without one follows the global lists;
+ * under `deny-all` every group is empty, whatever the lists say, so that the mode alone can be written in an emergency.
+ * Included files add to the global lists, labels, groups and hosts.
  */
-export function normalizePolicy(source: PolicySource): Policy {
-  const { document, log } = source;
-  const labels = readLabels(document.labels, log);
-  const lists = readNamedLists([source], labels);
+export function normalizePolicy(sources: readonly [PolicySource, ...PolicySource[]]): Policy {
+  const [{ document, log }] = sources;
+  const labels = readLabels(sources);
+  const lists = readNamedLists(sources, labels);
+  const hosts = collectHosts(sources);
   const mode = document.mode === "deny-all" ? "deny-all" : "enforce";
   const budget = { left: MAX_RULES };
-  const readAllow = (allow: AllowDocument, pointer: string, inherited: readonly Rules[]): Rules | null => {
-    const own = readRules(allow, pointer, { log, labels });
-    const all = [own, ...lists.take(allow, pointer, log), ...inherited];
-    if (!spend(budget, all, log, pointer)) return null;
-    return all.length === 1 ? own : joinRules(all, log);
+  const readAllow = (allow: AllowDocument, pointer: string, ownLog: IssueLog): readonly Rules[] => [
+    readRules(allow, pointer, { log: ownLog, labels }),
+    ...lists.take(allow, pointer, ownLog),
+  ];
+  const join = (sets: readonly Rules[], pointer: string, ownLog: IssueLog): Rules | null => {
+    if (!spend(budget, sets, ownLog, pointer)) return null;
+    return sets.length === 1 ? (sets[0] ?? NO_RULES) : joinRules(sets, ownLog);
   };
-  const globalRules = document.allow === undefined ? NO_RULES : (readAllow(document.allow, "/allow", []) ?? NO_RULES);
-  const readDeny = (deny: DenyDocument | undefined, pointer: string): { readonly deny?: Denials } => {
-    const denials = deny === undefined ? NO_RULES : readDenials([{ deny, pointer, context: { log, labels } }]);
-    return denials.names.length + denials.networks.length === 0 ? {} : { deny: denials };
-  };
-  const denied = readDeny(document.deny, "/deny");
+  const globalSets = sources.flatMap((source) =>
+    source.document.allow === undefined ? [] : readAllow(source.document.allow, "/allow", source.log),
+  );
+  const globalRules = join(globalSets, "/allow", log) ?? NO_RULES;
+  const denied = readDeny(
+    sources.map((source) => ({ deny: source.document.deny, pointer: "/deny", log: source.log })),
+    labels,
+  );
   const groups: Group[] = [{ name: GLOBAL_GROUP, ...globalRules, place: log.locate("/allow", "key") }];
-  for (const [name, host] of Object.entries(document.hosts ?? {})) {
+  for (const { name, host, pointer, log: ownLog } of hosts) {
     if (!hasOwnRules(host)) continue;
-    const pointer = joinPointer("/hosts", name);
     const allowPointer = joinPointer(pointer, "allow");
-    const inherited = host.allow === undefined || host.allow.inherit === true ? [globalRules] : [];
-    const rules = readAllow(host.allow ?? {}, allowPointer, inherited);
+    const own = host.allow === undefined ? [] : readAllow(host.allow, allowPointer, ownLog);
+    const isJoined = host.allow === undefined || host.allow.inherit === true;
+    const rules = join(isJoined ? [...own, globalRules] : own, allowPointer, ownLog);
     if (rules === null) break;
-    const place = log.locate(host.allow === undefined ? pointer : allowPointer, "key");
-    groups.push({ name, ...rules, ...readDeny(host.deny, joinPointer(pointer, "deny")), place });
+    const place = ownLog.locate(host.allow === undefined ? pointer : allowPointer, "key");
+    const deny = readDeny([{ deny: host.deny, pointer: joinPointer(pointer, "deny"), log: ownLog }], labels);
+    groups.push({ name, ...rules, ...deny, place });
   }
   labels.reportUnused();
   lists.reportUnused();
-  checkInherit(document.allow, log);
+  for (const source of sources) checkInherit(source.document.allow, source.log);
   if (mode === "enforce") checkNotEmpty(groups, log);
   return {
     version: 1,
@@ -60,9 +67,24 @@ export function normalizePolicy(source: PolicySource): Policy {
     groups: groups
       .map((group) => (mode === "deny-all" ? { ...group, ...NO_RULES } : group))
       .sort((a, b) => compareTexts(a.name, b.name)),
-    hosts: readHosts(document.hosts ?? {}, log),
+    hosts: readHosts(hosts),
     limits: readLimits(document.limits, "/limits", log),
   };
+}
+
+interface WrittenDeny {
+  readonly deny: DenyDocument | undefined;
+  readonly pointer: string;
+  readonly log: IssueLog;
+}
+
+function readDeny(written: readonly WrittenDeny[], labels: LabelBook): { readonly deny?: Denials } {
+  const denials = readDenials(
+    written.flatMap(({ deny, pointer, log }) =>
+      deny === undefined ? [] : [{ deny, pointer, context: { log, labels } }],
+    ),
+  );
+  return denials.names.length + denials.networks.length === 0 ? {} : { deny: denials };
 }
 
 /** Takes rules from what a policy may have in all; returns false, and says so, when they are too many. */

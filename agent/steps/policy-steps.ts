@@ -5,15 +5,19 @@ import { type Cycle, need, type StepResult } from "../cycle.ts";
 import { AgentError } from "../errors.ts";
 import { formatIssue } from "../policy/issue-log.ts";
 import { parsePolicy } from "../policy/parse-policy.ts";
+import { MAX_POLICY_BYTES } from "../source/read-policy-files.ts";
 
-const MAX_POLICY_BYTES = 64 * 1024 * 1024;
 const MAX_SHOWN_ISSUES = 20;
 
 /** Parses the approved policy; its errors carry file, line and column. */
 export async function readPolicy(agent: Agent, cycle: Cycle): Promise<StepResult> {
   const { policyPath } = agent.settings.repository;
-  const bytes = need(need(cycle.approval, "approval").files.get(policyPath), "policy file");
-  const result = parsePolicy(bytes, policyPath, { maxBytes: MAX_POLICY_BYTES });
+  const { files } = need(cycle.approval, "approval");
+  // What it includes was approved with it, or is not there.
+  const result = parsePolicy(need(files.get(policyPath), "policy file"), policyPath, {
+    maxBytes: MAX_POLICY_BYTES,
+    files,
+  });
   if (result.ok) {
     for (const warning of result.warnings) {
       agent.log.info({ event: "policy-warning", commit: cycle.commit, warning: formatIssue(warning) });

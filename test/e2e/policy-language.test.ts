@@ -1,5 +1,5 @@
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { sleepMs } from "../../agent/host/clock.ts";
 import type { LabStream } from "../lab/client.ts";
@@ -334,5 +334,68 @@ describe("tests", () => {
     const checked = await gateway.clawgress(["check", gateway.clone, "--json"]);
     expect(checked.exitCode).toBe(32);
     expect(checked.stdout).toContain("POLICY_TEST_FAILED");
+  });
+});
+
+describe("include", () => {
+  const write = async (path: string, content: object): Promise<void> => {
+    await mkdir(dirname(join(gateway.clone, path)), { recursive: true });
+    await writeFile(join(gateway.clone, path), `${JSON.stringify(content, null, 2)}\n`);
+  };
+  const policy = { version: 1, include: ["lists/web.json"], allow: { domains: ["a.allowed.test"], ports: [443] } };
+
+  test("files of the same commit are enforced, listed in the lock, and named by their lines", async () => {
+    await write("lists/web.json", {
+      version: 1,
+      include: ["lists/deep/echo.json"],
+      allow: { domains: ["*.wild.test"], ports: [80] },
+      deny: { domains: ["evil.wild.test"] },
+    });
+    await write("lists/deep/echo.json", { version: 1, allow: { domains: ["b.allowed.test"], ports: [7000] } });
+    await enforce(policy);
+    const lock = await readFile(join(gateway.clone, "clawgress.lock.json"), "utf8");
+    expect(Object.keys((JSON.parse(lock) as { files: object }).files)).toEqual([
+      "lists/deep/echo.json",
+      "lists/web.json",
+      "policy.json",
+    ]);
+    const one = lab.client("agent1");
+    expect(await one.connect("a.allowed.test", 443)).toMatchObject({ outcome: "connected" });
+    expect(await one.connect("x.wild.test", 80)).toMatchObject({ outcome: "connected" });
+    expect(await one.connect("b.allowed.test", 7000)).toMatchObject({ outcome: "connected" });
+    await lab.mark();
+    expect(await one.connect("evil.wild.test", 80)).toMatchObject({ outcome: "unresolved" });
+    expect(await one.connect("x.wild.test", 443)).toMatchObject({ outcome: "refused" });
+    expect(await lab.queries({ name: "evil.wild.test" })).toEqual([]);
+    expect(await explain("10.80.0.10", "b.allowed.test:7000")).toMatchObject({
+      place: { file: "lists/deep/echo.json", pointer: "/allow/domains/0" },
+    });
+    for (const argv of [
+      ["check", gateway.clone, "--json"],
+      ["explain", "*", "b.allowed.test:7000", "--policy", join(gateway.clone, "policy.json"), "--json"],
+      ["compile", join(gateway.clone, "policy.json"), "--out", join(gateway.folder, "out"), "--json"],
+    ]) {
+      expect(await gateway.clawgress(argv), argv[0]).toMatchObject({ exitCode: 0 });
+    }
+  });
+
+  test("a mistake in an included file is refused with its file and line, by sign, check and the gateway", async () => {
+    await write("lists/deep/echo.json", { version: 1, allow: { domains: ["*"], ports: [7000] } });
+    await expect(gateway.commit(policy)).rejects.toThrow("lists/deep/echo.json:5:7");
+    const commit = await commitByHand(policy, ["policy.json", "lists/web.json", "lists/deep/echo.json"]);
+    const outcome = await gateway.sync();
+    expect(outcome).toMatchObject({ outcome: "refused", commit, code: "POLICY_INVALID" });
+    expect(outcome.message).toContain('lists/deep/echo.json:5:7: error: "*" would allow every name');
+    expect((await gateway.clawgress(["check", gateway.clone])).stdout).toContain("lists/deep/echo.json:5:7");
+  });
+
+  test("a file that nobody approved is not read, though it is in the commit", async () => {
+    await write("lists/deep/echo.json", { version: 1, allow: { domains: ["www.allowed.test"], ports: [7000] } });
+    const commit = await commitByHand(policy, ["policy.json", "lists/web.json"]);
+    const outcome = await gateway.sync();
+    expect(outcome).toMatchObject({ outcome: "refused", commit, code: "POLICY_INVALID" });
+    expect(outcome.message).toContain('lists/web.json:4:5: error: there is no file "lists/deep/echo.json"');
+    expect(await lab.client("agent1").connect("www.allowed.test", 7000)).toMatchObject({ outcome: "unresolved" });
+    expect(await lab.queries({ name: "www.allowed.test" })).toEqual([]);
   });
 });

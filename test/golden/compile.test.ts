@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { compile } from "../../agent/compile/compile.ts";
 import { liveDelta } from "../../agent/compile/live-delta.ts";
@@ -6,6 +6,7 @@ import { networkLive } from "../../agent/compile/network-live.ts";
 import { renderBase } from "../../agent/compile/nft-base.ts";
 import { renderUlogdConf } from "../../agent/compile/ulogd-conf.ts";
 import { parsePolicy } from "../../agent/policy/parse-policy.ts";
+import { readJsonFiles } from "../support/example-files.ts";
 import { baseUsers, settingsWith } from "../support/compile-samples.ts";
 
 const examplesFolder = new URL("../../examples/", import.meta.url);
@@ -15,7 +16,8 @@ const examples = readdirSync(examplesFolder, { withFileTypes: true })
   .sort();
 
 describe.each(examples)("what examples/%s compiles into", (example) => {
-  const parsed = parsePolicy(readFileSync(new URL(`${example}/policy.json`, examplesFolder)), "policy.json");
+  const files = readJsonFiles(new URL(`${example}/`, examplesFolder));
+  const parsed = parsePolicy(files.get("policy.json") ?? Buffer.of(), "policy.json", { files });
   if (!parsed.ok) throw new Error(`examples/${example} has errors`);
   const { policy } = parsed;
 

@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { formatIssue } from "../../agent/policy/issue-log.ts";
 import { parsePolicy } from "../../agent/policy/parse-policy.ts";
+import { readJsonFiles } from "../support/example-files.ts";
 
 /** Each folder here and under examples/ is a case: policy.json → issues.txt, and normal.json when it is accepted. */
 const cases = ["policy", "../../examples"].flatMap((folder) => {
@@ -11,7 +12,8 @@ const cases = ["policy", "../../examples"].flatMap((folder) => {
 });
 
 test.each(cases)("$name", async ({ name, input }) => {
-  const result = parsePolicy(readFileSync(input), "policy.json");
+  const files = readJsonFiles(new URL("./", input));
+  const result = parsePolicy(readFileSync(input), "policy.json", { files });
   const issues = (result.ok ? result.warnings : result.issues).map((issue) => `${formatIssue(issue)}\n`).join("");
   const folder = `policy/${name}`;
   await expect(issues).toMatchFileSnapshot(`${folder}/issues.txt`);

@@ -1,18 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { parsePolicy } from "../../../agent/policy/parse-policy.ts";
-import { patternText } from "../../../agent/policy/pattern-text.ts";
 import type { Policy } from "../../../agent/policy/policy.ts";
-import { portText } from "../../../agent/policy/ports.ts";
-import { issueTexts, parseDocument, validPolicy } from "../../support/policy-text.ts";
-
-/** The rules of a group in one line: `name ports (label)`. */
-function rulesOf(policy: Policy, groupName = "*"): readonly string[] {
-  const group = policy.groups.find(({ name }) => name === groupName);
-  return [...(group?.names ?? []), ...(group?.networks ?? [])].map((rule) => {
-    const what = "pattern" in rule ? patternText(rule.pattern) : rule.network;
-    return `${what} ${rule.ports.map(portText).join(",")}${rule.label === null ? "" : ` (${rule.label})`}`;
-  });
-}
+import { issueTexts, parseDocument, rulesOf, validPolicy } from "../../support/policy-text.ts";
 
 const allow = (lists: object, rest: object = {}): object => ({ version: 1, allow: lists, ...rest });
 const client = { sources: ["10.0.0.1"] };
@@ -90,34 +79,6 @@ describe("what lists mean", () => {
   });
 });
 
-describe("what an entry carries", () => {
-  const entry = (...domains: object[]) => validPolicy(allow({ domains, subdomains: true })).groups[0]?.names ?? [];
-
-  test("notes and answers stay with the name and what is below it, in one order", () => {
-    const notes = { owner: "team-a", reason: "the build", ticket: "T-1" };
-    const answers = ["172.16.0.0/12", "10.0.0.0/8", "10.0.0.0/8"];
-    const rules = entry({ domain: "a.example", ...notes, answers });
-    expect(rules.map((rule) => patternText(rule.pattern))).toEqual(["*.a.example", "a.example"]);
-    for (const rule of rules) expect(rule).toMatchObject({ notes, answers: ["10.0.0.0/8", "172.16.0.0/12"] });
-  });
-
-  test("a plain entry carries nothing", () => {
-    const [rule] = entry({ domain: "a.example" });
-    expect(Object.keys(rule ?? {}).sort()).toEqual(["label", "pattern", "place", "ports"]);
-  });
-
-  test("of one name in two entries the answers are united, and the first notes and label are kept", () => {
-    const rules = entry(
-      { domain: "a.example", answers: ["10.1.0.0/16"] },
-      { domain: "A.example", answers: ["10.0.0.0/16", "10.1.0.0/16"], owner: "b", label: "l" },
-      { domain: "a.example", owner: "c", ticket: "T", label: "m" },
-    );
-    for (const rule of rules) {
-      expect(rule).toMatchObject({ label: "l", notes: { owner: "b" }, answers: ["10.0.0.0/16", "10.1.0.0/16"] });
-    }
-  });
-});
-
 describe("what hosts mean", () => {
   const global = { domains: ["g.example"], ips: ["192.0.2.0/24"], ports: [443] };
   const withHost = (host: object): Policy => validPolicy(allow(global, { hosts: { h: { ...client, ...host } } }));
@@ -155,162 +116,6 @@ describe("what hosts mean", () => {
     const policy = validPolicy(allow(global, { hosts }));
     expect(policy.groups.map(({ name }) => name)).toEqual(["*", "0", "B", "b"]);
     expect(policy.hosts.map(({ name }) => name)).toEqual(["0", "B", "b"]);
-  });
-});
-
-describe("what groups mean", () => {
-  const groups = {
-    llm: { domains: ["api.a.example", { domain: "b.example", ports: [22], label: "own" }], ports: [443] },
-    data: { ips: ["10.9.0.0/16"], domains: ["d.example"], subdomains: true },
-  };
-  const withGroups = (own: object, rest: object = {}): Policy =>
-    validPolicy(
-      allow({ domains: ["g.example"], ports: [80] }, { groups, hosts: { h: { ...client, allow: own } }, ...rest }),
-    );
-
-  test.each<[string, object, readonly string[]]>([
-    [
-      "a group adds its entries with its own ports",
-      { groups: ["llm"] },
-      ["api.a.example 443/tcp", "b.example 22/tcp (own)"],
-    ],
-    [
-      "missing ports of a group are 53, 80 and 443, whatever the allow has",
-      { groups: ["data"], ports: [9] },
-      ["*.d.example 53/tcp,80/tcp,443/tcp", "d.example 53/tcp,80/tcp,443/tcp", "10.9.0.0/16 53/tcp,80/tcp,443/tcp"],
-    ],
-    [
-      "the allow's own entries, its groups and what it inherits are united",
-      { domains: ["api.a.example", "g.example"], ports: [1], groups: ["llm"], inherit: true },
-      ["api.a.example 1/tcp,443/tcp", "b.example 22/tcp (own)", "g.example 1/tcp,80/tcp"],
-    ],
-    ["without its name a group adds nothing", { domains: ["x.example"], ports: [1] }, ["x.example 1/tcp"]],
-  ])("%s", (_name, own, expected) => expect(rulesOf(withGroups(own), "h")).toEqual(expected));
-
-  test("the global allow names groups too, and hosts inherit them", () => {
-    const policy = validPolicy(
-      allow(
-        { groups: ["llm"] },
-        { groups, hosts: { h: { ...client, allow: { inherit: true } }, i: { sources: ["10.0.0.2"] } } },
-      ),
-    );
-    expect(rulesOf(policy)).toEqual(["api.a.example 443/tcp", "b.example 22/tcp (own)"]);
-    expect(rulesOf(policy, "h")).toEqual(rulesOf(policy));
-  });
-
-  test("a rule is traced to the line of its group", () => {
-    const { groups: normal } = withGroups({ groups: ["llm"] });
-    expect(normal.find(({ name }) => name === "h")?.names.map(({ place }) => place.pointer)).toEqual([
-      "/groups/llm/domains/0",
-      "/groups/llm/domains/1",
-    ]);
-  });
-
-  test("labels find entries of groups; a group that nothing names is told", () => {
-    const policy = withGroups({ groups: ["llm"] }, { labels: { "api.a.example": "x" } });
-    expect(rulesOf(policy, "h")[0]).toBe("api.a.example 443/tcp (x)");
-    expect(issueTexts(allow({ groups: ["llm"] }, { groups }))).toEqual([
-      '/groups/data: no allow names the group "data"',
-    ]);
-  });
-
-  test.each<[string, object, readonly string[]]>([
-    [
-      "an unknown group",
-      allow({ groups: ["lmm"] }, { groups }),
-      [
-        '/allow/groups/0: there is no group "lmm"',
-        '/groups/llm: no allow names the group "llm"',
-        '/groups/data: no allow names the group "data"',
-      ],
-    ],
-    [
-      "a group that names a group",
-      allow({ groups: ["a"] }, { groups: { a: { groups: ["a"] } } }),
-      ['/groups/a/groups: the key "groups" is not known here'],
-    ],
-    [
-      "a group that inherits",
-      allow({ groups: ["a"] }, { groups: { a: { inherit: true } } }),
-      ['/groups/a/inherit: the key "inherit" is not known here'],
-    ],
-    ["a list of hosts", allow({ groups: ["a"] }, { groups: { a: ["h"] } }), ["/groups/a: a list is not an object"]],
-    [
-      "what is wrong in a group is told once",
-      allow(
-        { groups: ["a"] },
-        { groups: { a: { domains: ["*"] } }, hosts: { h: { ...client, allow: { groups: ["a"] } } } },
-      ),
-      ['/groups/a/domains/0: "*" would allow every name'],
-    ],
-  ])("%s is an error", (_name, document, expected) => {
-    expect(parseDocument(document).ok).toBe(false);
-    expect(issueTexts(document)).toEqual(expected);
-  });
-});
-
-describe("what deny means", () => {
-  const denied = (denials: Policy["deny"]): readonly string[] => [
-    ...(denials?.names ?? []).map(({ pattern, label }) => patternText(pattern) + (label === null ? "" : ` (${label})`)),
-    ...(denials?.networks ?? []).map(({ network }) => network),
-  ];
-  const lists = { domains: ["a.example"] };
-
-  test.each<[string, object, readonly string[]]>([
-    [
-      "names and networks, each in one order",
-      { domains: ["c.example", "*.b.example"], ips: ["10.1.0.0/16", "10.0.0.0/8"] },
-      ["*.b.example", "c.example", "10.0.0.0/8", "10.1.0.0/16"],
-    ],
-    [
-      "subdomains: each name and what is below it",
-      { domains: ["b.example"], subdomains: true },
-      ["*.b.example", "b.example"],
-    ],
-    ["all names below a top-level domain", { domains: ["*.zip"] }, ["*.zip"]],
-    ["everything", { ips: ["0.0.0.0/0", "::/0"] }, ["0.0.0.0/0", "::/0"]],
-    ["objects with labels", { domains: [{ domain: "b.example", label: "bad", owner: "o" }] }, ["b.example (bad)"]],
-  ])("%s", (_name, deny, expected) => {
-    expect(denied(validPolicy(allow(lists, { deny })).deny)).toEqual(expected);
-    const { groups, hosts } = validPolicy(allow(lists, { hosts: { h: { ...client, deny } } }));
-    expect(denied(groups.find(({ name }) => name === "h")?.deny)).toEqual(expected);
-    expect(hosts[0]?.group).toBe("h");
-  });
-
-  test("a host with nothing but deny has the global lists besides", () => {
-    const policy = validPolicy(allow(lists, { hosts: { h: { ...client, deny: { domains: ["b.example"] } } } }));
-    expect(rulesOf(policy, "h")).toEqual(rulesOf(policy));
-    expect(policy.deny).toBeUndefined();
-  });
-
-  test("an empty deny is none", () => {
-    expect(validPolicy(allow(lists, { deny: {} })).deny).toBeUndefined();
-  });
-
-  test.each<[string, object, readonly string[]]>([
-    [
-      "ports",
-      { domains: [{ domain: "b.example", ports: [443] }] },
-      ['/deny/domains/0/ports: the key "ports" is not known here'],
-    ],
-    [
-      "answers",
-      { domains: [{ domain: "b.example", answers: ["10.0.0.0/8"] }] },
-      ['/deny/domains/0/answers: the key "answers" is not known here'],
-    ],
-    ["every name", { domains: ["*"] }, ['/deny/domains/0: "*" would deny every name']],
-    ["no network", { ips: ["10.0.0.1/8"] }, ['/deny/ips/0: "10.0.0.1/8" has bits set after its prefix']],
-  ])("%s is an error", (_name, deny, expected) => {
-    expect(parseDocument(allow(lists, { deny })).ok).toBe(false);
-    expect(issueTexts(allow(lists, { deny }))).toEqual(expected);
-  });
-
-  test("repetitions are told, and labels find denied entries", () => {
-    const deny = { domains: ["b.example", "B.example"], ips: ["10.0.0.1", "10.0.0.1/32"] };
-    expect(issueTexts(allow(lists, { deny, labels: { "b.example": "bad" } }))).toEqual([
-      '/deny/domains/1: "b.example" is denied since line 1',
-      '/deny/ips/1: "10.0.0.1/32" is denied since line 1',
-    ]);
   });
 });
 
@@ -565,7 +370,6 @@ describe("what is not enforced yet is refused where it stands", () => {
   const inHost = (key: string, value: unknown): object => ({ hosts: { h: { ...client, [key]: value } } });
   test.each<[string, object, string]>([
     ["audit", { mode: "audit" }, "/mode"],
-    ["include", { include: ["more/llm.json"] }, "/include"],
     ["time_window", { time_window: window }, "/time_window"],
     ["domain_time_windows", { domain_time_windows: { "a.example": window } }, "/domain_time_windows"],
     ["dns.forward", { dns: { forward: { "corp.example": ["10.0.0.53"] } } }, "/dns"],
@@ -597,92 +401,5 @@ describe("what is not enforced yet is refused where it stands", () => {
       { mode: "enforce", proxy, hosts: { h: { ...client, mode: "enforce", proxy } } },
     );
     expect(issueTexts(document)).toEqual([]);
-  });
-});
-
-describe("a policy's own tests", () => {
-  const base = {
-    domains: ["a.example", { domain: "*.b.example", ports: [22, "53/udp"] }],
-    ips: ["192.0.2.0/24"],
-    ports: [443],
-  };
-  const rest = {
-    deny: { domains: ["evil.b.example"] },
-    hosts: {
-      h: { sources: ["10.0.0.0/24"], allow: { domains: ["h.example"], ports: [443] } },
-      first: { sources: ["10.0.0.0/32"] },
-    },
-  };
-  const withTests = (...tests: readonly (readonly [string, string, string])[]): object =>
-    allow(base, { ...rest, tests: tests.map(([from, to, expected]) => ({ from, to, expect: expected })) });
-
-  test("pass when every answer is the expected one", () => {
-    const document = withTests(
-      ["*", "a.example:443", "allow"],
-      ["*", "a.example:80", "deny"],
-      ["*", "A.EXAMPLE:443", "allow"],
-      ["*", "x.b.example:22", "allow"],
-      ["*", "x.b.example:53/udp", "allow"],
-      ["*", "x.b.example:53", "deny"],
-      ["*", "evil.b.example:22", "deny"],
-      ["*", "evil.b.example", "deny"],
-      ["*", "a.example", "allow"],
-      ["*", "192.0.2.7:443", "allow"],
-      ["*", "[2001:db8::1]:443", "deny"],
-      ["h", "h.example:443", "allow"],
-      ["h", "a.example:443", "deny"],
-      ["first", "a.example:443", "allow"],
-      ["10.0.0.7", "h.example:443", "allow"],
-      ["10.0.0.0", "h.example:443", "deny"],
-      ["203.0.113.1", "a.example:443", "allow"],
-    );
-    expect(issueTexts(document)).toEqual([]);
-  });
-
-  test.each<[readonly [string, string, string], string, string]>([
-    [
-      ["*", "a.example:443", "deny"],
-      "POLICY_TEST_FAILED",
-      '/tests/0: "*" to "a.example:443" is allowed by a.example (policy.json:1), and the test expects deny',
-    ],
-    [
-      ["h", "a.example:443", "allow"],
-      "POLICY_TEST_FAILED",
-      '/tests/0: "h" to "a.example:443" is denied (dns-not-allowed: a.example is allowed for clients without an allow list of their own), and the test expects allow',
-    ],
-    [
-      ["*", "evil.b.example:22", "allow"],
-      "POLICY_TEST_FAILED",
-      '/tests/0: "*" to "evil.b.example:22" is denied (denied-explicit: deny lists evil.b.example (policy.json:1)), and the test expects allow',
-    ],
-    [["nobody", "a.example:443", "deny"], "POLICY_INVALID", '/tests/0/from: "nobody" is no address and no host entry'],
-    [["*", "a..example:443", "deny"], "POLICY_INVALID", '/tests/0/to: "a..example" has an empty label'],
-    [["*", "a.example:0", "deny"], "POLICY_INVALID", "/tests/0/to: 0 is no port"],
-    [["*", "192.0.2.1", "deny"], "POLICY_INVALID", '/tests/0/to: "192.0.2.1" has no port'],
-  ])("%j is refused with %s", (wrong, code, text) => {
-    const result = parseDocument(withTests(wrong));
-    expect(result.ok ? [] : result.issues.map((issue) => issue.code)).toEqual([code]);
-    expect(issueTexts(withTests(wrong))).toEqual([text]);
-  });
-
-  test("are told at their own line", () => {
-    const text = JSON.stringify(withTests(["*", "a.example:443", "allow"], ["*", "c.example:443", "allow"]), null, 1);
-    const lines = text.split("\n");
-    const result = parseDocument(text);
-    const [issue] = result.ok ? [] : result.issues;
-    expect(lines.slice(issue?.place.line, (issue?.place.line ?? 0) + 2).join()).toContain("c.example");
-  });
-
-  test("are not asked under deny-all, and not where the caller only looks", () => {
-    const failing = withTests(["*", "c.example:443", "allow"]);
-    expect(issueTexts({ ...failing, mode: "deny-all" })).toEqual([]);
-    const bytes = Buffer.from(JSON.stringify(failing));
-    expect(parsePolicy(bytes, "policy.json").ok).toBe(false);
-    expect(parsePolicy(bytes, "policy.json", { tests: "skip" }).ok).toBe(true);
-  });
-
-  test("wait for the errors that come before them", () => {
-    const document = { ...withTests(["*", "c.example:443", "allow"]), labels: { "*": "x" } };
-    expect(issueTexts(document)).toEqual(['/labels/*: "*" would allow every name']);
   });
 });
