@@ -300,6 +300,7 @@ describe("deny", () => {
     expect(await isAlive(kept)).toBe(true);
     expect(await isAlive(byName)).toBe(false);
     expect(await isAlive(named)).toBe(false);
+    await kept.close();
   });
 });
 
