@@ -28,6 +28,8 @@ export async function explain(options: ExplainOptions, output: Output): Promise<
   const decision = decideTarget(decider, client, target);
   output.document({ ok: true, ...toDocument(options, policy, decision) });
   for (const line of describe(options, policy, decision)) output.line(line);
+  if (client.group.mode === "audit")
+    output.line("  AUDIT: what the policy denies this client is recorded and let pass");
   return 0;
 }
 
@@ -51,16 +53,27 @@ function describe(options: ExplainOptions, policy: Policy, decision: Decision): 
       ...describeNotes(decision.nearRule?.notes),
     ];
   }
+  const { rule, wouldDeny } = decision;
+  if (rule === null || wouldDeny !== null) {
+    const why = wouldDeny?.reason ?? "deny-all";
+    const near = wouldDeny?.nearMiss == null ? [] : [`  nearest: ${wouldDeny.nearMiss}`];
+    return [
+      `ALLOW, ONLY BECAUSE OF AUDIT  ${who} → ${options.to}`,
+      `  by ${rules} it would be denied: ${why}, ${reasons[why]}`,
+      ...near,
+      ...describeNotes(wouldDeny?.nearRule?.notes),
+    ];
+  }
   const label = decision.label === null ? [] : [`  label: ${decision.label}`];
   const answers = decision.answers.length === 0 ? [] : [`  may resolve to: ${decision.answers.join(", ")}`];
   return [
     `ALLOW  ${who} → ${options.to}`,
-    `  by ${rules}: ${ruleText(decision.rule)}`,
+    `  by ${rules}: ${ruleText(rule)}`,
     `  open ports: ${decision.ports.map(portText).join(", ")}`,
     ...limitLines(policy, decision),
     ...label,
     ...answers,
-    ...describeNotes(decision.rule.notes),
+    ...describeNotes(rule.notes),
   ];
 }
 
@@ -85,7 +98,7 @@ function toDocument(options: ExplainOptions, policy: Policy, decision: Decision)
     verdict: decision.verdict,
     host: host?.name ?? null,
     group: group.name,
-    mode: policy.mode,
+    mode: group.mode ?? policy.mode,
     egressKbps: limitsOf(policy, decision.client)?.egressKbps ?? null,
   };
   if (decision.verdict === "deny") {
@@ -93,9 +106,14 @@ function toDocument(options: ExplainOptions, policy: Policy, decision: Decision)
     const place = nearRule === null ? null : { ...nearRule.place };
     return { ...common, reason, nearMiss, nearPlace: place, notes: { ...nearRule?.notes } };
   }
+  if (decision.wouldDeny !== null || decision.rule === null) {
+    const { reason, nearMiss, nearRule } = decision.wouldDeny ?? { reason: null, nearMiss: null, nearRule: null };
+    return { ...common, wouldDeny: reason, nearMiss, notes: { ...nearRule?.notes } };
+  }
   const { file, line, column, pointer } = decision.rule.place;
   return {
     ...common,
+    wouldDeny: null,
     rule: ruleText(decision.rule),
     place: { file, line, column, pointer },
     label: decision.label,

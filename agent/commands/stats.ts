@@ -1,6 +1,7 @@
 import { readDenyCounters } from "../apply/kernel.ts";
 import { codes, type Json } from "../errors.ts";
 import { createGateControl, type GateStatus } from "../gate/control-client.ts";
+import type { PlaneTotals } from "../gate/deny-records.ts";
 import { readForeignFileIfAny } from "../host/files.ts";
 import { plainText } from "../plain-text.ts";
 import { type Ranked, type RecordSummary, summarizeRecords } from "../report/summarize-records.ts";
@@ -38,6 +39,7 @@ export async function showStats(options: { readonly config: string }, output: Ou
     gateway: settings.gateway,
     since: gate?.startedAt ?? null,
     denied: (gate?.denials.denied ?? null) as Json,
+    audited: (gate?.denials.audited ?? null) as Json,
     written: gate?.denials.written ?? null,
     unattributed: gate?.denials.unattributed ?? null,
     packets: counters as Json,
@@ -65,12 +67,21 @@ async function readRecordFiles(path: string, maxBytes: number): Promise<readonly
 
 function describeTotals(gate: GateStatus | null): readonly string[] {
   if (gate === null) return ["the gate does not answer: its totals are missing"];
-  const rows = Object.entries(gate.denials.denied).flatMap(([plane, reasons]) =>
-    Object.entries(reasons).map(([reason, count]) => `${String(count).padStart(10)}  ${plane}  ${reason}`),
-  );
+  const rowsOf = (totals: PlaneTotals): readonly string[] =>
+    Object.entries(totals).flatMap(([plane, reasons]) =>
+      Object.entries(reasons).map(([reason, count]) => `${String(count).padStart(10)}  ${plane}  ${reason}`),
+    );
+  const rows = rowsOf(gate.denials.denied);
+  const audited = rowsOf(gate.denials.audited);
+  const passed = audited.length === 0 ? [] : ["let pass by an AUDIT, and would be denied", ...audited];
   const lost = gate.denials.unattributed;
   const note = lost === 0 ? [] : [`${String(lost).padStart(10)}  packets and questions that no record counts`];
-  return [`denied since ${gate.startedAt} (the gate's start)`, ...(rows.length > 0 ? rows : ["   nothing"]), ...note];
+  return [
+    `denied since ${gate.startedAt} (the gate's start)`,
+    ...(rows.length > 0 ? rows : ["   nothing"]),
+    ...passed,
+    ...note,
+  ];
 }
 
 const counterTexts: { readonly [counter: string]: string } = {

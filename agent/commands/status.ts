@@ -38,6 +38,8 @@ export async function showStatus(options: { readonly config: string }, output: O
       ? "enforced  nothing is confirmed yet: everything but the lifeline is denied"
       : `${lifeline === null ? "enforced " : "confirmed"} serial ${confirmed.serial}, commit ${confirmed.commit}, since ${confirmed.at}`,
   );
+  const audited = gate?.audited ?? [];
+  if (audited.length > 0) output.line(`mode      AUDIT: NOTHING IS DENIED to ${describeAudited(audited)}`);
   output.line(`verified  serial ${verified.serial}${verified.commit === null ? "" : `, commit ${verified.commit}`}`);
   output.line(`gate      ${describeGate(gate)}`);
   output.line(`named     ${named === null ? "does not run" : `runs (pid ${named})`}`);
@@ -54,6 +56,7 @@ export async function showStatus(options: { readonly config: string }, output: O
     confirmed: { ...confirmed },
     state: lifeline === null ? (serves ? "enforcing" : "not-serving") : lifeline.state,
     lifeline: lifeline === null ? null : { ...lifeline },
+    audited: [...audited],
     gate: gate as unknown as Json,
     named: { pid: named },
     ulogd: { pid: ulogd },
@@ -73,6 +76,11 @@ async function askGate(socket: string): Promise<GateStatus | null> {
     // Not answering is an answer here: the lines below say so.
     return null;
   }
+}
+
+function describeAudited(groups: readonly string[]): string {
+  const names = groups.map((group) => (group === "*" ? "clients without own rules" : group));
+  return `${names.join(", ")} but private and reserved addresses; what would be is in the gate's records`;
 }
 
 function describeGate(gate: GateStatus | null): string {

@@ -1,6 +1,6 @@
 import { AgentError } from "../errors.ts";
 import type { DnsSettings } from "../settings/settings.ts";
-import { ALLOW_ZONE, BLOCK_ZONE, DENY_ZONE } from "./release.ts";
+import { ALLOW_ZONE, AUDIT_SOURCE, BLOCK_ZONE, DENY_ZONE } from "./release.ts";
 import { addressToken, pathToken, portToken } from "./tokens.ts";
 
 /** Name of the key in `rndc.key`, the file beside named.conf that the control channel's secret is kept in. */
@@ -17,7 +17,7 @@ export const CONTROL_KEY_NAME = "clawgress";
  * @throws AgentError SETTINGS_INVALID when there is no upstream, or `validation` is `yes` without trust anchors.
  */
 export function renderNamedConf(dns: DnsSettings): string {
-  const loopback = "127.0.0.1; ::1;";
+  const loopback = `127.0.0.1; ${AUDIT_SOURCE}; ::1;`;
   return `include "../rndc.key";
 controls {
 	inet 127.0.0.1 port ${portToken(dns.controlPort)} allow { 127.0.0.1; } keys { "${CONTROL_KEY_NAME}"; };

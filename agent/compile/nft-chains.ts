@@ -1,5 +1,7 @@
 import { addressBits, type Family, formatAddress } from "../policy/cidr.ts";
+import { closedInAudit } from "../policy/special.ts";
 import { VERDICT } from "./marks.ts";
+import { auditLogRule } from "./nft-refuse.ts";
 import { markToken, numberToken } from "./tokens.ts";
 
 /** What the chains depend on: the mark of the group `*` and the lengths of prefixes that the policy's networks have. */
@@ -9,6 +11,8 @@ export interface ChainParts {
   readonly globalGroup: number;
   readonly prefixLengths4: readonly number[];
   readonly prefixLengths6: readonly number[];
+  /** True when a group is under audit: what the policy does not open to it is logged and opened all the same. */
+  readonly hasAudit: boolean;
   /** What is denied although it may be allowed; null costs no packet a lookup. */
   readonly denied: DeniedParts | null;
 }
@@ -32,6 +36,7 @@ add map inet clawgress tcp_ports { type inet_service : mark; flags interval; }
 add map inet clawgress udp_ports { type inet_service : mark; flags interval; }
 add map inet clawgress net4 { type mark . ipv4_addr . mark : mark; }
 add map inet clawgress net6 { type mark . ipv6_addr . mark : mark; }
+add set inet clawgress audited { type mark; }
 add set inet clawgress deny4 { type ipv4_addr; flags interval; }
 add set inet clawgress deny6 { type ipv6_addr; flags interval; }
 add set inet clawgress group_deny4 { type mark . ipv4_addr . mark; }
@@ -43,6 +48,10 @@ add map inet clawgress group_pin6 { type mark . ipv6_addr . mark : mark; flags t
 add set inet clawgress live { type mark . mark; flags timeout; }
 add chain inet clawgress ok
 add chain inet clawgress refuse
+add chain inet clawgress audit_out
+add chain inet clawgress audit_in
+add chain inet clawgress unlisted_out
+add chain inet clawgress unlisted_in
 add chain inet clawgress admit
 add chain inet clawgress readmit
 add chain inet clawgress outward
@@ -57,7 +66,7 @@ flush chain inet clawgress forward
 add rule inet clawgress forward meta mark set 0x00000000
 `;
 /** Sets that only an apply writes, and empties before. */
-export const refilledSets = ["deny4", "deny6", "group_deny4", "group_deny6"] as const;
+export const refilledSets = ["audited", "deny4", "deny6", "group_deny4", "group_deny6"] as const;
 
 /** Maps that only an apply writes, so that it may empty them: pins, `live` and `lan` are written by others. */
 export const staticMaps = [
@@ -80,6 +89,10 @@ export function renderChains(parts: ChainParts): string {
   const chains: readonly (readonly [name: string, rules: readonly string[]])[] = [
     ["ok", [`meta mark set ${verdict}`]],
     ["refuse", ["meta mark set 0x00000000"]],
+    ["audit_out", parts.hasAudit ? auditRules("daddr") : []],
+    ["audit_in", parts.hasAudit ? auditRules("saddr") : []],
+    ["unlisted_out", parts.hasAudit ? unlistedRules(parts, "daddr") : []],
+    ["unlisted_in", parts.hasAudit ? unlistedRules(parts, "saddr") : []],
     ["admit", admitRules(parts, "daddr", "dport")],
     ["readmit", admitRules(parts, "saddr", "sport")],
     ["outward", outwardRules(parts)],
@@ -107,6 +120,7 @@ function outwardRules(parts: ChainParts): readonly string[] {
     ...denyRules(parts, "daddr"),
     "ct state established,related meta mark . ct mark @live goto ok",
     "ct direction original ct state new,established goto admit",
+    ...(parts.hasAudit ? ["ct direction original meta mark @audited goto audit_out"] : []),
     "meta mark set 0x00000000",
   ];
 }
@@ -118,6 +132,7 @@ function inwardRules(parts: ChainParts): readonly string[] {
     "ct state established,related meta mark . ct mark @live goto ok",
     // A flow whose grant went, but that another rule still allows, goes on whichever side speaks first.
     "ct direction reply ct state established goto readmit",
+    ...(parts.hasAudit ? ["ct direction reply meta mark @audited goto audit_in"] : []),
     "meta mark set 0x00000000",
   ];
 }
@@ -137,16 +152,17 @@ function classifyRules({ globalGroup }: ChainParts, side: "saddr" | "daddr"): re
  * Denied networks are asked before any grant, for flows that go on too: a grant belongs to a name, and stays in force
  * while some of the name's addresses are denied.
  */
-function denyRules({ denied }: ChainParts, farAddress: "daddr" | "saddr"): readonly string[] {
+function denyRules({ denied, hasAudit }: ChainParts, farAddress: "daddr" | "saddr"): readonly string[] {
   if (denied === null) return [];
+  const unlessAudited = hasAudit ? "meta mark != @audited " : "";
   const ofGroup = (family: Family, length: number): string => {
     const { field, mask, lengthMark } = prefixParts(family, length, farAddress);
     // A constant cannot stand in a concatenation alone.
-    return `meta mark . (${field} & ${mask}) . (ct mark & 0x00000000 | ${lengthMark}) @group_deny${family} goto refuse`;
+    return `${unlessAudited}meta mark . (${field} & ${mask}) . (ct mark & 0x00000000 | ${lengthMark}) @group_deny${family} goto refuse`;
   };
   return [
-    ...(denied.everyone4 ? [`ip ${farAddress} @deny4 goto refuse`] : []),
-    ...(denied.everyone6 ? [`ip6 ${farAddress} @deny6 goto refuse`] : []),
+    ...(denied.everyone4 ? [`${unlessAudited}ip ${farAddress} @deny4 goto refuse`] : []),
+    ...(denied.everyone6 ? [`${unlessAudited}ip6 ${farAddress} @deny6 goto refuse`] : []),
     ...denied.groupLengths4.map((length) => ofGroup(4, length)),
     ...denied.groupLengths6.map((length) => ofGroup(6, length)),
   ];
@@ -160,6 +176,7 @@ function denyRules({ denied }: ChainParts, farAddress: "daddr" | "saddr"): reado
  */
 function admitRules(parts: ChainParts, farAddress: "daddr" | "saddr", farPort: "dport" | "sport"): readonly string[] {
   const client = farAddress === "daddr" ? "saddr" : "daddr";
+  const side = farAddress === "daddr" ? "out" : "in";
   const pinKey = (ip: "ip" | "ip6"): string =>
     farAddress === "daddr" ? `${ip} saddr . ${ip} daddr` : `${ip} daddr . ${ip} saddr`;
   const markClass = [
@@ -171,7 +188,7 @@ function admitRules(parts: ChainParts, farAddress: "daddr" | "saddr", farPort: "
     "meta mark set 0x00000000",
     `meta mark set tcp ${farPort} map @tcp_ports`,
     `meta mark set udp ${farPort} map @udp_ports`,
-    "meta mark 0x00000000 ct mark set 0x00000000 return",
+    `meta mark 0x00000000 ct mark set 0x00000000 ${parts.hasAudit ? `goto unlisted_${side}` : "return"}`,
     `ct mark set ${pinKey("ip")} . meta mark map @pin4`,
     `ct mark set ${pinKey("ip6")} . meta mark map @pin6`,
     "meta mark set 0x00000000",
@@ -186,7 +203,39 @@ function admitRules(parts: ChainParts, farAddress: "daddr" | "saddr", farPort: "
     ...parts.prefixLengths6.map((length) => networkRule(6, length, farAddress)),
     "meta mark . ct mark @live goto ok",
     "ct mark set 0x00000000",
+    ...(parts.hasAudit ? [`meta mark @audited goto audit_${side}`] : []),
     "meta mark set 0x00000000",
+  ];
+}
+
+/** A flow on no port of the policy, or of no protocol that has ports: its group is not known any more. */
+function unlistedRules(parts: ChainParts, farAddress: "daddr" | "saddr"): readonly string[] {
+  const isOut = farAddress === "daddr";
+  return [
+    ...classifyRules(parts, isOut ? "saddr" : "daddr"),
+    `meta mark @audited goto audit_${isOut ? "out" : "in"}`,
+    "meta mark set 0x00000000",
+  ];
+}
+
+/**
+ * What an audit adds: everything but private and reserved addresses. Such a flow has no grant, so that the first
+ * release that enforces ends it.
+ */
+function auditRules(farAddress: "daddr" | "saddr"): readonly string[] {
+  const closed = (family: Family): string =>
+    closedInAudit
+      .filter((range) => range.family === family)
+      .map(({ first, last }) => {
+        const from = formatAddress({ family, value: first });
+        return first === last ? from : `${from}-${formatAddress({ family, value: last })}`;
+      })
+      .join(", ");
+  return [
+    `ip ${farAddress} { ${closed(4)} } goto refuse`,
+    `ip6 ${farAddress} { ${closed(6)} } goto refuse`,
+    auditLogRule,
+    "goto ok",
   ];
 }
 

@@ -1,6 +1,7 @@
 import { type AddressRange, formatAddress } from "../policy/cidr.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { HostBinding, ProbeAddress } from "../settings/settings.ts";
+import { auditedGroups } from "./audited-groups.ts";
 import { boundHostRules, boundHostsObject } from "./bound-hosts.ts";
 import { type ClientRange, clientGroups } from "./client-groups.ts";
 import { denialLengths, deniedRanges, type GroupDenial, groupDenials } from "./denied-networks.ts";
@@ -31,12 +32,14 @@ export function renderPolicyTable(
   const clients = clientGroups(policy, probes);
   const denials = groupDenials(policy);
   const everyone = { 4: deniedRanges(policy, 4), 6: deniedRanges(policy, 6) };
+  const audited = auditedGroups(policy);
   const isDenying = denials.length + everyone[4].length + everyone[6].length > 0;
   const chains = renderChains({
     denyAll: policy.mode === "deny-all",
     globalGroup: markOf("*"),
     prefixLengths4: prefixLengths(policy, 4),
     prefixLengths6: prefixLengths(policy, 6),
+    hasAudit: audited.length > 0,
     denied: isDenying
       ? {
           everyone4: everyone[4].length > 0,
@@ -95,6 +98,7 @@ export function renderPolicyTable(
       renderSpender,
     ),
     ...elements("budgets", shaping.budgets, renderBudget),
+    ...elements("audited", audited, (mark) => `${markToken(mark)},\n`),
     ...([4, 6] as const).flatMap((family) => [
       ...elements(`deny${family}`, everyone[family], renderDenied),
       ...elements(

@@ -6,8 +6,8 @@
 /** Group of NFLOG that refused packets are sent to; the prefix of each says which rule refused it. */
 export const DENY_LOG_GROUP = 17;
 
-/** Which rule refused a packet, as its prefix says: `clawgress:<origin> `. */
-export const packetOrigins = ["forward", "outside", "reply", "input", "spoofed", "routed"] as const;
+/** Which rule refused a packet, or let it pass under audit, as its prefix says: `clawgress:<origin> `. */
+export const packetOrigins = ["forward", "outside", "reply", "input", "spoofed", "routed", "audit"] as const;
 export type PacketOrigin = (typeof packetOrigins)[number];
 
 /** Sets of the base table with a counter for each client whose packets were refused; the gate reads them. */
@@ -61,6 +61,9 @@ export function refuseRules(hook: "forward" | "input"): readonly string[] {
 export function dropRules(counter: "denied_source" | "denied_bound", origin: "spoofed" | "routed"): readonly string[] {
   return [`counter name ${counter}`, `${sharedLimit} ${log(origin)}`, "drop"];
 }
+
+/** Tells of a flow that begins only because of an audit; it is not refused. */
+export const auditLogRule = `ct state new limit rate 100/second burst 200 packets ${log("audit")}`;
 
 const sharedLimit = "limit rate 5/second burst 20 packets";
 

@@ -53,6 +53,9 @@ export const CANARY_NAME = "release.canary.clawgress.invalid";
 export const BLOCK_CANARY_NAME = "blocks.canary.clawgress.invalid";
 /** In no zone but under the deny zone's wildcard: NXDOMAIN with the deny zone's SOA proves that denying works. */
 export const DENIED_CANARY_NAME = "denied.canary.clawgress.invalid";
+/** The gate asks named from this address for what an audit lets pass. The block zone exempts it only while a group is under audit. */
+export const AUDIT_SOURCE = "127.0.0.2";
+
 /** Looked at first: what the policy denies for everyone, under whatever wildcard it is allowed. */
 export const BLOCK_ZONE = "block.rpz.clawgress.invalid";
 export const ALLOW_ZONE = "allow.rpz.clawgress.invalid";

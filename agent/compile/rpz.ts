@@ -2,8 +2,9 @@ import { createHash } from "node:crypto";
 import { compareTexts } from "../policy/compare-texts.ts";
 import { buildDenialTable } from "../policy/denial-table.ts";
 import type { NamePattern, Place, Policy } from "../policy/policy.ts";
+import { auditedGroups } from "./audited-groups.ts";
 import { comparePlaces } from "./compare-places.ts";
-import { ALLOW_ZONE, BLOCK_CANARY_NAME, BLOCK_ZONE, CANARY_NAME, DENY_ZONE } from "./release.ts";
+import { ALLOW_ZONE, AUDIT_SOURCE, BLOCK_CANARY_NAME, BLOCK_ZONE, CANARY_NAME, DENY_ZONE } from "./release.ts";
 import { nameToken, placeToken, refuseRule } from "./tokens.ts";
 
 /** The response policy zones as master files (RFC 1035 §5), and what proves which of them named serves. */
@@ -42,7 +43,8 @@ export function renderZones(policy: Policy): RpzZones {
   const allowed = policy.mode === "deny-all" ? [] : ownersOf(allowedNames(policy));
   // Comments move with every edit of the source; only records make a new zone.
   const canary = digest(textOf(allowed));
-  const blockCanary = digest(textOf(blocked));
+  const exempt = auditedGroups(policy).length > 0 ? auditRecord : "";
+  const blockCanary = digest(exempt + textOf(blocked));
   const denyRecords = "* CNAME .\n";
   const blockSerial = serialOf(blockCanary);
   const allowSerial = serialOf(canary);
@@ -50,7 +52,7 @@ export function renderZones(policy: Policy): RpzZones {
   const blockTxt = `${nameToken(BLOCK_CANARY_NAME)} TXT "${blockCanary}"\n`;
   const allowTxt = `${nameToken(CANARY_NAME)} TXT "${canary}"\n`;
   return {
-    block: `${zoneHead(BLOCK_ZONE, blockSerial)}${blockTxt}${recordsOf(blocked, ".")}`,
+    block: `${zoneHead(BLOCK_ZONE, blockSerial)}${blockTxt}${exempt}${recordsOf(blocked, ".")}`,
     allow: `${zoneHead(ALLOW_ZONE, allowSerial)}${allowTxt}${recordsOf(allowed, "rpz-passthru.")}`,
     deny: `${zoneHead(DENY_ZONE, denySerial)}${denyRecords}`,
     canary,
@@ -60,6 +62,9 @@ export function renderZones(policy: Policy): RpzZones {
     denySerial,
   };
 }
+
+/** A rule for who asks, before all rules for names: its address backwards behind the length of the prefix. */
+const auditRecord = `32.${AUDIT_SOURCE.split(".").reverse().join(".")}.rpz-client-ip CNAME rpz-passthru.\n`;
 
 function textOf(owners: readonly Owner[]): string {
   return owners.map(({ owner }) => owner).join("\n");

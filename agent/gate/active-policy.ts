@@ -16,7 +16,7 @@ import { type ClassRange, planClasses } from "./pin-plan.ts";
 /** Why an allowed name may not lead to an address, and the entry of the policy that says so or would have to. */
 export interface AnswerRefusal {
   readonly reason: Extract<Reason, "private-answer" | "denied-explicit">;
-  readonly entry: NameRule | NetworkDenial | NetworkRule;
+  readonly entry: NameRule | NetworkDenial | NetworkRule | null;
 }
 
 /** A loaded release, indexed for the questions that the gate asks of it. */
@@ -119,7 +119,9 @@ export function indexPolicy(
     mayReach: (owner, name, address) => {
       const client = clientOfOwner(owner);
       const decision = client === null ? null : decider.decideName(client, name);
-      return decision?.verdict === "allow" && refuseAnswer(decision, address) === null;
+      if (decision?.verdict !== "allow") return false;
+      const refusal = refuseAnswer(decision, address);
+      return refusal === null || (refusal.reason === "denied-explicit" && decision.client.group.mode === "audit");
     },
     stands: ({ groupName, groupMark, grant }: LiveGrant) => {
       const group = groups.get(groupName);

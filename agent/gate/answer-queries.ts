@@ -1,8 +1,10 @@
+import type { Allowed } from "../policy/decide.ts";
 import type { ActivePolicy } from "./active-policy.ts";
 import type { ClientTable } from "./clients.ts";
+import type { DenyVerdict } from "./deny-record.ts";
 import type { Hold } from "./hold.ts";
 import { judgeAnswer } from "./judge-answer.ts";
-import { judgeQuery, type QueryVerdict, type Refusal, refuseForNow } from "./judge-query.ts";
+import { judgeQuery, type QueryVerdict, type Refusal, refuseForNow, wouldRefuse } from "./judge-query.ts";
 import type { NameAccess } from "./ledger.ts";
 import type { NamedHealth } from "./named-check.ts";
 import type { Pins } from "./pins.ts";
@@ -28,11 +30,14 @@ export interface AnswerOptions {
   readonly state: GateState;
   readonly pins: Pick<Pins, "pin">;
   readonly upstream: Upstream;
+  /** named without the policy's zones, for what an audit lets pass. */
+  readonly auditUpstream: Upstream;
   readonly clients: ClientTable;
   readonly noteRefusal: (
     refusal: Refusal,
     from: { readonly client: string; readonly query: Query | null },
     policy: ActivePolicy | null,
+    verdict: DenyVerdict,
   ) => void;
   readonly hold: Hold;
   readonly nowS: () => number;
@@ -53,6 +58,7 @@ const MAX_TRIES = 3;
 export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
   const { state, hold, clients, nowS } = options;
   const ask = createSharedAsk(options.upstream);
+  const askUnderAudit = createSharedAsk(options.auditUpstream);
   let underWay = 0;
 
   const count = (verdict: string): void => {
@@ -60,11 +66,15 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
   };
   const refuse = (refusal: Refusal, from: From, code: number = ede.BLOCKED): Buffer => {
     count(refusal.reason);
-    options.noteRefusal(refusal, from, state.policy);
+    options.noteRefusal(refusal, from, state.policy, "deny");
     const isNegative = refusal.rcode === rcodes.NXDOMAIN;
     const soaSerial = isNegative ? (state.policy?.provenance.serial ?? 1) : null;
     const blocked = { code, text: refusal.text };
     return buildOwnAnswer(from.query, { rcode: refusal.rcode, soaSerial, ede: blocked }, from.maxBytes);
+  };
+  const noteWouldDeny = (refusal: Refusal, from: From): void => {
+    count("would-deny");
+    options.noteRefusal(refusal, from, state.policy, "would-deny");
   };
   const fail = (verdict: string, text: string, from: From): Buffer => {
     count(verdict);
@@ -80,11 +90,11 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
     const access = policy.accessFor(decision);
     if (!state.named.ok || access === null) return notReady(from, state.named.detail);
     if (!state.isKernelKnown) return notReady(from, "the kernel's maps are not there");
-    const isWildcard = "pattern" in decision.rule && decision.rule.pattern.kind === "subdomains";
-    if (isWildcard && !clients.takeName(from.client, name, nowS())) {
+    if (decision.wouldDeny !== null) noteWouldDeny(wouldRefuse(policy, decision.wouldDeny, name), from);
+    if (isOneOfMany(decision) && !clients.takeName(from.client, name, nowS())) {
       return refuse(refuseForNow("dns-rate", decision.client, `too many names under a wildcard: ${name}`), from);
     }
-    const answer = await ask(from.query, name, from.transport);
+    const answer = await (decision.wouldDeny === null ? ask : askUnderAudit)(from.query, name, from.transport);
     if (hold.isHeld && !(await hold.wait())) return notReady(from, "a new policy is taking effect");
     if (state.policy !== policy) return null;
     if (answer === null) return fail("upstream-failed", "named did not answer", from);
@@ -92,8 +102,9 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
   };
   const openAndAnswer = async (answer: Answer, verdict: Forward, access: NameAccess, from: From): Promise<Buffer> => {
     const { policy, decision, name } = verdict;
-    const refusal = judgeAnswer(policy, decision, name, answer);
+    const { refusal, wouldDeny } = judgeAnswer(policy, decision, name, answer);
     if (refusal !== null) return refuse(refusal, from);
+    if (wouldDeny !== null && decision.wouldDeny === null) noteWouldDeny(wouldDeny, from);
     const message = buildAnswer(answer, from.query, from.maxBytes);
     // An answer that does not fit carries no address, and the client comes back over TCP.
     if (answer.addresses.length === 0 || message.readUInt16BE(6) === 0) return done(message);
@@ -135,7 +146,7 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
     if (parsed.kind === "error") {
       count("dns-malformed");
       const refusal = { ...refuseForNow("dns-malformed", null, "malformed"), rcode: parsed.rcode };
-      options.noteRefusal(refusal, { client, query: null }, state.policy);
+      options.noteRefusal(refusal, { client, query: null }, state.policy, "deny");
       return clients.takeQuery(client, nowS()) ? parsed.answer : null;
     }
     const { query } = parsed;
@@ -160,6 +171,11 @@ interface From {
   readonly client: string;
   readonly transport: Transport;
   readonly maxBytes: number;
+}
+
+/** Names that nobody listed one by one are bounded: asking for many of them is what a tunnel does. */
+function isOneOfMany({ rule }: Allowed): boolean {
+  return rule === null || ("pattern" in rule && rule.pattern.kind === "subdomains");
 }
 
 function noData(state: GateState, from: From): Buffer {

@@ -13,6 +13,8 @@ export interface GateStatus {
   readonly commit: string | null;
   readonly serial: number | null;
   readonly isHeld: boolean;
+  /** Groups under audit (at most 20, `*` for the clients of no host): what the policy denies them is let pass. */
+  readonly audited: readonly string[];
   /** Elements in the kernel's pin maps, pairs in `live`, and clients seen lately. */
   readonly pins: number;
   readonly grants: number;

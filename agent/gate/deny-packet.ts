@@ -1,4 +1,4 @@
-import type { Client } from "../policy/decide.ts";
+import type { Client, Decision } from "../policy/decide.ts";
 import type { Protocol } from "../policy/policy.ts";
 import type { Reason } from "../policy/reasons.ts";
 import type { ActivePolicy } from "./active-policy.ts";
@@ -39,6 +39,7 @@ export function packetDenial(packet: RefusedPacket, context: PacketContext): Den
   const { reason, near } = judge(packet, flow, client, names, context);
   return {
     plane: "ip",
+    verdict: packet.origin === "audit" ? "would-deny" : "deny",
     reason,
     client: flow.client,
     describe: () => ({
@@ -94,17 +95,23 @@ function judgeFlow(
   names: readonly string[],
 ): Verdict {
   const { decider } = policy;
-  const byAddress = decider.decideAddress(client, flow.far, protocol, port);
+  const byAddress = enforced(decider.decideAddress(client, flow.far, protocol, port));
   // No name opens a denied network.
   if (byAddress.verdict === "deny" && byAddress.reason === "denied-explicit") {
     return { reason: byAddress.reason, near: byAddress };
   }
-  const decisions = [...names.map((name) => decider.decideNameFlow(client, name, protocol, port)), byAddress];
+  const byName = names.map((name) => enforced(decider.decideNameFlow(client, name, protocol, port)));
+  const decisions = [...byName, byAddress];
   // Allowed and refused all the same: it was not open at that moment, and is when it is tried again.
   if (decisions.some(({ verdict }) => verdict === "allow")) return plain("not-ready");
   const denials = decisions.filter((decision) => decision.verdict === "deny");
   const denial = denials.find(({ reason }) => reason === "port-not-allowed") ?? denials.at(-1);
   return denial === undefined ? plain("ip-not-allowed") : { reason: denial.reason, near: denial };
+}
+
+/** What an audit hides: the packet is told of because of it. */
+function enforced(decision: Decision): Decision {
+  return decision.verdict === "allow" ? (decision.wouldDeny ?? decision) : decision;
 }
 
 function plain(reason: Reason): Verdict {
@@ -113,6 +120,7 @@ function plain(reason: Reason): Verdict {
 
 /** What the rules of `nft-refuse.ts` do. */
 function actionOf({ origin, protocol }: RefusedPacket): DenyAction {
+  if (origin === "audit") return "pass";
   if (origin === "spoofed" || origin === "routed") return "drop";
   return protocol === "tcp" ? "rst" : "icmp";
 }

@@ -1,5 +1,5 @@
 import type { ActivePolicy } from "./active-policy.ts";
-import { commonDetails, type Denial, type DenyAction } from "./deny-record.ts";
+import { commonDetails, type Denial, type DenyAction, type DenyVerdict } from "./deny-record.ts";
 import type { Refusal } from "./judge-query.ts";
 import { escapedNameText, rcode, typeText } from "./wire.ts";
 import type { Query } from "./wire-query.ts";
@@ -9,13 +9,16 @@ export function queryDenial(
   refusal: Refusal,
   { client, query }: { readonly client: string; readonly query: Query | null },
   policy: ActivePolicy | null,
+  verdict: DenyVerdict = "deny",
 ): Denial {
+  const action = verdict === "would-deny" ? "pass" : actionOf(refusal.rcode);
   return {
     plane: "dns",
+    verdict,
     reason: refusal.reason,
     client,
     describe: () => ({
-      ...commonDetails(actionOf(refusal.rcode), refusal.client, refusal, policy),
+      ...commonDetails(action, refusal.client, refusal, policy),
       name: query === null ? null : (query.name ?? escapedNameText(query.nameBytes)),
       type: query === null ? null : typeText(query.type),
     }),

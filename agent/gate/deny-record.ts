@@ -5,7 +5,7 @@ import type { ActivePolicy } from "./active-policy.ts";
 
 /** Where a decision was made: at a DNS question, or at a packet. */
 export type Plane = "dns" | "ip";
-/** What the denied side notices: an rcode, a TCP reset, an ICMP error, or nothing. */
+/** What the denied side notices: an rcode, a TCP reset, an ICMP error, or nothing; `pass` under audit. */
 export type DenyAction =
   | "nxdomain"
   | "refused"
@@ -15,7 +15,11 @@ export type DenyAction =
   | "badvers"
   | "rst"
   | "icmp"
-  | "drop";
+  | "drop"
+  | "pass";
+
+/** `would-deny`: it was let pass, because the client is under audit. */
+export type DenyVerdict = "deny" | "would-deny";
 
 /** One line of the deny records: `policy-schema/deny-record.schema.json`. Every key is always there; null means none, or not of this plane. */
 export interface DenyRecord extends DenialDetails {
@@ -23,7 +27,7 @@ export interface DenyRecord extends DenialDetails {
   readonly schema: 1;
   readonly gateway: string;
   readonly plane: Plane;
-  readonly verdict: "deny";
+  readonly verdict: DenyVerdict;
   readonly reason: Reason;
   readonly client: string;
   /** Denials of this client for this reason on this plane since the gate began, this one included. */
@@ -57,6 +61,8 @@ export interface DenialDetails {
 /** A decision to deny. Only what is written is described: a flood must cost nothing but a count. */
 export interface Denial {
   readonly plane: Plane;
+  /** Default `deny`. */
+  readonly verdict?: DenyVerdict;
   readonly reason: Reason;
   readonly client: string;
   readonly describe: () => DenialDetails;

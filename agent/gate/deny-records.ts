@@ -1,6 +1,6 @@
 import type { AppendLog } from "../host/append-log.ts";
 import type { Reason } from "../policy/reasons.ts";
-import type { Denial, DenialDetails, DenyRecord, Plane } from "./deny-record.ts";
+import type { Denial, DenialDetails, DenyRecord, DenyVerdict, Plane } from "./deny-record.ts";
 
 /**
  * Writes one JSON line per denial, within a rate per client and reason and one of all. What is left out is counted in the
@@ -16,9 +16,13 @@ export interface DenyRecords {
   totals(): DenyTotals;
 }
 
+export type PlaneTotals = { readonly [plane in Plane]: { readonly [reason: string]: number } };
+
 export interface DenyTotals {
   /** Plane → reason → denials since the gate began, written or not. */
-  readonly denied: { readonly [plane in Plane]: { readonly [reason: string]: number } };
+  readonly denied: PlaneTotals;
+  /** The same of what an audit let pass. */
+  readonly audited: PlaneTotals;
   /** Lines written since the gate began. */
   readonly written: number;
   /** Denials that no line counts: their client was forgotten before its next line, or no line ever told of it. */
@@ -37,6 +41,7 @@ export interface DenyRecordsOptions {
 /** Denials of one client for one reason on one plane. */
 interface Stream extends Bucket {
   readonly plane: Plane;
+  readonly verdict: DenyVerdict;
   readonly reason: Reason;
   readonly client: string;
   /** Describes the last denial; once it is written, without holding the policy that it was decided by. */
@@ -65,7 +70,10 @@ export function createDenyRecords(options: DenyRecordsOptions): DenyRecords {
   /** The last reason of a client: what is only counted is taken for more of the same. */
   const lastOf = new Map<string, Stream>();
   const pending = new Set<Stream>();
-  const denied = { dns: new Map<Reason, number>(), ip: new Map<Reason, number>() };
+  const counts = {
+    deny: { dns: new Map<Reason, number>(), ip: new Map<Reason, number>() },
+    "would-deny": { dns: new Map<Reason, number>(), ip: new Map<Reason, number>() },
+  };
   const all: Bucket = { tokens: ALL_BURST, filledS: options.monotonicS() };
   let written = 0;
   let unattributed = 0;
@@ -78,14 +86,14 @@ export function createDenyRecords(options: DenyRecordsOptions): DenyRecords {
     const clientKey = `${stream.plane} ${stream.client}`;
     if (lastOf.get(clientKey) === stream) lastOf.delete(clientKey);
   };
-  const streamOf = ({ plane, reason, client, describe }: Denial, nowS: number): Stream => {
-    const key = `${plane} ${reason} ${client}`;
+  const streamOf = ({ plane, verdict = "deny", reason, client, describe }: Denial, nowS: number): Stream => {
+    const key = `${plane} ${verdict} ${reason} ${client}`;
     let stream = streams.get(key);
     if (stream === undefined) {
       const [oldest] = streams.size >= MAX_STREAMS ? streams : [];
       if (oldest !== undefined) forget(...oldest);
       const fresh = { tokens: BURST, filledS: nowS, lastMs: 0, count: 0, unwritten: 0 };
-      stream = { plane, reason, client, describe, ...fresh };
+      stream = { plane, verdict, reason, client, describe, ...fresh };
     }
     // The one that spoke last stands last.
     else streams.delete(key);
@@ -95,7 +103,7 @@ export function createDenyRecords(options: DenyRecordsOptions): DenyRecords {
   const add = (stream: Stream, count: number): void => {
     stream.count += count;
     stream.unwritten += count;
-    const totals = denied[stream.plane];
+    const totals = counts[stream.verdict][stream.plane];
     totals.set(stream.reason, (totals.get(stream.reason) ?? 0) + count);
   };
   const mayWrite = (stream: Stream, nowS: number): boolean => {
@@ -109,12 +117,12 @@ export function createDenyRecords(options: DenyRecordsOptions): DenyRecords {
   const write = (stream: Stream): void => {
     const details = stream.describe();
     stream.describe = () => details;
-    const { plane, reason, client, count, unwritten, lastMs } = stream;
+    const { plane, verdict, reason, client, count, unwritten, lastMs } = stream;
     const record: DenyRecord = {
       ts: new Date(lastMs).toISOString(),
       schema: 1,
       gateway: options.gateway,
-      ...{ plane, verdict: "deny", reason, client },
+      ...{ plane, verdict, reason, client },
       ...details,
       count,
       suppressed: unwritten - 1,
@@ -138,7 +146,8 @@ export function createDenyRecords(options: DenyRecordsOptions): DenyRecords {
       stream.describe = denial.describe;
       stream.lastMs = options.nowMs();
       add(stream, 1);
-      lastOf.set(`${denial.plane} ${denial.client}`, stream);
+      // The kernel counts only what it refuses.
+      if (stream.verdict === "deny") lastOf.set(`${denial.plane} ${denial.client}`, stream);
       if (mayWrite(stream, nowS)) write(stream);
       else pending.add(stream);
     },
@@ -155,7 +164,8 @@ export function createDenyRecords(options: DenyRecordsOptions): DenyRecords {
       for (const stream of pending) if (mayWrite(stream, nowS)) write(stream);
     },
     totals: () => ({
-      denied: { dns: sorted(denied.dns), ip: sorted(denied.ip) },
+      denied: sortedPlanes(counts.deny),
+      audited: sortedPlanes(counts["would-deny"]),
       written,
       unattributed,
     }),
@@ -165,6 +175,10 @@ export function createDenyRecords(options: DenyRecordsOptions): DenyRecords {
 function fill(bucket: Bucket, burst: number, perS: number, nowS: number): void {
   bucket.tokens = Math.min(burst, bucket.tokens + (nowS - bucket.filledS) * perS);
   bucket.filledS = nowS;
+}
+
+function sortedPlanes(of: { readonly [plane in Plane]: ReadonlyMap<Reason, number> }): PlaneTotals {
+  return { dns: sorted(of.dns), ip: sorted(of.ip) };
 }
 
 function sorted(counts: ReadonlyMap<Reason, number>): { readonly [reason: string]: number } {

@@ -47,6 +47,14 @@ const RECHECK_MS = 200;
 /** A named that hangs does not keep the gate from starting; until it answers, nobody is served. */
 const FIRST_CHECK_MS = 1000;
 
+const MAX_AUDITED_NAMES = 20;
+
+function auditedNames(policy: ActivePolicy | null): readonly string[] {
+  if (policy === null || policy.release.policy.mode === "deny-all") return [];
+  const groups = policy.release.policy.groups.filter(({ mode }) => mode === "audit");
+  return groups.slice(0, MAX_AUDITED_NAMES).map(({ name }) => name);
+}
+
 /** Returns the control of a gate's parts. Calls that change something run one after the other. */
 export function createControl(parts: GateParts): RunningControl {
   const { state, pins, hold, log } = parts;
@@ -142,6 +150,7 @@ export function createControl(parts: GateParts): RunningControl {
       commit: state.policy?.provenance.commit ?? null,
       serial: state.policy?.provenance.serial ?? null,
       isHeld: hold.isHeld,
+      audited: auditedNames(state.policy),
       pins: pins.ledger.pins,
       grants: pins.ledger.grants.live.size,
       clients: parts.clients.size(),

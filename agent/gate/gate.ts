@@ -1,6 +1,7 @@
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import type { Logger } from "pino";
+import { AUDIT_SOURCE } from "../compile/release.ts";
 import { openAppendLog } from "../host/append-log.ts";
 import { monotonicMs, nowMs } from "../host/clock.ts";
 import { pathsOf } from "../settings/paths.ts";
@@ -75,12 +76,14 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
   });
   const clients = createClientTable(settings.gate);
   const hold = createHold(MAX_WAITING_IN_HOLD);
-  const upstream = await openUpstream({
+  const named = {
     address: "127.0.0.1",
     port: settings.dns.namedPort,
     timeoutMs: UPSTREAM_TIMEOUT_MS,
     maxInFlight: MAX_UPSTREAM_IN_FLIGHT,
-  });
+  };
+  const upstream = await openUpstream(named);
+  const auditUpstream = await openUpstream({ ...named, localAddress: AUDIT_SOURCE });
   const records = createDenyRecords({
     gateway: settings.gateway,
     log: denyLog,
@@ -93,8 +96,9 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     state,
     pins,
     upstream,
+    auditUpstream,
     clients,
-    noteRefusal: (refusal, from, policy) => records.note(queryDenial(refusal, from, policy)),
+    noteRefusal: (...denial) => records.note(queryDenial(...denial)),
     hold,
     nowS,
     onError: (error) => log.error({ event: "query-failed", err: error }),
@@ -147,6 +151,7 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     hold.end();
     await Promise.all(listeners.map((listener) => listener.close()));
     upstream.close();
+    auditUpstream.close();
     await pins.drain();
     writer.close();
     journal.close();

@@ -4,18 +4,35 @@ import { policyText, type Refusal, refuse } from "./judge-query.ts";
 import { rcode } from "./wire.ts";
 import type { Answer } from "./wire-answer.ts";
 
+/** Why an answer may not reach its client, or might not if the policy were not under audit for it. */
+export interface AnswerVerdict {
+  readonly refusal: Refusal | null;
+  readonly wouldDeny: Refusal | null;
+}
+
 /**
  * Returns why an answer to an allowed question may not reach its client, or null when it may: it goes by the name of
  * something that is denied, or leads to an address that is denied, reserved, or private and not opened. One bad address
- * refuses the whole answer.
+ * refuses the whole answer. An audit lets pass what `deny` names, and nothing else.
  */
-export function judgeAnswer(policy: ActivePolicy, decision: Allowed, name: string, answer: Answer): Refusal | null {
+export function judgeAnswer(policy: ActivePolicy, decision: Allowed, name: string, answer: Answer): AnswerVerdict {
+  const refusals = findRefusals(policy, decision, name, answer);
+  const isAudited = decision.client.group.mode === "audit";
+  let wouldDeny: Refusal | null = null;
+  for (const refusal of refusals) {
+    if (!isAudited || refusal.reason !== "denied-explicit") return { refusal, wouldDeny: null };
+    wouldDeny ??= refusal;
+  }
+  return { refusal: null, wouldDeny };
+}
+
+function* findRefusals(policy: ActivePolicy, decision: Allowed, name: string, answer: Answer): Generator<Refusal> {
   const { client } = decision;
   for (const alias of answer.aliases) {
     const denial = policy.decider.deniesName(client, alias);
     if (denial === null) continue;
     const text = `${name} is an alias of ${alias}, which ${policyText(policy)} denies`;
-    return { ...refuse(rcode.NXDOMAIN, "denied-explicit", text), client, nearRule: denial };
+    yield { ...refuse(rcode.NXDOMAIN, "denied-explicit", text), client, nearRule: denial };
   }
   for (const { address } of answer.addresses) {
     const refusal = policy.refuseAnswer(decision, address);
@@ -25,7 +42,6 @@ export function judgeAnswer(policy: ActivePolicy, decision: Allowed, name: strin
       reason === "denied-explicit"
         ? `an address that ${policyText(policy)} denies`
         : `a private or reserved address that ${policyText(policy)} does not open`;
-    return { ...refuse(rcode.NXDOMAIN, reason, `${name} resolves to ${address}, ${why}`), client, nearRule };
+    yield { ...refuse(rcode.NXDOMAIN, reason, `${name} resolves to ${address}, ${why}`), client, nearRule };
   }
-  return null;
 }

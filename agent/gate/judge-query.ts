@@ -1,4 +1,4 @@
-import type { Allowed, Client } from "../policy/decide.ts";
+import type { Allowed, Client, Denied } from "../policy/decide.ts";
 import type { PolicyEntry } from "../policy/policy.ts";
 import type { Reason } from "../policy/reasons.ts";
 import type { ActivePolicy } from "./active-policy.ts";
@@ -61,6 +61,15 @@ export function judgeQuery(policy: ActivePolicy | null, clientAddress: string, q
  */
 function isAnonymous({ release }: ActivePolicy, client: Client, address: string): boolean {
   return client.host === null && isLinkLocal(address) && release.policy.hosts.length > 0;
+}
+
+/** Returns the refusal that an audit spares a name. */
+export function wouldRefuse(
+  policy: ActivePolicy,
+  { client, reason, nearMiss, nearRule }: Denied,
+  name: string,
+): Refusal {
+  return { ...refuse(rcode.NXDOMAIN, reason, notAllowed(policy, name)), client, nearMiss, nearRule };
 }
 
 /** Returns the refusal that is no verdict on the name: try again later. */

@@ -16,6 +16,8 @@ export interface Upstream {
 export interface UpstreamOptions {
   readonly address: string;
   readonly port: number;
+  /** The address to ask from; without it, the system's choice. */
+  readonly localAddress?: string;
   /** For one try over UDP, of two; for the whole exchange over TCP. */
   readonly timeoutMs: number;
   readonly maxInFlight: number;
@@ -114,6 +116,8 @@ async function openChannel(options: UpstreamOptions): Promise<Channel> {
   });
   // ECONNREFUSED: nobody listens. All that was asked here fails now instead of after the time limit.
   socket.on("error", () => failAll(channel));
+  const { localAddress } = options;
+  if (localAddress !== undefined) await new Promise<void>((resolve) => socket.bind({ address: localAddress }, resolve));
   await new Promise<void>((resolve) => socket.connect(options.port, options.address, resolve));
   channel.isOpen = true;
   return channel;
@@ -146,7 +150,8 @@ function askTcp(question: Question, options: UpstreamOptions): Promise<Buffer | 
   const query = buildQuery(id, question);
   const questionEnd = HEADER_BYTES + question.nameBytes.length + 4;
   return new Promise((resolve) => {
-    const socket = connect({ host: options.address, port: options.port, noDelay: true });
+    const { address: host, port, localAddress } = options;
+    const socket = connect({ host, port, noDelay: true, ...(localAddress === undefined ? {} : { localAddress }) });
     const end = (answer: Buffer | null): void => {
       clearTimeout(timer);
       socket.destroy();

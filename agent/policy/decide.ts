@@ -19,6 +19,7 @@ import type {
 import { includesPort, sortPorts } from "./ports.ts";
 import { buildPrefixTable, type PrefixTable } from "./prefix-table.ts";
 import type { Reason } from "./reasons.ts";
+import { closedInAudit } from "./special.ts";
 
 /** Who a client address is: its host entry (null for a client in no host) and the group whose rules it follows. */
 export interface Client {
@@ -30,7 +31,10 @@ export interface Client {
 export interface Allowed {
   readonly verdict: "allow";
   readonly client: Client;
-  readonly rule: NameRule | NetworkRule;
+  /** Null when no rule allows it, but the client's group is under audit. */
+  readonly rule: NameRule | NetworkRule | null;
+  /** What the decision were if it were enforced, when that is another one: the client's group is under audit. */
+  readonly wouldDeny: Denied | null;
   readonly label: string | null;
   /** Union of the ports of every matching rule, sorted, as written (not merged). */
   readonly ports: readonly PortRange[];
@@ -100,7 +104,7 @@ export function buildDecider(policy: Policy): Decider {
   const addressDenial = (client: Client, address: Address): NetworkDenial | null =>
     everyone.findAddress(address) ?? groupOf(client.group.name).denials.findAddress(address);
   const judgeName = (client: Client, name: string): Decision => {
-    if (isDenyAll) return deny(client, "deny-all", null);
+    if (isDenyAll || client.group.mode === "deny-all") return deny(client, "deny-all", null);
     const denial = nameDenial(client, name);
     if (denial !== null) return deny(client, "denied-explicit", explainDenial(denial));
     const allowed = allow(client, findNameRules(groupOf(client.group.name).names, name));
@@ -108,7 +112,7 @@ export function buildDecider(policy: Policy): Decider {
     return deny(client, "dns-not-allowed", explainName(client.group, groupOf(client.group.name).names, others, name));
   };
   const judgeAddress = (client: Client, address: Address): Decision => {
-    if (isDenyAll) return deny(client, "deny-all", null);
+    if (isDenyAll || client.group.mode === "deny-all") return deny(client, "deny-all", null);
     const denial = addressDenial(client, address);
     if (denial !== null) return deny(client, "denied-explicit", explainDenial(denial));
     const allowed = allow(client, groupOf(client.group.name).networks.find(address));
@@ -120,17 +124,52 @@ export function buildDecider(policy: Policy): Decider {
   return {
     clientOf: (text) => clients.findFirst(unmapAddress(readAddress(text))) ?? anyone,
     clientNamed: (name) => (name === "*" ? anyone : (named.get(name) ?? null)),
-    decideName: judgeName,
-    decideNameFlow: (client, name, protocol, port) => checkPort(judgeName(client, name), name, protocol, port),
+    decideName: (client, name) => auditName(judgeName(client, name), name),
+    decideNameFlow: (client, name, protocol, port) =>
+      auditName(checkPort(judgeName(client, name), name, protocol, port), name),
     decideAddress: (client, text, protocol, port) => {
       const address = unmapAddress(readAddress(text));
-      return checkPort(judgeAddress(client, address), formatAddress(address), protocol, port);
+      return auditAddress(checkPort(judgeAddress(client, address), formatAddress(address), protocol, port), address);
     },
     coversAddress,
     deniesName: nameDenial,
     deniesAddress: (client, text) => addressDenial(client, unmapAddress(readAddress(text))),
     mayAnswer: ({ client, answers }, text) =>
       answers.some((network) => isWithin(network, readAddress(text))) || coversAddress(client, text),
+  };
+}
+
+/** What an audit lets pass is let pass on every port. */
+const EVERY_PORT: readonly PortRange[] = (["tcp", "udp"] as const).map((protocol) => ({
+  protocol,
+  first: 1,
+  last: 65_535,
+}));
+
+/** Names that nobody has (RFC 6761) prove that denying works, so that no audit opens them. */
+function auditName(decision: Decision, name: string): Decision {
+  return name === "invalid" || name.endsWith(".invalid") ? decision : audit(decision);
+}
+
+function auditAddress(decision: Decision, { family, value }: Address): Decision {
+  const isClosed = closedInAudit.some(
+    (range) => range.family === family && range.first <= value && value <= range.last,
+  );
+  return isClosed ? decision : audit(decision);
+}
+
+/** Returns what a client under audit is let do instead of a denial. */
+function audit(decision: Decision): Decision {
+  const { client, verdict } = decision;
+  if (verdict === "allow" || client.group.mode !== "audit") return decision;
+  return {
+    verdict: "allow",
+    client,
+    rule: null,
+    wouldDeny: decision,
+    label: null,
+    ports: EVERY_PORT,
+    answers: NO_ANSWERS,
   };
 }
 
@@ -152,7 +191,7 @@ function allow(client: Client, rules: readonly (NameRule | NetworkRule)[]): Allo
   if (rule === undefined) return null;
   const label = rules.find((candidate) => candidate.label !== null)?.label ?? null;
   const ports = rules.length === 1 ? rule.ports : sortPorts(rules.flatMap((candidate) => candidate.ports));
-  return { verdict: "allow", client, rule, label, ports, answers: joinAnswers(rules) };
+  return { verdict: "allow", client, rule, wouldDeny: null, label, ports, answers: joinAnswers(rules) };
 }
 
 const NO_ANSWERS: readonly Cidr[] = [];
@@ -173,8 +212,8 @@ function deny(client: Client, reason: Reason, near: NearMiss | null): Denied {
 
 function checkPort(decision: Decision, what: string, protocol: Protocol, port: number): Decision {
   if (decision.verdict === "deny" || includesPort(decision.ports, protocol, port)) return decision;
-  const near = { text: explainPorts(what, decision.ports), rule: decision.rule };
-  return deny(decision.client, "port-not-allowed", near);
+  const { client, rule, ports } = decision;
+  return deny(client, "port-not-allowed", rule === null ? null : { text: explainPorts(what, ports), rule });
 }
 
 function readAddress(text: string): Address {

@@ -1,6 +1,6 @@
 import { cidrRange, compareCidrs, parseCidr } from "./cidr.ts";
 import { compareTexts } from "./compare-texts.ts";
-import type { HostDocument } from "./document.ts";
+import type { HostDocument, Mode } from "./document.ts";
 import { type IssueLog, whereIs } from "./issue-log.ts";
 import { joinPointer } from "./json-pointer.ts";
 import { readLimits } from "./limits.ts";
@@ -12,9 +12,10 @@ import { findSpecialRanges } from "./special.ts";
 /** The name of the group of clients that have no `allow` of their own. */
 export const GLOBAL_GROUP = "*";
 
-/** Returns whether a host needs a group of its own: it has rules that the clients of no host do not have. */
-export function hasOwnRules({ allow, deny }: HostDocument): boolean {
-  return allow !== undefined || deny !== undefined;
+/** Returns whether a host needs a group of its own: its rules or its mode are not those of the clients of no host. */
+export function hasOwnRules({ allow, deny, mode }: HostDocument, globalMode: Mode): boolean {
+  const hasOwnMode = globalMode !== "deny-all" && mode !== undefined && mode !== globalMode;
+  return allow !== undefined || deny !== undefined || hasOwnMode;
 }
 
 /** A host as written, and where. */
@@ -44,7 +45,7 @@ export function collectHosts(sources: readonly PolicySource[]): readonly Written
 }
 
 /** Returns the host entries sorted by name; a source that is no network, or that two hosts have, is an error. */
-export function readHosts(hosts: readonly WrittenHost[]): readonly HostEntry[] {
+export function readHosts(hosts: readonly WrittenHost[], globalMode: Mode): readonly HostEntry[] {
   const owners = new Map<Cidr, { readonly host: string; readonly place: Place }>();
   const entries = hosts.map(({ name, host, pointer, log }): HostEntry => {
     const sources: Cidr[] = [];
@@ -65,7 +66,7 @@ export function readHosts(hosts: readonly WrittenHost[]): readonly HostEntry[] {
     return {
       name,
       sources: sources.sort(compareCidrs),
-      group: hasOwnRules(host) ? name : GLOBAL_GROUP,
+      group: hasOwnRules(host, globalMode) ? name : GLOBAL_GROUP,
       limits: readLimits(host.limits, joinPointer(pointer, "limits"), log),
       place: log.locate(pointer, "key"),
     };

@@ -1,8 +1,8 @@
 import { compareTexts } from "./compare-texts.ts";
 import { readDenials } from "./denials.ts";
-import type { AllowDocument, DenyDocument } from "./document.ts";
+import type { AllowDocument, DenyDocument, Mode } from "./document.ts";
 import { joinRules, NO_RULES } from "./drafts.ts";
-import { collectHosts, GLOBAL_GROUP, hasOwnRules, readHosts } from "./hosts.ts";
+import { collectHosts, GLOBAL_GROUP, hasOwnRules, readHosts, type WrittenHost } from "./hosts.ts";
 import type { IssueLog } from "./issue-log.ts";
 import { joinPointer } from "./json-pointer.ts";
 import { type LabelBook, readLabels } from "./labels.ts";
@@ -26,7 +26,7 @@ export function normalizePolicy(sources: readonly [PolicySource, ...PolicySource
   const labels = readLabels(sources);
   const lists = readNamedLists(sources, labels);
   const hosts = collectHosts(sources);
-  const mode = document.mode === "deny-all" ? "deny-all" : "enforce";
+  const mode = document.mode ?? "enforce";
   const budget = { left: MAX_RULES };
   const readAllow = (allow: AllowDocument, pointer: string, ownLog: IssueLog): readonly Rules[] => [
     readRules(allow, pointer, { log: ownLog, labels }),
@@ -44,9 +44,11 @@ export function normalizePolicy(sources: readonly [PolicySource, ...PolicySource
     sources.map((source) => ({ deny: source.document.deny, pointer: "/deny", log: source.log })),
     labels,
   );
-  const groups: Group[] = [{ name: GLOBAL_GROUP, ...globalRules, place: log.locate("/allow", "key") }];
+  const groups: Group[] = [
+    { name: GLOBAL_GROUP, ...globalRules, ...ownMode(mode), place: log.locate("/allow", "key") },
+  ];
   for (const { name, host, pointer, log: ownLog } of hosts) {
-    if (!hasOwnRules(host)) continue;
+    if (!hasOwnRules(host, mode)) continue;
     const allowPointer = joinPointer(pointer, "allow");
     const own = host.allow === undefined ? [] : readAllow(host.allow, allowPointer, ownLog);
     const isJoined = host.allow === undefined || host.allow.inherit === true;
@@ -54,22 +56,40 @@ export function normalizePolicy(sources: readonly [PolicySource, ...PolicySource
     if (rules === null) break;
     const place = ownLog.locate(host.allow === undefined ? pointer : allowPointer, "key");
     const deny = readDeny([{ deny: host.deny, pointer: joinPointer(pointer, "deny"), log: ownLog }], labels);
-    groups.push({ name, ...rules, ...deny, place });
+    const written = host.mode ?? mode;
+    groups.push({ name, ...(written === "deny-all" ? NO_RULES : rules), ...deny, ...ownMode(written), place });
   }
   labels.reportUnused();
   lists.reportUnused();
   for (const source of sources) checkInherit(source.document.allow, source.log);
   if (mode === "enforce") checkNotEmpty(groups, log);
+  warnOfAudit(sources, hosts);
   return {
     version: 1,
     mode,
     ...denied,
     groups: groups
-      .map((group) => (mode === "deny-all" ? { ...group, ...NO_RULES } : group))
+      .map(({ mode: own, ...group }) =>
+        mode === "deny-all" ? { ...group, ...NO_RULES } : { ...group, ...(own === undefined ? {} : { mode: own }) },
+      )
       .sort((a, b) => compareTexts(a.name, b.name)),
-    hosts: readHosts(hosts),
+    hosts: readHosts(hosts, mode),
     limits: readLimits(document.limits, "/limits", log),
   };
+}
+
+function ownMode(mode: Mode): { readonly mode?: "audit" | "deny-all" } {
+  return mode === "enforce" ? {} : { mode };
+}
+
+function warnOfAudit([main]: readonly [PolicySource, ...PolicySource[]], hosts: readonly WrittenHost[]): void {
+  const remedy = 'write "enforce" when the records show nothing that is missed';
+  const message = "audit: what the policy denies is recorded and let pass, but for private and reserved addresses";
+  if (main.document.mode === "audit") main.log.warn(main.log.locate("/mode"), message, remedy);
+  for (const { host, pointer, log } of hosts) {
+    if (host.mode === "audit" && main.document.mode !== "deny-all")
+      log.warn(log.locate(joinPointer(pointer, "mode")), message, remedy);
+  }
 }
 
 interface WrittenDeny {

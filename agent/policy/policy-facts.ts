@@ -10,7 +10,11 @@ export function collectFacts(policy: Policy | null): readonly string[] {
   if (policy === null) return [];
   const facts = [
     ...denialFacts("everyone", policy.deny),
-    ...policy.groups.flatMap((group) => [...denialFacts(ownerOf(group.name), group.deny), ...answerFacts(group)]),
+    ...policy.groups.flatMap((group) => [
+      ...(group.mode === undefined ? [] : [`mode ${group.mode} for ${ownerOf(group.name)}`]),
+      ...denialFacts(ownerOf(group.name), group.deny),
+      ...answerFacts(group),
+    ]),
   ];
   return [...new Set(facts)].sort(compareTexts);
 }

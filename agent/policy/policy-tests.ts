@@ -43,7 +43,9 @@ function judgeTest(policy: Policy, decider: Decider, test: TestDocument): Failur
     const message = `${quoteText(test.to)} has no port`;
     return { at: "to", message, remedy: "write one, such as 192.0.2.1:443", code: "POLICY_INVALID" };
   }
-  const decision = decideTarget(decider, client.value, target.value);
+  const outcome = decideTarget(decider, client.value, target.value);
+  // An audit lets pass what the policy denies; a test asks what the policy says.
+  const decision = outcome.verdict === "allow" ? (outcome.wouldDeny ?? outcome) : outcome;
   if (decision.verdict === test.expect) return null;
   const message = `${quoteText(test.from)} to ${quoteText(test.to)} is ${describe(decision)}, and the test expects ${test.expect}`;
   return { at: null, message, remedy: "correct the lists, or the test", code: "POLICY_TEST_FAILED" };
@@ -51,8 +53,10 @@ function judgeTest(policy: Policy, decider: Decider, test: TestDocument): Failur
 
 function describe(decision: Decision): string {
   if (decision.verdict === "deny") {
-    return `denied (${decision.reason}: ${decision.nearMiss ?? reasons[decision.reason]})`;
+    const { reason, nearMiss, nearRule } = decision;
+    const where = nearRule === null ? "" : ` (${nearRule.place.file}:${nearRule.place.line})`;
+    return `denied (${reason}: ${nearMiss ?? reasons[reason]}${where})`;
   }
-  const { file, line } = decision.rule.place;
-  return `allowed by ${entryText(decision.rule)} (${file}:${line})`;
+  const { rule } = decision;
+  return rule === null ? "allowed" : `allowed by ${entryText(rule)} (${rule.place.file}:${rule.place.line})`;
 }

@@ -95,6 +95,8 @@ export interface Group extends Rules {
   readonly name: string;
   /** Denied besides what the policy denies for all; missing when nothing is. */
   readonly deny?: Denials;
+  /** `audit`: what would be denied is recorded and let pass. Missing: enforced. */
+  readonly mode?: "audit" | "deny-all";
   readonly place: Place;
 }
 
@@ -117,7 +119,8 @@ export interface HostEntry {
 
 export interface Policy {
   readonly version: 1;
-  readonly mode: "enforce" | "deny-all";
+  /** As written for all; what counts for a client is the mode of its group, but that `deny-all` counts for all. */
+  readonly mode: "enforce" | "audit" | "deny-all";
   /** Denied for everyone; missing when nothing is. */
   readonly deny?: Denials;
   /** Sorted by name; `*` is always there (empty under deny-all). */

@@ -1,4 +1,5 @@
 import { type AddressRange, cidrRange, parseCidr } from "./cidr.ts";
+import { mergeRanges } from "./ranges.ts";
 
 /**
  * Addresses that no gateway forwards to whatever a policy says: they mean this machine, this link, many receivers, or
@@ -31,10 +32,14 @@ const specialRanges: readonly SpecialRange[] = neverForwarded.map(([network, wha
     // Not writable as a network of a policy, where it is refused in favour of its IPv4 form.
     return { family: 6, first: 0xffff_0000_0000n, last: 0xffff_ffff_ffffn, what };
   }
+  return { ...readRange(network), what };
+});
+
+function readRange(network: string): AddressRange {
   const parsed = parseCidr(network);
   if (!parsed.ok) throw new RangeError(parsed.message);
-  return { ...cidrRange(parsed.value), what };
-});
+  return cidrRange(parsed.value);
+}
 
 /** Returns the ranges that no entry opens and that overlap a range. */
 export function findSpecialRanges(range: AddressRange): readonly SpecialRange[] {
@@ -51,11 +56,13 @@ const privateNetworks: readonly AddressRange[] = [
   "192.168.0.0/16",
   "64:ff9b:1::/48",
   "fc00::/7",
-].map((network) => {
-  const parsed = parseCidr(network);
-  if (!parsed.ok) throw new RangeError(parsed.message);
-  return cidrRange(parsed.value);
-});
+].map(readRange);
+
+/** IPv6 networks whose addresses lead to an IPv4 address inside them (RFC 6052, 3056, 4380), and old site-local ones (RFC 3879). */
+const disguises: readonly AddressRange[] = ["64:ff9b::/96", "2002::/16", "2001::/32", "fec0::/10"].map(readRange);
+
+/** What an audit does not open to somebody who asks for no name: sorted, disjoint. */
+export const closedInAudit: readonly AddressRange[] = mergeRanges([...specialRanges, ...privateNetworks, ...disguises]);
 
 /** Returns whether a range lies within one private network. */
 export function isPrivateRange(range: AddressRange): boolean {

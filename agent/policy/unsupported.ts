@@ -7,7 +7,7 @@ const remedy = "remove it; a policy is never enforced without one of its parts";
 
 /**
  * Returns one issue for each key of the format whose enforcement is not built yet. What changes nothing is let pass:
- * `proxy.mode: "disabled"`, `backend: "none"`, `mode: "enforce"`.
+ * `proxy.mode: "disabled"`, `backend: "none"`.
  */
 export function findUnsupported(document: PolicyDocument, locate: JsonDocument["locate"]): readonly Issue[] {
   const issues: Issue[] = [];
@@ -20,7 +20,6 @@ export function findUnsupported(document: PolicyDocument, locate: JsonDocument["
   };
 
   reportKeys("", document, topLevelKeys);
-  if (document.mode === "audit") report("/mode", '"mode": "audit"');
   checkLists(document.allow, "/allow", report);
   checkLists(document.deny, "/deny", report);
   for (const [name, list] of Object.entries(document.groups ?? {})) {
@@ -30,7 +29,6 @@ export function findUnsupported(document: PolicyDocument, locate: JsonDocument["
   for (const [name, host] of Object.entries(document.hosts ?? {})) {
     const pointer = joinPointer("/hosts", name);
     reportKeys(pointer, host, hostKeys);
-    checkHostMode(host, pointer, report);
     checkLists(host.allow, joinPointer(pointer, "allow"), report);
     checkLists(host.deny, joinPointer(pointer, "deny"), report);
     checkProxy(host.proxy, joinPointer(pointer, "proxy"), report);
@@ -43,12 +41,6 @@ type Report = (pointer: string, what: string) => void;
 const topLevelKeys = ["time_window", "domain_time_windows", "dns"] as const satisfies readonly (keyof PolicyDocument)[];
 
 const hostKeys = ["time_window", "domain_time_windows", "exfil"] as const satisfies readonly (keyof HostDocument)[];
-
-function checkHostMode(host: HostDocument, pointer: string, report: Report): void {
-  if (host.mode !== undefined && host.mode !== "enforce") {
-    report(joinPointer(pointer, "mode"), `"mode": "${host.mode}" of one host`);
-  }
-}
 
 function checkProxy(proxy: ProxyDocument | undefined, pointer: string, report: Report): void {
   if (proxy === undefined) return;

@@ -12,6 +12,8 @@ export type Outcome =
       /** Principals whose approvals were counted. */
       readonly approvedBy: readonly string[];
       readonly insecure: boolean;
+      /** True when the policy is under audit for anybody. */
+      readonly audit: boolean;
       readonly changes: ChangeCounts;
     }
   /** Was confirmed before, could not be kept in force, and is in force again. */
@@ -72,6 +74,7 @@ export function describeOutcome(outcome: Outcome): Status {
 
 function confirmedText(outcome: Outcome & { readonly kind: "confirmed" }): string {
   const parts = [changesText(outcome.changes), `serial ${outcome.serial}`];
+  if (outcome.audit) parts.push("AUDIT MODE");
   if (outcome.insecure) parts.push("NOT VERIFIED (insecure: true)");
   else if (outcome.approvedBy.length > 0) parts.push(`by ${namesText(outcome.approvedBy)}`);
   return parts.join(", ");

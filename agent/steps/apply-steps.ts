@@ -139,11 +139,13 @@ async function describeConfirmed(agent: Agent, cycle: Cycle, changed: boolean): 
   const commit = need(cycle.commit, "head");
   const { serial, approvedBy } = need(cycle.approval, "approval");
   const before = await readGateRelease(cycle.previous ?? (await openEnforced(agent.apply)));
-  const changes = countChanges(comparePolicies(before.policy, need(cycle.policy, "policy")));
+  const policy = need(cycle.policy, "policy");
+  const changes = countChanges(comparePolicies(before.policy, policy));
+  const audit = policy.mode !== "deny-all" && policy.groups.some(({ mode }) => mode === "audit");
   const { insecure } = agent.settings.trust;
   return {
     ...{ kind: "confirmed", commit, serial, approvedBy, changed },
-    report: { kind: "confirmed", serial, approvedBy, insecure, changes },
+    report: { kind: "confirmed", serial, approvedBy, insecure, audit, changes },
   };
 }
 

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import packet, { type DecodedPacket } from "dns-packet";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { renderNamedConf } from "../../agent/compile/named-conf.ts";
-import { BLOCK_ZONE, CANARY_NAME, DENIED_CANARY_NAME, DENY_ZONE } from "../../agent/compile/release.ts";
+import { AUDIT_SOURCE, BLOCK_ZONE, CANARY_NAME, DENIED_CANARY_NAME, DENY_ZONE } from "../../agent/compile/release.ts";
 import { type RpzZones, renderZones } from "../../agent/compile/rpz.ts";
 import { monotonicMs, sleepMs } from "../../agent/host/clock.ts";
 import { runChecked } from "../../agent/host/run.ts";
@@ -22,9 +22,9 @@ interface Setup {
   readonly asked: string[];
 }
 
-async function bindUdp(): Promise<Socket> {
+async function bindUdp(address = "127.0.0.1"): Promise<Socket> {
   const socket = createSocket("udp4");
-  socket.bind(0, "127.0.0.1");
+  socket.bind(0, address);
   await once(socket, "listening");
   return socket;
 }
@@ -98,8 +98,13 @@ async function stop(setup: Setup): Promise<void> {
   rmSync(setup.folder, { recursive: true });
 }
 
-async function query(port: number, name: string, type: "A" | "TXT" = "A"): Promise<DecodedPacket> {
-  const socket = await bindUdp();
+async function query(
+  port: number,
+  name: string,
+  type: "A" | "TXT" = "A",
+  source = "127.0.0.1",
+): Promise<DecodedPacket> {
+  const socket = await bindUdp(source);
   try {
     const answer = once(socket, "message", { signal: AbortSignal.timeout(5_000) });
     const opt = {
@@ -273,6 +278,37 @@ describe("named with names that are denied for everyone", () => {
   it("does not judge where an allowed name leads: that is the gate's", async () => {
     const answer = await query(setup.port, "alias-to-evil.block.example");
     expect(rcodeOf(answer)).toBe("NOERROR");
+  });
+});
+
+describe("named while a group is under audit", () => {
+  const document = { version: 1, allow: { domains: ["*.block.example"] }, deny: { domains: ["evil.block.example"] } };
+  const names = ["evil.block.example", "other.example", "com", "x.block.example"];
+
+  it("exempts the one address from which the gate asks for what an audit lets pass", async () => {
+    const setup = await start(renderZones(policyOf({ ...document, mode: "audit" })));
+    try {
+      for (const name of names) {
+        expect(rcodeOf(await query(setup.port, name, "A", AUDIT_SOURCE)), name).toBe("NOERROR");
+        const expected = name === "x.block.example" ? "NOERROR" : "NXDOMAIN";
+        expect(rcodeOf(await query(setup.port, name)), name).toBe(expected);
+      }
+      await expect(query(setup.port, "other.example", "A", "127.0.0.3")).resolves.toMatchObject({ rcode: "REFUSED" });
+    } finally {
+      await stop(setup);
+    }
+  });
+
+  it("exempts nobody otherwise", async () => {
+    const setup = await start(renderZones(policyOf(document)));
+    try {
+      for (const name of names) {
+        const expected = name === "x.block.example" ? "NOERROR" : "NXDOMAIN";
+        expect(rcodeOf(await query(setup.port, name, "A", AUDIT_SOURCE)), name).toBe(expected);
+      }
+    } finally {
+      await stop(setup);
+    }
   });
 });
 

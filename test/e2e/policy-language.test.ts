@@ -400,3 +400,119 @@ describe("include", () => {
     expect(await lab.queries({ name: "www.allowed.test" })).toEqual([]);
   });
 });
+
+describe("audit", () => {
+  const policy = {
+    allow: {
+      domains: ["a.allowed.test", "private.allowed.test", "meta.allowed.test"],
+      ips: ["192.168.7.0/24"],
+      ports: [443],
+    },
+    deny: { domains: ["b.allowed.test"], ips: ["203.0.113.12", "2001:db8:1::c"] },
+    hosts: { "agent-2": { ...agent2, mode: "enforce" } },
+  };
+  const address = (n: number, family: 4 | 6): string =>
+    family === 4 ? `203.0.113.${n}` : `2001:db8:1::${n.toString(16)}`;
+
+  beforeAll(async () => {
+    await enforce({ ...policy, mode: "audit" });
+  });
+
+  test.each([4, 6] as const)(
+    "names that would be denied are answered and reached on any port, over IPv%i",
+    async (family) => {
+      const one = lab.client("agent1");
+      for (const name of ["www.denied.test", "b.allowed.test", "x.wild.test", "www.allowed.test"]) {
+        expect(await one.connect(name, 443, { family }), name).toMatchObject({ outcome: "connected" });
+        expect(await one.connect(name, 7000, { family }), name).toMatchObject({ outcome: "connected" });
+      }
+      expect(await one.connect("a.allowed.test", 7000, { family })).toMatchObject({ outcome: "connected" });
+      const told = (await records()).filter(({ verdict }) => verdict === "would-deny");
+      expect(told).toContainEqual(expect.objectContaining({ reason: "dns-not-allowed", name: "www.denied.test" }));
+      expect(told).toContainEqual(expect.objectContaining({ reason: "denied-explicit", name: "b.allowed.test" }));
+    },
+  );
+
+  test.each([4, 6] as const)("addresses that nobody asked for are reached too, over IPv%i", async (family) => {
+    const one = lab.client("agent1");
+    for (const n of [61, 12])
+      expect(await one.connect(address(n, family), 443)).toMatchObject({ outcome: "connected" });
+    expect(await one.udp(address(11, family), 7001)).toMatchObject({ outcome: "answered" });
+    if (family === 4) expect((await lab.exec("agent1", ["ping", "-c1", "-W1", address(11, 4)])).exitCode).toBe(0);
+  });
+
+  test.each(["192.168.1.1", "172.16.0.1", "fd12:3456::1"])("%s stays closed", async (closed) => {
+    const one = lab.client("agent1");
+    expect(await one.connect("private.allowed.test", 443)).toMatchObject({ outcome: "unresolved" });
+    expect(await one.connect(closed, 443)).toMatchObject({ outcome: "refused" });
+    expect((await lab.packets({ to: closed })).packets).toBe(0);
+    expect((await records()).at(-1)).toMatchObject({ reason: "private-answer", action: "nxdomain" });
+  });
+
+  test("metadata and the lifeline's side stay closed", async () => {
+    const one = lab.client("agent1");
+    expect(await one.connect("meta.allowed.test", 80)).toMatchObject({ outcome: "unresolved" });
+    for (const closed of ["169.254.169.254", lab.addresses.admin.v4, lab.addresses.guest.v4]) {
+      expect((await one.connect(closed, 80)).outcome).not.toBe("connected");
+    }
+    expect((await lab.packets({ to: "169.254.169.254" })).packets).toBe(0);
+  });
+
+  test("a host that is enforced has nothing of it", async () => {
+    const two = lab.client("agent2");
+    expect(await two.connect("a.allowed.test", 443)).toMatchObject({ outcome: "connected" });
+    await lab.mark();
+    for (const name of ["www.denied.test", "b.allowed.test"]) {
+      expect(await two.connect(name, 443)).toMatchObject({ outcome: "unresolved" });
+    }
+    expect(await two.connect("203.0.113.61", 443)).toMatchObject({ outcome: "refused" });
+    expect(await two.connect("a.allowed.test", 7000)).toMatchObject({ outcome: "refused" });
+    expect((await lab.packets({ to: "203.0.113.61" })).packets).toBe(0);
+    expect(await lab.queries({ name: "www.denied.test" })).toEqual([]);
+  });
+
+  test("status, explain and the commit's status say it loudly", async () => {
+    const status = await gateway.clawgress(["status", "--config", gateway.configFile]);
+    expect(status.stdout).toMatch(/^mode +AUDIT: NOTHING IS DENIED to clients without own rules/m);
+    expect(await explain("10.80.0.10", "www.denied.test:443")).toMatchObject({
+      verdict: "allow",
+      mode: "audit",
+      wouldDeny: "dns-not-allowed",
+    });
+    const lines = await gateway.clawgress([
+      "explain",
+      "10.80.0.10",
+      "www.denied.test:443",
+      "--config",
+      gateway.configFile,
+    ]);
+    expect(lines.stdout).toContain("ALLOW, ONLY BECAUSE OF AUDIT");
+    const head = (await lab.statuses.posted()).filter(({ state }) => state === "success").at(-1);
+    expect(head?.description).toContain("AUDIT MODE");
+  });
+
+  test("when it ends, what only it let pass ends, and nothing else", async () => {
+    const one = lab.client("agent1");
+    const open = async (host: string, port: number): Promise<LabStream> => {
+      const result = await one.stream(host, port);
+      if (result.outcome !== "connected") throw new Error(`${host}: ${JSON.stringify(result)}`);
+      return result.stream;
+    };
+    const ended = [await open("x.wild.test", 80), await open("203.0.113.61", 80), await open("www.allowed.test", 80)];
+    const kept = await open("a.allowed.test", 80);
+    await enforce({ ...policy, allow: { ...policy.allow, ports: [80, 443] } });
+    await sleepMs(1500);
+    const isAlive = async (stream: LabStream): Promise<boolean> => {
+      const { state, silentMs } = await stream.state();
+      return state === "open" && silentMs < 1000;
+    };
+    expect(await Promise.all(ended.map(isAlive))).toEqual([false, false, false]);
+    expect(await isAlive(kept)).toBe(true);
+    await kept.close();
+    await lab.mark();
+    expect(await one.connect("x.wild.test", 443)).toMatchObject({ outcome: "unresolved" });
+    expect(await one.connect("203.0.113.61", 443)).toMatchObject({ outcome: "refused" });
+    expect((await lab.packets({ to: "203.0.113.61" })).packets).toBe(0);
+    expect(await lab.queries({ name: "*.wild.test" })).toEqual([]);
+  });
+});

@@ -157,7 +157,7 @@ describe("deciding agrees with going through all rules", () => {
         expect(decision.verdict).toBe(rules.length > 0 ? "allow" : "deny");
         const flow = decider.decideNameFlow(client, asked, proto, number);
         expect(flow.verdict).toBe(isOpen(rules, proto, number) ? "allow" : "deny");
-        if (decision.verdict === "allow" && "pattern" in decision.rule) {
+        if (decision.verdict === "allow" && decision.rule !== null && "pattern" in decision.rule) {
           const lengths = rules.map((rule) => rule.pattern.name.length);
           expect(decision.rule.pattern.name).toHaveLength(Math.max(...lengths));
           expect(unionPorts(decision.ports)).toEqual(unionPorts(rules.flatMap(({ ports }) => ports)));

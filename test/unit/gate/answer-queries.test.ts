@@ -8,6 +8,7 @@ import { createHold, type Hold } from "../../../agent/gate/hold.ts";
 import type { Refusal } from "../../../agent/gate/judge-query.ts";
 import type { PinRequest } from "../../../agent/gate/pin-answer.ts";
 import type { PinOutcome } from "../../../agent/gate/pins.ts";
+import type { Upstream } from "../../../agent/gate/upstream.ts";
 import { buildQuery, type Question } from "../../../agent/gate/wire-query.ts";
 import { policyOf } from "../../support/compile-samples.ts";
 
@@ -18,12 +19,14 @@ const policyWith = (
   serial = 1,
   probes: { address: string; host: string }[] = [],
   deny: object = {},
+  mode = "enforce",
 ): ActivePolicy => {
   const policy = policyOf({
     version: 1,
+    mode,
     allow: { domains },
     deny,
-    hosts: { special: { sources: ["10.0.0.9"], allow: { domains: ["special.test"] } } },
+    hosts: { special: { sources: ["10.0.0.9"], mode: "enforce", allow: { domains: ["special.test"] } } },
   });
   const release = {
     schema: 1 as const,
@@ -45,8 +48,11 @@ let state: GateState;
 let hold: Hold;
 let answer: AnswerQuery;
 let asked: Question[];
+let askedUnderAudit: Question[];
 let pinned: PinRequest[];
 let noted: Refusal[];
+/** What was let pass because of an audit. */
+let audited: Refusal[];
 let exceptions: unknown[];
 let outcome: PinOutcome;
 /** CNAME records that an answer has before its addresses, one leading to the next. */
@@ -62,42 +68,45 @@ beforeEach(() => {
     counters: new Map(),
   };
   hold = createHold(2);
+  [askedUnderAudit, audited] = [[], []];
   [asked, pinned, noted, exceptions, outcome, aliases] = [[], [], [], [], "pinned", []];
   named = async () => ["198.51.100.1"];
+  const upstreamTo = (list: Question[]): Upstream => ({
+    ask: async (question) => {
+      list.push(question);
+      const addresses = await named(question);
+      if (addresses === null) return null;
+      const query = dnsPacket.decode(buildQuery(1, question));
+      const chain = [query.questions?.[0]?.name ?? "", ...aliases];
+      return dnsPacket.encode({
+        type: "response",
+        id: 1,
+        flags: dnsPacket.AUTHENTIC_DATA,
+        questions: query.questions ?? [],
+        answers: [
+          ...aliases.map((data, index) => ({ type: "CNAME", name: chain[index] ?? "", ttl: 60, data }) as const),
+          ...addresses.map((data) => ({ type: "A", name: chain.at(-1) ?? "", ttl: 60, data }) as const),
+        ],
+      });
+    },
+    inFlight: () => 0,
+    close: () => {},
+  });
   answer = createAnswerQuery({
     state,
     hold,
     nowS: () => 1000,
     onError: (error) => exceptions.push(error),
     clients: createClientTable({ maxQueriesPerS: 20, maxNamesPerClient: 2 }),
-    noteRefusal: (refusal) => void noted.push(refusal),
+    noteRefusal: (refusal, _from, _policy, verdict) => void (verdict === "would-deny" ? audited : noted).push(refusal),
     pins: {
       pin: async (request) => {
         pinned.push(request);
         return outcome;
       },
     },
-    upstream: {
-      ask: async (question) => {
-        asked.push(question);
-        const addresses = await named(question);
-        if (addresses === null) return null;
-        const query = dnsPacket.decode(buildQuery(1, question));
-        const chain = [query.questions?.[0]?.name ?? "", ...aliases];
-        return dnsPacket.encode({
-          type: "response",
-          id: 1,
-          flags: dnsPacket.AUTHENTIC_DATA,
-          questions: query.questions ?? [],
-          answers: [
-            ...aliases.map((data, index) => ({ type: "CNAME", name: chain[index] ?? "", ttl: 60, data }) as const),
-            ...addresses.map((data) => ({ type: "A", name: chain.at(-1) ?? "", ttl: 60, data }) as const),
-          ],
-        });
-      },
-      inFlight: () => 0,
-      close: () => {},
-    },
+    upstream: upstreamTo(asked),
+    auditUpstream: upstreamTo(askedUnderAudit),
   });
 });
 
@@ -221,6 +230,62 @@ describe("after named has answered", () => {
     expect(pinned).toEqual([]);
     aliases = ["cdn.test", "evil.test"];
     expect((await ask("api.test")).rcode).toBe("NOERROR");
+  });
+
+  describe("under audit", () => {
+    const deny = { domains: ["evil.test"], ips: ["198.51.100.64/26"] };
+    beforeEach(() => {
+      state.policy = policyWith(["api.test", "*.wild.test"], 3, [], deny, "audit");
+    });
+    const reasonsOf = (list: readonly Refusal[]): readonly string[] => list.map(({ reason }) => reason);
+
+    test("a denied name is asked past the zones, pinned on every port, and recorded as would-deny", async () => {
+      for (const name of ["other.test", "evil.test"]) expect((await ask(name)).rcode).toBe("NOERROR");
+      expect(asked).toEqual([]);
+      expect(askedUnderAudit).toHaveLength(2);
+      expect(pinned.map(({ name }) => name)).toEqual(["other.test", "evil.test"]);
+      const { classes } = pinned[0]?.access ?? {};
+      expect(classes?.map(({ range }) => range)).toEqual(
+        portClasses(state.policy?.release.policy as never).map(({ protocol }) => ({
+          protocol,
+          first: 1,
+          last: 65_535,
+        })),
+      );
+      expect(reasonsOf(audited)).toEqual(["dns-not-allowed", "denied-explicit"]);
+      expect(noted).toEqual([]);
+    });
+
+    test("an allowed name is asked as ever; denied addresses and aliases of it are recorded", async () => {
+      named = async () => ["198.51.100.77"];
+      expect((await ask("api.test")).rcode).toBe("NOERROR");
+      aliases = ["evil.test"];
+      named = async () => ["198.51.100.1"];
+      expect((await ask("api.test")).rcode).toBe("NOERROR");
+      expect(askedUnderAudit).toEqual([]);
+      expect(reasonsOf(audited)).toEqual(["denied-explicit", "denied-explicit"]);
+      expect(pinned).toHaveLength(2);
+    });
+
+    test.each(["10.0.0.1", "127.0.0.1", "169.254.169.254", "203.0.113.99"])("%s stays closed", async (bad) => {
+      named = async () => ["198.51.100.77", bad];
+      for (const name of ["api.test", "other.test"]) expect((await ask(name)).rcode).toBe("NXDOMAIN");
+      expect(pinned).toEqual([]);
+      expect(reasonsOf(noted)).toEqual(["private-answer", "private-answer"]);
+    });
+
+    test("names that nobody has, and clients that are not under audit, are denied", async () => {
+      expect((await ask("denied.canary.clawgress.invalid")).rcode).toBe("NXDOMAIN");
+      expect((await ask("other.test", "A", "10.0.0.9")).rcode).toBe("NXDOMAIN");
+      expect(askedUnderAudit).toEqual([]);
+      expect(reasonsOf(noted)).toEqual(["dns-not-allowed", "dns-not-allowed"]);
+    });
+
+    test("names that nobody listed are bounded for each client", async () => {
+      for (const name of ["n1.test", "n2.test"]) expect((await ask(name)).rcode).toBe("NOERROR");
+      expect((await ask("n3.test")).rcode).toBe("SERVFAIL");
+      expect((await ask("api.test")).rcode).toBe("NOERROR");
+    });
   });
 
   test("an address inside a translated one is what is denied", async () => {

@@ -52,8 +52,8 @@ function deny(change: Partial<RefusedPacket>, by: ActivePolicy | null = policy):
       isClientInterface: (name) => name.startsWith("lan"),
     },
   );
-  const { plane, reason, client } = denial;
-  return { plane, reason, client, ...denial.describe() };
+  const { plane, verdict, reason, client } = denial;
+  return { plane, verdict, reason, client, ...denial.describe() };
 }
 
 describe("a refused packet", () => {
@@ -83,6 +83,11 @@ describe("a refused packet", () => {
       "to a denied network, though a name led there",
       { destination: "203.0.113.3" },
       { reason: "denied-explicit", label: "bad", notes: { owner: "soc" }, nearMiss: "deny lists 203.0.113.3/32" },
+    ],
+    [
+      "that an audit let pass",
+      { origin: "audit", destination: "203.0.113.9" },
+      { verdict: "would-deny", reason: "ip-not-allowed", action: "pass" },
     ],
     ["that is open by now", { destination: "203.0.113.1" }, { reason: "not-ready", names: ["api.test"] }],
     ["to an address of names that are gone", { destination: "203.0.113.2" }, { reason: "ip-not-allowed" }],

@@ -31,6 +31,7 @@ const show = (decision: Decision): string => {
   if (decision.verdict === "deny")
     return `deny ${decision.reason}${decision.nearMiss === null ? "" : `: ${decision.nearMiss}`}`;
   const { rule, label, ports } = decision;
+  if (rule === null) return `allow under audit: ${decision.wouldDeny?.reason}`;
   const what = "pattern" in rule ? patternText(rule.pattern) : rule.network;
   return `allow by ${what} on ${ports.map(portText).join(",")}${label === null ? "" : ` (${label})`}`;
 };
@@ -274,6 +275,72 @@ describe("deny wins, however specific the allow is", () => {
     if (decision.verdict === "allow") throw new Error("allowed");
     expect(decision.nearMiss).toBe("deny lists evil.wild.example");
     expect(decision.nearRule?.notes).toEqual({ owner: "soc", reason: "phishing" });
+  });
+});
+
+describe("audit", () => {
+  const decider = buildDecider(
+    validPolicy({
+      version: 1,
+      mode: "audit",
+      allow: { domains: ["a.example"], ips: ["10.1.0.0/16"], ports: [443] },
+      deny: { domains: ["evil.example"], ips: ["198.51.100.0/24", "10.1.1.0/24"] },
+      hosts: {
+        strict: { sources: ["10.0.0.1"], mode: "enforce" },
+        own: { sources: ["10.0.0.2"], mode: "audit", allow: { domains: ["b.example"], ports: [22] } },
+        shut: { sources: ["10.0.0.3"], mode: "deny-all", allow: { domains: ["a.example"] } },
+        follows: { sources: ["10.0.0.4"], allow: { domains: ["b.example"], ports: [22] } },
+      },
+    }),
+  );
+  const of = { anyone: "192.0.2.1", strict: "10.0.0.1", own: "10.0.0.2", shut: "10.0.0.3", follows: "10.0.0.4" };
+
+  test.each<[keyof typeof of, string, string]>([
+    ["anyone", "a.example", "allow by a.example on 443/tcp"],
+    ["anyone", "other.example", "allow under audit: dns-not-allowed"],
+    ["anyone", "evil.example", "allow under audit: denied-explicit"],
+    ["anyone", "denied.canary.clawgress.invalid", "deny dns-not-allowed"],
+    ["strict", "a.example", "allow by a.example on 443/tcp"],
+    ["strict", "other.example", "deny dns-not-allowed"],
+    ["own", "a.example", "allow under audit: dns-not-allowed"],
+    ["follows", "a.example", "allow under audit: dns-not-allowed"],
+    ["shut", "a.example", "deny deny-all"],
+  ])("%s, %s: %s", (from, name, expected) => {
+    expect(show(decider.decideName(decider.clientOf(of[from]), name))).toBe(expected);
+  });
+
+  test.each<[keyof typeof of, string, number, string]>([
+    ["anyone", "a.example", 443, "allow by a.example on 443/tcp"],
+    ["anyone", "a.example", 22, "allow under audit: port-not-allowed"],
+    ["strict", "a.example", 22, "deny port-not-allowed: a.example is allowed on 443/tcp"],
+  ])("%s, %s:%i: %s", (from, name, port, expected) => {
+    expect(show(decider.decideNameFlow(decider.clientOf(of[from]), name, "tcp", port))).toBe(expected);
+  });
+
+  test.each<[keyof typeof of, string, string]>([
+    ["anyone", "10.1.0.1", "allow by 10.1.0.0/16 on 443/tcp"],
+    ["anyone", "203.0.113.1", "allow under audit: ip-not-allowed"],
+    ["anyone", "198.51.100.1", "allow under audit: denied-explicit"],
+    ["anyone", "2001:db8::1", "allow under audit: ip-not-allowed"],
+    ["anyone", "10.2.0.1", "deny ip-not-allowed"],
+    ["anyone", "10.1.1.1", "deny denied-explicit: deny lists 10.1.1.0/24"],
+    ["anyone", "169.254.169.254", "deny ip-not-allowed"],
+    ["anyone", "127.0.0.1", "deny ip-not-allowed"],
+    ["anyone", "64:ff9b::a00:1", "deny ip-not-allowed"],
+    ["anyone", "2002:a00:1::1", "deny ip-not-allowed"],
+    ["strict", "203.0.113.1", "deny ip-not-allowed"],
+    ["shut", "10.1.0.1", "deny deny-all"],
+  ])("%s, %s: %s", (from, address, expected) => {
+    const client = decider.clientOf(of[from]);
+    expect(show(decider.decideAddress(client, address, "tcp", 443))).toBe(expected);
+    expect(decider.coversAddress(client, address)).toBe(expected.startsWith("allow by"));
+  });
+
+  test("deny-all for everyone is audited for nobody", () => {
+    const closed = buildDecider(
+      validPolicy({ version: 1, mode: "deny-all", hosts: { h: { sources: ["10.0.0.1"], mode: "audit" } } }),
+    );
+    expect(show(closed.decideName(closed.clientOf("10.0.0.1"), "a.example"))).toBe("deny deny-all");
   });
 });
 

@@ -139,6 +139,59 @@ describe("deny-all", () => {
   });
 });
 
+describe("modes", () => {
+  const hosts = (modes: { readonly [name: string]: string | undefined }): object =>
+    Object.fromEntries(
+      Object.entries(modes).map(([name, mode], index) => [
+        name,
+        { sources: [`10.0.0.${index}`], ...(mode === undefined ? {} : { mode }) },
+      ]),
+    );
+  const modesOf = (mode: string, of: { readonly [name: string]: string | undefined }): object => {
+    const policy = validPolicy(allow({ domains: ["a.example"] }, { mode, hosts: hosts(of) }));
+    return Object.fromEntries(
+      policy.hosts.map(({ name, group }) => [name, [group, policy.groups.find((found) => found.name === group)?.mode]]),
+    );
+  };
+
+  test("a host whose mode is another one than everyone's has a group of its own", () => {
+    const written = { none: undefined, enforce: "enforce", audit: "audit", shut: "deny-all" };
+    expect(modesOf("enforce", written)).toEqual({
+      none: ["*", undefined],
+      enforce: ["*", undefined],
+      audit: ["audit", "audit"],
+      shut: ["shut", "deny-all"],
+    });
+    expect(modesOf("audit", written)).toEqual({
+      none: ["*", "audit"],
+      enforce: ["enforce", undefined],
+      audit: ["*", "audit"],
+      shut: ["shut", "deny-all"],
+    });
+    expect(modesOf("deny-all", written)).toEqual({
+      none: ["*", undefined],
+      enforce: ["*", undefined],
+      audit: ["*", undefined],
+      shut: ["*", undefined],
+    });
+  });
+
+  test("a host's deny-all empties it alone", () => {
+    const policy = validPolicy(allow({ domains: ["a.example"] }, { hosts: hosts({ shut: "deny-all" }) }));
+    expect(rulesOf(policy)).toHaveLength(1);
+    expect(rulesOf(policy, "shut")).toEqual([]);
+  });
+
+  test("audit is told wherever it is written, and may allow nothing by name", () => {
+    const document = { version: 1, mode: "audit", hosts: hosts({ h: "audit" }) };
+    expect(issueTexts(document)).toEqual([
+      expect.stringMatching(/^\/mode: audit: what the policy denies is recorded and let pass/),
+      expect.stringMatching(/^\/hosts\/h\/mode: audit/),
+    ]);
+    expect(parseDocument(document).ok).toBe(true);
+  });
+});
+
 describe("errors", () => {
   test.each<[string, unknown, readonly string[]]>([
     ["no object", [], [": a list is not an object"]],
@@ -369,7 +422,6 @@ describe("what is not enforced yet is refused where it stands", () => {
   const window = { start: "08:00", end: "18:00" };
   const inHost = (key: string, value: unknown): object => ({ hosts: { h: { ...client, [key]: value } } });
   test.each<[string, object, string]>([
-    ["audit", { mode: "audit" }, "/mode"],
     ["time_window", { time_window: window }, "/time_window"],
     ["domain_time_windows", { domain_time_windows: { "a.example": window } }, "/domain_time_windows"],
     ["dns.forward", { dns: { forward: { "corp.example": ["10.0.0.53"] } } }, "/dns"],
@@ -383,7 +435,6 @@ describe("what is not enforced yet is refused where it stands", () => {
       { deny: { domains: [{ domain: "b.example", expires: "2027-01-01" }] } },
       "/deny/domains/0/expires",
     ],
-    ["a host's mode", inHost("mode", "deny-all"), "/hosts/h/mode"],
     ["a host's proxy", inHost("proxy", { mode: "sni-allowlist" }), "/hosts/h/proxy/mode"],
     ["a host's window", inHost("time_window", window), "/hosts/h/time_window"],
     ["a host's windows", inHost("domain_time_windows", { "a.example": window }), "/hosts/h/domain_time_windows"],

@@ -52,7 +52,7 @@ describe("a policy's own tests", () => {
     [
       ["h", "a.example:443", "allow"],
       "POLICY_TEST_FAILED",
-      '/tests/0: "h" to "a.example:443" is denied (dns-not-allowed: a.example is allowed for clients without an allow list of their own), and the test expects allow',
+      '/tests/0: "h" to "a.example:443" is denied (dns-not-allowed: a.example is allowed for clients without an allow list of their own (policy.json:1)), and the test expects allow',
     ],
     [
       ["*", "evil.b.example:22", "allow"],
@@ -88,5 +88,11 @@ describe("a policy's own tests", () => {
   test("wait for the errors that come before them", () => {
     const document = { ...withTests(["*", "c.example:443", "allow"]), labels: { "*": "x" } };
     expect(issueTexts(document)).toEqual(['/labels/*: "*" would allow every name']);
+  });
+
+  test("ask what the policy says, not what an audit lets pass", () => {
+    const asked = [{ from: "*", to: "c.example:443", expect: "deny" }];
+    const result = parseDocument(allow(base, { ...rest, mode: "audit", tests: asked }));
+    expect(result.ok).toBe(true);
   });
 });

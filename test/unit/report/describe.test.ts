@@ -21,6 +21,7 @@ const confirmed = (changes: Partial<ChangeCounts>, more: object = {}): Outcome =
   serial: 41,
   approvedBy: ["alice", "bob"],
   insecure: false,
+  audit: false,
   changes: { ...none, ...changes },
   ...more,
 });
@@ -66,6 +67,12 @@ test.each<[string, Outcome, string, string]>([
     "no longer in force, all is closed: APPLY_RELEASE_DAMAGED: gate.json does not match its digest",
   ],
   ["in force again", { kind: "restored", serial: 41 }, "success", "in force again, serial 41"],
+  [
+    "an audit is never shown as enforced",
+    confirmed({}, { audit: true }),
+    "success",
+    "no change, serial 41, AUDIT MODE, by alice, bob",
+  ],
   ["refused", refused("1 of 2 approvals"), "failure", "refused: TRUST_UNSIGNED: 1 of 2 approvals"],
   [
     "rolled back",
