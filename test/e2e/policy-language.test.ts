@@ -1,6 +1,6 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { sleepMs } from "../../agent/host/clock.ts";
 import type { LabStream } from "../lab/client.ts";
 import { type Lab, startLab } from "../lab/lab.ts";
@@ -438,6 +438,8 @@ describe("audit", () => {
     for (const n of [61, 12])
       expect(await one.connect(address(n, family), 443)).toMatchObject({ outcome: "connected" });
     expect(await one.udp(address(11, family), 7001)).toMatchObject({ outcome: "answered" });
+    const passed = { plane: "ip", verdict: "would-deny", reason: "ip-not-allowed", destination: address(61, family) };
+    await vi.waitFor(async () => expect(await records()).toContainEqual(expect.objectContaining(passed)), 10_000);
     if (family === 4) expect((await lab.exec("agent1", ["ping", "-c1", "-W1", address(11, 4)])).exitCode).toBe(0);
   });
 
@@ -446,7 +448,8 @@ describe("audit", () => {
     expect(await one.connect("private.allowed.test", 443)).toMatchObject({ outcome: "unresolved" });
     expect(await one.connect(closed, 443)).toMatchObject({ outcome: "refused" });
     expect((await lab.packets({ to: closed })).packets).toBe(0);
-    expect((await records()).at(-1)).toMatchObject({ reason: "private-answer", action: "nxdomain" });
+    const refusal = { reason: "private-answer", verdict: "deny", action: "nxdomain" };
+    expect(await records()).toContainEqual(expect.objectContaining(refusal));
   });
 
   test("metadata and the lifeline's side stay closed", async () => {
