@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { compareTexts } from "../policy/compare-texts.ts";
 import { buildDenialTable } from "../policy/denial-table.ts";
-import type { NamePattern, Place, Policy } from "../policy/policy.ts";
+import type { DomainName, NamePattern, Place, Policy } from "../policy/policy.ts";
 import { auditedGroups } from "./audited-groups.ts";
 import { comparePlaces } from "./compare-places.ts";
 import { ALLOW_ZONE, AUDIT_SOURCE, BLOCK_CANARY_NAME, BLOCK_ZONE, CANARY_NAME, DENY_ZONE } from "./release.ts";
@@ -40,7 +40,7 @@ const RESERVED_NAME = "clawgress.invalid";
  */
 export function renderZones(policy: Policy): RpzZones {
   const blocked = ownersOf(policy.deny?.names ?? []);
-  const allowed = policy.mode === "deny-all" ? [] : ownersOf(allowedNames(policy));
+  const allowed = policy.mode === "deny-all" ? [] : ownersOf([...allowedNames(policy), ...reverseNames(policy)]);
   // Comments move with every edit of the source; only records make a new zone.
   const canary = digest(textOf(allowed));
   const exempt = auditedGroups(policy).length > 0 ? auditRecord : "";
@@ -72,6 +72,16 @@ function textOf(owners: readonly Owner[]): string {
 
 function recordsOf(owners: readonly Owner[], target: string): string {
   return owners.map(({ owner, place }) => `${owner} CNAME ${target} ; ${placeToken(place)}\n`).join("");
+}
+
+/** The gate asks for the names of addresses that a client may reach already, and for no other reverse name. */
+function reverseNames({ groups }: Policy): readonly NameEntry[] {
+  const place = groups.find(({ name }) => name === "*")?.place;
+  if (place === undefined) return [];
+  return ["in-addr.arpa", "ip6.arpa"].map((name) => ({
+    pattern: { kind: "subdomains", name: name as DomainName },
+    place,
+  }));
 }
 
 /** Yields what any group may resolve; an entry that is denied whole for its group is none. */

@@ -4,7 +4,14 @@ import type { ClientTable } from "./clients.ts";
 import type { DenyVerdict } from "./deny-record.ts";
 import type { Hold } from "./hold.ts";
 import { judgeAnswer } from "./judge-answer.ts";
-import { judgeQuery, type QueryVerdict, type Refusal, refuseForNow, wouldRefuse } from "./judge-query.ts";
+import {
+  judgeQuery,
+  type QueryVerdict,
+  type Refusal,
+  refuseForNow,
+  type WasGiven,
+  wouldRefuse,
+} from "./judge-query.ts";
 import type { NameAccess } from "./ledger.ts";
 import type { NamedHealth } from "./named-check.ts";
 import type { Pins } from "./pins.ts";
@@ -28,7 +35,7 @@ export interface GateState {
 
 export interface AnswerOptions {
   readonly state: GateState;
-  readonly pins: Pick<Pins, "pin">;
+  readonly pins: Pick<Pins, "pin" | "namesOf">;
   readonly upstream: Upstream;
   /** named without the policy's zones, for what an audit lets pass. */
   readonly auditUpstream: Upstream;
@@ -84,6 +91,9 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
   const notReady = (from: From, detail: string): Buffer =>
     refuse(refuseForNow("not-ready", null, detail), from, ede.NOT_READY);
 
+  const wasGiven: WasGiven = (policy, { group }, clientAddress, address) =>
+    options.pins.namesOf(clientAddress, policy.release.groups[group.name] ?? null, address).length > 0;
+
   /** Returns null when the policy was swapped meanwhile: the query is then judged anew. */
   const forward = async (verdict: Forward, from: From): Promise<Buffer | null> => {
     const { policy, decision, name } = verdict;
@@ -126,7 +136,7 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
     try {
       if (hold.isHeld && !(await hold.wait())) return notReady(from, "a new policy is taking effect");
       for (let tries = 0; tries < MAX_TRIES; tries++) {
-        const verdict = judgeQuery(state.policy, from.client, from.query);
+        const verdict = judgeQuery(state.policy, from.client, from.query, wasGiven);
         if (verdict.kind === "refuse") return refuse(verdict, from);
         if (verdict.kind === "no-data") return done(noData(state, from));
         const answer = await forward(verdict, from);

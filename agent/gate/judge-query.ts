@@ -3,6 +3,7 @@ import type { PolicyEntry } from "../policy/policy.ts";
 import type { Reason } from "../policy/reasons.ts";
 import type { ActivePolicy } from "./active-policy.ts";
 import { isLinkLocal } from "./addresses.ts";
+import { reverseAddress } from "./reverse-name.ts";
 import { CLASS_IN, escapedNameText, isMetaType, rcode, rrType, typeText } from "./wire.ts";
 import type { Query } from "./wire-query.ts";
 
@@ -28,7 +29,12 @@ export interface Refusal {
  * Returns the verdict on a query. The name is judged before the type, so that a denied name is denied alike for every
  * type; the root is refused instead, since NXDOMAIN for it would tell a caching client that no name exists at all.
  */
-export function judgeQuery(policy: ActivePolicy | null, clientAddress: string, query: Query): QueryVerdict {
+export function judgeQuery(
+  policy: ActivePolicy | null,
+  clientAddress: string,
+  query: Query,
+  wasGiven: WasGiven,
+): QueryVerdict {
   if (query.class !== CLASS_IN) return refuse(rcode.REFUSED, "dns-type", "only class IN is answered");
   if (policy === null) return refuse(rcode.NXDOMAIN, "not-ready", "no policy is loaded");
   const client = policy.clientOf(clientAddress);
@@ -41,7 +47,9 @@ export function judgeQuery(policy: ActivePolicy | null, clientAddress: string, q
     const code = query.name === "" ? rcode.REFUSED : rcode.NXDOMAIN;
     return { ...refuse(code, "dns-not-allowed", notAllowed(policy, shown === "" ? "the root" : shown)), client };
   }
-  const decision = policy.decider.decideName(client, query.name);
+  const decision =
+    judgeReverse(policy, { client, address: clientAddress }, query, wasGiven) ??
+    policy.decider.decideName(client, query.name);
   if (decision.verdict === "deny") {
     const refusal = refuse(rcode.NXDOMAIN, decision.reason, notAllowed(policy, shown));
     return { ...refusal, client, nearMiss: decision.nearMiss, nearRule: decision.nearRule };
@@ -53,6 +61,31 @@ export function judgeQuery(policy: ActivePolicy | null, clientAddress: string, q
   // Their hints and keys would lead a client to addresses that were never pinned, or past the check of names.
   if (query.type === rrType.HTTPS || query.type === rrType.SVCB) return { kind: "no-data" };
   return { kind: "forward", name: query.name, decision, policy };
+}
+
+/** Whether a client was answered with an address, and the answer still holds. */
+export type WasGiven = (policy: ActivePolicy, client: Client, clientAddress: string, address: string) => boolean;
+
+/**
+ * Returns the decision that lets a client ask for the name of an address that it may reach already: one that it was
+ * given, or that its networks cover. Any other reverse name would be a channel to whoever answers for it. Null where
+ * the lists of names decide.
+ */
+function judgeReverse(
+  policy: ActivePolicy,
+  from: { readonly client: Client; readonly address: string },
+  { name, type }: Query,
+  wasGiven: WasGiven,
+): Allowed | null {
+  const address = type === rrType.PTR && name !== null ? reverseAddress(name) : null;
+  if (address === null || name === null) return null;
+  const { client } = from;
+  const decision = policy.decider.decideName(client, name);
+  const denial = decision.verdict === "allow" ? decision.wouldDeny : decision;
+  if (denial?.reason !== "dns-not-allowed") return null;
+  const mayKnow = policy.decider.coversAddress(client, address) || wasGiven(policy, client, from.address, address);
+  if (!mayKnow) return null;
+  return { verdict: "allow", client, rule: null, wouldDeny: null, label: null, ports: [], answers: [] };
 }
 
 /**

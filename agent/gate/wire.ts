@@ -5,6 +5,7 @@ export const rrType = {
   NS: 2,
   CNAME: 5,
   SOA: 6,
+  PTR: 12,
   TXT: 16,
   AAAA: 28,
   DNAME: 39,
@@ -43,7 +44,6 @@ export const flag = { QR: 0x8000, AA: 0x0400, TC: 0x0200, RD: 0x0100, RA: 0x0080
 const typeNames = new Map<number, string>([
   ...Object.entries(rrType).map(([name, code]): [number, string] => [code, name]),
   [10, "NULL"],
-  [12, "PTR"],
   [15, "MX"],
   [33, "SRV"],
   [48, "DNSKEY"],

@@ -519,3 +519,33 @@ describe("audit", () => {
     expect(await lab.queries({ name: "*.wild.test" })).toEqual([]);
   });
 });
+
+describe("names of addresses", () => {
+  const reverse = (address: string): string => `${address.split(".").reverse().join(".")}.in-addr.arpa`;
+
+  test("are asked for addresses that the client was given or may reach, and for no others", async () => {
+    await enforce({
+      allow: { domains: ["v4only.allowed.test"], ips: ["203.0.113.60/31"], ports: [443] },
+      hosts: { "agent-2": { ...agent2, allow: { domains: ["b.allowed.test"], ports: [443] } } },
+    });
+    const [one, two] = [lab.client("agent1"), lab.client("agent2")];
+    const given = lab.names["v4only.allowed.test"].v4[0];
+    await lab.mark();
+    for (const client of [one, two])
+      expect(await client.resolve(reverse(given), { type: "PTR" })).toMatchObject({ rcode: "NXDOMAIN" });
+    expect(await lab.queries({ name: reverse(given) })).toEqual([]);
+
+    expect(await one.connect("v4only.allowed.test", 443)).toMatchObject({ outcome: "connected" });
+    await one.resolve(reverse(given), { type: "PTR" });
+    await one.resolve(reverse("203.0.113.61"), { type: "PTR" });
+    expect((await lab.queries({ name: reverse(given) })).length).toBeGreaterThan(0);
+    expect((await lab.queries({ name: reverse("203.0.113.61") })).length).toBeGreaterThan(0);
+
+    await lab.mark();
+    for (const name of [reverse("203.0.113.62"), `secret.${reverse(given)}`, "113.0.203.in-addr.arpa"]) {
+      expect(await one.resolve(name, { type: "PTR" }), name).toMatchObject({ rcode: "NXDOMAIN" });
+    }
+    expect(await two.resolve(reverse(given), { type: "PTR" })).toMatchObject({ rcode: "NXDOMAIN" });
+    expect(await lab.queries({ name: "*.in-addr.arpa" })).toEqual([]);
+  });
+});

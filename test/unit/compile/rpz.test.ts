@@ -8,8 +8,12 @@ function ownersOf(...domains: readonly string[]): readonly string[] {
   return recordsOf(renderZones(policyOf({ version: 1, allow: { domains } })).allow);
 }
 
+/** Owners of the records, but for the reverse names that are in every allow zone. */
 function recordsOf(zone: string): readonly string[] {
-  return zone.split("\n").flatMap((line) => (line.includes(" CNAME ") ? [line.slice(0, line.indexOf(" CNAME "))] : []));
+  const owners = zone
+    .split("\n")
+    .flatMap((line) => (line.includes(" CNAME ") ? [line.slice(0, line.indexOf(" CNAME "))] : []));
+  return owners.filter((owner) => !/^\*\.(?:in-addr|ip6)\.arpa$/.test(owner));
 }
 
 /** A policy with one name that the parser might have let through. */
@@ -71,6 +75,14 @@ describe("the allow zone", () => {
     expect(other.canary).not.toBe(one.canary);
     expect(other.allowSerial).not.toBe(one.allowSerial);
     expect(one.allow).toContain(`release.canary.clawgress.invalid TXT "${one.canary}"\n`);
+  });
+
+  it("lets the gate ask for reverse names, but under deny-all", () => {
+    const policy = policyNaming("a.example.com");
+    expect(renderZones(policy).allow).toMatch(
+      /^\*\.in-addr\.arpa CNAME rpz-passthru\..*\n\*\.ip6\.arpa CNAME rpz-passthru\./m,
+    );
+    expect(renderZones({ ...policy, mode: "deny-all" }).allow).not.toContain("arpa");
   });
 
   it("is empty but for its canary under deny-all", () => {

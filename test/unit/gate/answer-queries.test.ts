@@ -20,11 +20,12 @@ const policyWith = (
   probes: { address: string; host: string }[] = [],
   deny: object = {},
   mode = "enforce",
+  ips: readonly string[] = [],
 ): ActivePolicy => {
   const policy = policyOf({
     version: 1,
     mode,
-    allow: { domains },
+    allow: { domains, ips },
     deny,
     hosts: { special: { sources: ["10.0.0.9"], mode: "enforce", allow: { domains: ["special.test"] } } },
   });
@@ -55,6 +56,8 @@ let noted: Refusal[];
 let audited: Refusal[];
 let exceptions: unknown[];
 let outcome: PinOutcome;
+/** Clients and addresses that they were answered with. */
+let given: readonly string[];
 /** CNAME records that an answer has before its addresses, one leading to the next. */
 let aliases: readonly string[];
 /** What named says: addresses, null for silence; called at the moment of asking. */
@@ -68,7 +71,7 @@ beforeEach(() => {
     counters: new Map(),
   };
   hold = createHold(2);
-  [askedUnderAudit, audited] = [[], []];
+  [askedUnderAudit, audited, given] = [[], [], []];
   [asked, pinned, noted, exceptions, outcome, aliases] = [[], [], [], [], "pinned", []];
   named = async () => ["198.51.100.1"];
   const upstreamTo = (list: Question[]): Upstream => ({
@@ -100,6 +103,7 @@ beforeEach(() => {
     clients: createClientTable({ maxQueriesPerS: 20, maxNamesPerClient: 2 }),
     noteRefusal: (refusal, _from, _policy, verdict) => void (verdict === "would-deny" ? audited : noted).push(refusal),
     pins: {
+      namesOf: (client, _group, address) => given.filter((pair) => pair === `${client} ${address}`),
       pin: async (request) => {
         pinned.push(request);
         return outcome;
@@ -173,6 +177,50 @@ describe("before anybody is asked", () => {
     expect((await ask("api.test")).rcode).toBe("SERVFAIL");
     expect((await ask("api.test", "A", "10.0.0.2")).rcode).toBe("NOERROR");
     expect(noted.map(({ reason }) => reason)).toEqual(["dns-rate", "dns-rate"]);
+  });
+});
+
+describe("the name of an address", () => {
+  const reverse4 = "1.100.51.198.in-addr.arpa";
+  const reverse6 = `${"1.0.0.0.".repeat(1)}${"0.0.0.0.".repeat(5)}8.b.d.0.1.0.0.2.ip6.arpa`;
+
+  test.each([
+    [reverse4, `${CLIENT} 198.51.100.1`],
+    [reverse6, `${CLIENT} 2001:db8::1`],
+  ])("%s is asked for a client that was given it, and nobody else", async (name, pair) => {
+    given = [pair];
+    await ask(name, "PTR");
+    expect(asked).toHaveLength(1);
+    expect(noted).toEqual([]);
+    expect((await ask(name, "PTR", "10.0.0.2")).rcode).toBe("NXDOMAIN");
+    expect(asked).toHaveLength(1);
+    expect(noted.map(({ reason }) => reason)).toEqual(["dns-not-allowed"]);
+  });
+
+  test("is asked for a client whose networks cover it, unless deny does", async () => {
+    const networks = (deny: object): ActivePolicy =>
+      policyWith(["api.test"], 3, [], deny, "enforce", ["198.51.100.0/24"]);
+    state.policy = networks({});
+    await ask(reverse4, "PTR");
+    expect(asked).toHaveLength(1);
+    for (const deny of [{ ips: ["198.51.100.1"] }, { domains: ["*.in-addr.arpa"] }]) {
+      state.policy = networks(deny);
+      expect((await ask(reverse4, "PTR")).rcode).toBe("NXDOMAIN");
+    }
+    expect(asked).toHaveLength(1);
+  });
+
+  test.each([
+    ["another type", reverse4, "TXT"],
+    ["a part of an address", "100.51.198.in-addr.arpa", "PTR"],
+    ["more than an address", `secret.${reverse4}`, "PTR"],
+    ["a number that is none", "01.100.51.198.in-addr.arpa", "PTR"],
+    ["a number that is too large", "256.100.51.198.in-addr.arpa", "PTR"],
+    ["another tree", "1.100.51.198.in-addr.test", "PTR"],
+  ])("%s is denied without a question: %s %s", async (_what, name, type) => {
+    given = [`${CLIENT} 198.51.100.1`];
+    expect((await ask(name, type)).rcode).toBe("NXDOMAIN");
+    expect(asked).toEqual([]);
   });
 });
 
