@@ -1,6 +1,7 @@
 import { AgentError, type Json } from "../errors.ts";
 import { buildDecider, type Decision } from "../policy/decide.ts";
 import { decideTarget, findClient, parseTarget, ruleText } from "../policy/explain-flow.ts";
+import { findForwardZone } from "../policy/forward-zones.ts";
 import { limitsOf } from "../policy/limits.ts";
 import type { Parsed } from "../policy/parsed.ts";
 import type { Notes, Policy } from "../policy/policy.ts";
@@ -26,8 +27,13 @@ export async function explain(options: ExplainOptions, output: Output): Promise<
   const client = expect(findClient(decider, policy, options.from));
   const target = expect(parseTarget(options.to));
   const decision = decideTarget(decider, client, target);
-  output.document({ ok: true, ...toDocument(options, policy, decision) });
+  const zone =
+    target.name === null
+      ? null
+      : findForwardZone(new Map((policy.forward ?? []).map((found) => [found.zone, found])), target.name);
+  output.document({ ok: true, ...toDocument(options, policy, decision), resolvers: [...(zone?.resolvers ?? [])] });
   for (const line of describe(options, policy, decision)) output.line(line);
+  if (zone !== null) output.line(`  resolved by: ${zone.resolvers.join(", ")} (zone ${zone.zone})`);
   if (client.group.mode === "audit")
     output.line("  AUDIT: what the policy denies this client is recorded and let pass");
   return 0;

@@ -29,7 +29,7 @@ export function compile({ policy, settings }: { policy: Policy; settings: Compil
     { path: "block.zone", bytes: Buffer.from(zones.block) },
     { path: "deny.zone", bytes: Buffer.from(zones.deny) },
     { path: "gate.json", bytes: Buffer.from(canonicalJson(gateRelease(enforced, classes, zones, settings))) },
-    { path: "named.conf", bytes: Buffer.from(renderNamedConf(settings.dns)) },
+    { path: "named.conf", bytes: Buffer.from(renderNamedConf(settings.dns, enforced.forward)) },
     { path: "policy.nft", bytes: renderPolicyTable(enforced, classes, probes, settings.hosts) },
   ];
   const digests = files.map(({ path, bytes }) => [path, sha256(bytes)] as const);

@@ -1,7 +1,8 @@
 import { AgentError } from "../errors.ts";
+import type { ForwardZone } from "../policy/policy.ts";
 import type { DnsSettings } from "../settings/settings.ts";
 import { ALLOW_ZONE, AUDIT_SOURCE, BLOCK_ZONE, DENY_ZONE } from "./release.ts";
-import { addressToken, pathToken, portToken } from "./tokens.ts";
+import { addressToken, nameToken, pathToken, placeToken, portToken } from "./tokens.ts";
 
 /** Name of the key in `rndc.key`, the file beside named.conf that the control channel's secret is kept in. */
 export const CONTROL_KEY_NAME = "clawgress";
@@ -14,9 +15,11 @@ export const CONTROL_KEY_NAME = "clawgress";
  * Options that a hole was measured behind: `qname-wait-recurse no` (denied names went upstream), `break-dnssec yes`
  * (DO=1 answered denied names of signed zones), `recursive-only no` (RD=0 read the cache), `min-update-interval 0`
  * (a new release waited for 60 s), `minimal-responses yes` (addresses that nobody asked for).
+ *
+ * Zones of `forward` are asked of their own resolvers, never of the upstreams; the response policy holds for them too.
  * @throws AgentError SETTINGS_INVALID when there is no upstream, or `validation` is `yes` without trust anchors.
  */
-export function renderNamedConf(dns: DnsSettings): string {
+export function renderNamedConf(dns: DnsSettings, forward: readonly ForwardZone[] = []): string {
   const loopback = `127.0.0.1; ${AUDIT_SOURCE}; ::1;`;
   return `include "../rndc.key";
 controls {
@@ -49,7 +52,7 @@ ${trustAnchors(dns)}options {
 	forward only;
 	forwarders { ${forwarders(dns)} };
 	dnssec-validation ${validationWords[dns.validation]};
-	empty-zones-enable no;
+${validateExcept(dns, forward)}	empty-zones-enable no;
 	resolver-query-timeout 4000;
 	edns-udp-size 1232;
 	max-udp-size 1232;
@@ -83,7 +86,7 @@ zone "${DENY_ZONE}" {
 	type primary;
 	file "../deny.zone";
 };
-logging {
+${forward.map(forwardZone).join("")}logging {
 	channel general {
 		file "named.log" versions 2 size 4m;
 		severity info;
@@ -101,6 +104,22 @@ logging {
 	category rpz-passthru { null; };
 	category queries { null; };
 	category lame-servers { null; };
+};
+`;
+}
+
+/** The world's DNS says of an inner zone that it does not exist, or is signed by other keys. */
+function validateExcept(dns: DnsSettings, forward: readonly ForwardZone[]): string {
+  if (forward.length === 0 || dns.validation === "no") return "";
+  return `\tvalidate-except { ${forward.map(({ zone }) => `"${nameToken(zone)}";`).join(" ")} };\n`;
+}
+
+function forwardZone({ zone, resolvers, place }: ForwardZone): string {
+  const forwarders = resolvers.map((address) => `${addressToken(address)} port 53;`).join(" ");
+  return `zone "${nameToken(zone)}" { # ${placeToken(place)}
+	type forward;
+	forward only;
+	forwarders { ${forwarders} };
 };
 `;
 }

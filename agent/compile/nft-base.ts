@@ -159,6 +159,8 @@ function outputRules({ dnsUid, gateUid }: BaseUsers): readonly string[] {
     'oifname "lo" accept',
     `meta skuid ${numberToken(dnsUid, 1, 0xffff_fffe)} goto confine_dns`,
     `meta skuid ${numberToken(gateUid, 1, 0xffff_fffe)} goto confine_gate`,
+    // The stamp is a word between our two tables and no mark for anybody else.
+    `meta mark ${markToken(VERDICT)} meta mark set 0x00000000`,
   ];
 }
 
@@ -169,6 +171,8 @@ function confineDnsRules({ dns }: BaseSettings): readonly string[] {
       `ip daddr @resolvers4 ${protocol} dport ${port} accept`,
       `ip6 daddr @resolvers6 ${protocol} dport ${port} accept`,
     ]),
+    // Resolvers that the policy gives to inner zones; its table stamps them.
+    `meta mark ${markToken(VERDICT)} meta mark set 0x00000000 accept`,
     ...refuseOutput,
   ];
 }

@@ -13,6 +13,8 @@ export interface ChainParts {
   readonly prefixLengths6: readonly number[];
   /** True when a group is under audit: what the policy does not open to it is logged and opened all the same. */
   readonly hasAudit: boolean;
+  /** Families in which `dns.forward` names resolvers. */
+  readonly resolverFamilies: readonly Family[];
   /** What is denied although it may be allowed; null costs no packet a lookup. */
   readonly denied: DeniedParts | null;
 }
@@ -37,6 +39,8 @@ add map inet clawgress udp_ports { type inet_service : mark; flags interval; }
 add map inet clawgress net4 { type mark . ipv4_addr . mark : mark; }
 add map inet clawgress net6 { type mark . ipv6_addr . mark : mark; }
 add set inet clawgress audited { type mark; }
+add set inet clawgress resolvers4 { type ipv4_addr; }
+add set inet clawgress resolvers6 { type ipv6_addr; }
 add set inet clawgress deny4 { type ipv4_addr; flags interval; }
 add set inet clawgress deny6 { type ipv6_addr; flags interval; }
 add set inet clawgress group_deny4 { type mark . ipv4_addr . mark; }
@@ -56,6 +60,7 @@ add chain inet clawgress admit
 add chain inet clawgress readmit
 add chain inet clawgress outward
 add chain inet clawgress inward
+add chain inet clawgress resolve { type filter hook output priority filter - 10; policy accept; }
 add chain inet clawgress forward { type filter hook forward priority filter; policy accept; }
 `;
 
@@ -66,7 +71,15 @@ flush chain inet clawgress forward
 add rule inet clawgress forward meta mark set 0x00000000
 `;
 /** Sets that only an apply writes, and empties before. */
-export const refilledSets = ["audited", "deny4", "deny6", "group_deny4", "group_deny6"] as const;
+export const refilledSets = [
+  "audited",
+  "resolvers4",
+  "resolvers6",
+  "deny4",
+  "deny6",
+  "group_deny4",
+  "group_deny6",
+] as const;
 
 /** Maps that only an apply writes, so that it may empty them: pins, `live` and `lan` are written by others. */
 export const staticMaps = [
@@ -98,6 +111,7 @@ export function renderChains(parts: ChainParts): string {
     ["outward", outwardRules(parts)],
     ["inward", inwardRules(parts)],
     ["forward", forwardRules(parts)],
+    ["resolve", resolveRules(parts)],
   ];
   return chains
     .map(([name, rules]) => {
@@ -111,6 +125,16 @@ function forwardRules({ denyAll }: ChainParts): readonly string[] {
   const clear = "meta mark set 0x00000000";
   if (denyAll) return [clear];
   return [clear, "ct state invalid return", "iifname @lan goto outward", "oifname @lan goto inward"];
+}
+
+/** Questions to the resolvers of inner zones: the base table accepts them of named's user, and of nobody else that it confines. */
+function resolveRules({ resolverFamilies }: ChainParts): readonly string[] {
+  return resolverFamilies.flatMap((family) =>
+    ["udp", "tcp"].map(
+      (protocol) =>
+        `${family === 4 ? "ip" : "ip6"} daddr @resolvers${family} ${protocol} dport 53 meta mark set ${verdict}`,
+    ),
+  );
 }
 
 function outwardRules(parts: ChainParts): readonly string[] {

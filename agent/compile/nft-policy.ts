@@ -1,4 +1,5 @@
 import { type AddressRange, formatAddress } from "../policy/cidr.ts";
+import { compareTexts } from "../policy/compare-texts.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { HostBinding, ProbeAddress } from "../settings/settings.ts";
 import { auditedGroups } from "./audited-groups.ts";
@@ -39,6 +40,7 @@ export function renderPolicyTable(
     globalGroup: markOf("*"),
     prefixLengths4: prefixLengths(policy, 4),
     prefixLengths6: prefixLengths(policy, 6),
+    resolverFamilies: ([4, 6] as const).filter((family) => resolversOf(policy, family).length > 0),
     hasAudit: audited.length > 0,
     denied: isDenying
       ? {
@@ -98,6 +100,9 @@ export function renderPolicyTable(
       renderSpender,
     ),
     ...elements("budgets", shaping.budgets, renderBudget),
+    ...([4, 6] as const).flatMap((family) => [
+      ...elements(`resolvers${family}`, resolversOf(policy, family), (address) => `${addressToken(address)},\n`),
+    ]),
     ...elements("audited", audited, (mark) => `${markToken(mark)},\n`),
     ...([4, 6] as const).flatMap((family) => [
       ...elements(`deny${family}`, everyone[family], renderDenied),
@@ -144,6 +149,11 @@ function renderClient(range: ClientRange, group: number): string {
   const last = addressToken(formatAddress({ family: range.family, value: range.last }));
   const trace = range.place === null ? "probe" : placeToken(range.place);
   return `${first === last ? first : `${first}-${last}`} : ${markToken(group)}, # ${trace}\n`;
+}
+
+function resolversOf(policy: Policy, family: 4 | 6): readonly string[] {
+  const all = new Set((policy.forward ?? []).flatMap(({ resolvers }) => resolvers));
+  return [...all].filter((address) => address.includes(":") === (family === 6)).sort(compareTexts);
 }
 
 function renderDenied({ family, first, last }: AddressRange): string {

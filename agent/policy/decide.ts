@@ -1,10 +1,12 @@
 import { type Address, cidrRange, compareCidrs, formatAddress, parseAddress, unmapAddress } from "./cidr.ts";
 import { buildDenialTable, type DenialTable } from "./denial-table.ts";
+import { findForwardZone } from "./forward-zones.ts";
 import { buildNameTable, findNameRules, type NameTable } from "./name-table.ts";
 import { explainAddress, explainDenial, explainName, explainPorts, indexGroups, type NearMiss } from "./near-miss.ts";
 import { quoteText } from "./parsed.ts";
 import type {
   Cidr,
+  ForwardZone,
   Group,
   HostEntry,
   NameDenial,
@@ -38,7 +40,7 @@ export interface Allowed {
   readonly label: string | null;
   /** Union of the ports of every matching rule, sorted, as written (not merged). */
   readonly ports: readonly PortRange[];
-  /** Private networks that the name may resolve to, by every matching rule; empty for an address. */
+  /** Private networks that the name may resolve to, by every matching rule and its zone of `dns.forward`; empty for an address. */
   readonly answers: readonly Cidr[];
 }
 
@@ -98,6 +100,7 @@ export function buildDecider(policy: Policy): Decider {
       (client.host?.sources ?? []).map((source) => ({ range: cidrRange(source), value: client })),
     ),
   );
+  const zones = new Map((policy.forward ?? []).map((zone): [string, ForwardZone] => [zone.zone, zone]));
   const everyone = buildDenialTable(policy.deny);
   const nameDenial = (client: Client, name: string): NameDenial | null =>
     everyone.findName(name) ?? groupOf(client.group.name).denials.findName(name);
@@ -108,7 +111,7 @@ export function buildDecider(policy: Policy): Decider {
     const denial = nameDenial(client, name);
     if (denial !== null) return deny(client, "denied-explicit", explainDenial(denial));
     const allowed = allow(client, findNameRules(groupOf(client.group.name).names, name));
-    if (allowed !== null) return allowed;
+    if (allowed !== null) return withZone(allowed, findForwardZone(zones, name));
     return deny(client, "dns-not-allowed", explainName(client.group, groupOf(client.group.name).names, others, name));
   };
   const judgeAddress = (client: Client, address: Address): Decision => {
@@ -192,6 +195,11 @@ function allow(client: Client, rules: readonly (NameRule | NetworkRule)[]): Allo
   const label = rules.find((candidate) => candidate.label !== null)?.label ?? null;
   const ports = rules.length === 1 ? rule.ports : sortPorts(rules.flatMap((candidate) => candidate.ports));
   return { verdict: "allow", client, rule, wouldDeny: null, label, ports, answers: joinAnswers(rules) };
+}
+
+function withZone(allowed: Allowed, zone: ForwardZone | null): Allowed {
+  if (zone?.answers === undefined) return allowed;
+  return { ...allowed, answers: [...new Set([...allowed.answers, ...zone.answers])].sort(compareCidrs) };
 }
 
 const NO_ANSWERS: readonly Cidr[] = [];

@@ -13,8 +13,14 @@ export interface PolicyDocument {
   readonly limits?: LimitsDocument;
   readonly time_window?: unknown;
   readonly domain_time_windows?: unknown;
-  readonly dns?: unknown;
+  readonly dns?: { readonly forward?: { readonly [zone: string]: readonly string[] | ForwardDocument } };
   readonly tests?: readonly TestDocument[];
+}
+
+/** A zone of `dns.forward` with more than its resolvers. */
+export interface ForwardDocument {
+  readonly resolvers: readonly string[];
+  readonly answers?: readonly string[];
 }
 
 /** A question that the policy must answer as its writers expect. */

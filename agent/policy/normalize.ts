@@ -2,6 +2,7 @@ import { compareTexts } from "./compare-texts.ts";
 import { readDenials } from "./denials.ts";
 import type { AllowDocument, DenyDocument, Mode } from "./document.ts";
 import { joinRules, NO_RULES } from "./drafts.ts";
+import { readForwardZones } from "./forward-zones.ts";
 import { collectHosts, GLOBAL_GROUP, hasOwnRules, readHosts, type WrittenHost } from "./hosts.ts";
 import type { IssueLog } from "./issue-log.ts";
 import { joinPointer } from "./json-pointer.ts";
@@ -59,6 +60,7 @@ export function normalizePolicy(sources: readonly [PolicySource, ...PolicySource
     const written = host.mode ?? mode;
     groups.push({ name, ...(written === "deny-all" ? NO_RULES : rules), ...deny, ...ownMode(written), place });
   }
+  const forward = readForwardZones(document.dns?.forward, log);
   labels.reportUnused();
   lists.reportUnused();
   for (const source of sources) checkInherit(source.document.allow, source.log);
@@ -67,6 +69,7 @@ export function normalizePolicy(sources: readonly [PolicySource, ...PolicySource
   return {
     version: 1,
     mode,
+    ...(forward.length === 0 ? {} : { forward }),
     ...denied,
     groups: groups
       .map(({ mode: own, ...group }) =>

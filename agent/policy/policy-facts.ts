@@ -10,6 +10,10 @@ export function collectFacts(policy: Policy | null): readonly string[] {
   if (policy === null) return [];
   const facts = [
     ...denialFacts("everyone", policy.deny),
+    ...(policy.forward ?? []).flatMap(({ zone, resolvers, answers }) => [
+      `names of ${zone} are resolved by ${resolvers.join(", ")}`,
+      ...(answers ?? []).map((network) => `private answers for names of ${zone} in ${network}`),
+    ]),
     ...policy.groups.flatMap((group) => [
       ...(group.mode === undefined ? [] : [`mode ${group.mode} for ${ownerOf(group.name)}`]),
       ...denialFacts(ownerOf(group.name), group.deny),

@@ -90,6 +90,16 @@ export interface Denials {
   readonly networks: readonly NetworkDenial[];
 }
 
+/** A zone that resolvers of its own answer, named in the order as written; they are asked on port 53. */
+export interface ForwardZone {
+  readonly zone: DomainName;
+  /** Addresses in canonical text, at least one. */
+  readonly resolvers: readonly string[];
+  /** Private networks that names of the zone may resolve to; without it, none. */
+  readonly answers?: readonly Cidr[];
+  readonly place: Place;
+}
+
 /** One set of rules: the global one is named `*`, the others after the host that has rules of its own. */
 export interface Group extends Rules {
   readonly name: string;
@@ -121,6 +131,8 @@ export interface Policy {
   readonly version: 1;
   /** As written for all; what counts for a client is the mode of its group, but that `deny-all` counts for all. */
   readonly mode: "enforce" | "audit" | "deny-all";
+  /** Sorted by zone; missing when there is none. */
+  readonly forward?: readonly ForwardZone[];
   /** Denied for everyone; missing when nothing is. */
   readonly deny?: Denials;
   /** Sorted by name; `*` is always there (empty under deny-all). */

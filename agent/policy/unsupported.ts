@@ -38,7 +38,7 @@ export function findUnsupported(document: PolicyDocument, locate: JsonDocument["
 
 type Report = (pointer: string, what: string) => void;
 
-const topLevelKeys = ["time_window", "domain_time_windows", "dns"] as const satisfies readonly (keyof PolicyDocument)[];
+const topLevelKeys = ["time_window", "domain_time_windows"] as const satisfies readonly (keyof PolicyDocument)[];
 
 const hostKeys = ["time_window", "domain_time_windows", "exfil"] as const satisfies readonly (keyof HostDocument)[];
 

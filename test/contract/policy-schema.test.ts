@@ -84,7 +84,7 @@ test("the richest file of the format has the right shape", () => {
     domain_time_windows: { "a.example": window },
     groups: { llm: allow },
     include: ["policies/llm.json"],
-    dns: { forward: { "corp.example": ["10.0.0.53"] } },
+    dns: { forward: { "corp.example": ["10.0.0.53"], lab: { resolvers: ["10.0.0.54"], answers: ["10.0.0.0/8"] } } },
     tests: [{ from: "h", to: "a.example:443", expect: "allow" }],
     hosts: {
       h: {

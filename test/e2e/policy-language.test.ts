@@ -1,5 +1,6 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { sleepMs } from "../../agent/host/clock.ts";
 import type { LabStream } from "../lab/client.ts";
@@ -547,5 +548,66 @@ describe("names of addresses", () => {
     }
     expect(await two.resolve(reverse(given), { type: "PTR" })).toMatchObject({ rcode: "NXDOMAIN" });
     expect(await lab.queries({ name: "*.in-addr.arpa" })).toEqual([]);
+  });
+});
+
+describe("dns.forward", () => {
+  const asked = async (): Promise<readonly string[]> =>
+    (await readFile(join(lab.folder, "inner.log"), "utf8")).split("\n");
+  const askAsNamed = async (server: string): Promise<string> => {
+    const uid = (await lab.execChecked("gateway", ["id", "-u", "bind"])).trim();
+    const dig = ["dig", "+tries=1", "+time=2", `@${server}`, "host.corp.test"];
+    return (await lab.exec("gateway", ["setpriv", `--reuid=${uid}`, "--clear-groups", ...dig])).stdout;
+  };
+
+  beforeAll(async () => {
+    const program = fileURLToPath(new URL("../support/inner-resolver.mjs", import.meta.url));
+    lab.spawn("mgmt", [process.execPath, program, lab.addresses.admin.v4, "192.168.1.1"], {
+      logFile: join(lab.folder, "inner.log"),
+    });
+    await enforce({
+      allow: { domains: ["*.corp.test", "host.other.test", "a.allowed.test"], ports: [443] },
+      deny: { domains: ["evil.corp.test"] },
+      dns: {
+        forward: {
+          "corp.test": { resolvers: [lab.addresses.admin.v4], answers: ["192.168.0.0/16"] },
+          "other.test": [lab.addresses.admin.v4],
+        },
+      },
+    });
+  });
+
+  test("a name of an inner zone is asked of its resolver alone, and leads where the zone may", async () => {
+    const one = lab.client("agent1");
+    expect(await one.connect("host.corp.test", 443)).toMatchObject({ outcome: "connected", address: "192.168.1.1" });
+    expect(await asked()).toContain("host.corp.test");
+    expect(await lab.queries({ name: "host.corp.test" })).toEqual([]);
+    expect(await one.connect("a.allowed.test", 443)).toMatchObject({ outcome: "connected" });
+    expect(await asked()).not.toContain("a.allowed.test");
+    expect(await explain("10.80.0.10", "host.corp.test:443")).toMatchObject({
+      verdict: "allow",
+      resolvers: [lab.addresses.admin.v4],
+      answers: ["192.168.0.0/16"],
+    });
+  });
+
+  test("a zone without answers leads to no private address, and opens no name", async () => {
+    const one = lab.client("agent1");
+    expect(await one.connect("host.other.test", 443)).toMatchObject({ outcome: "unresolved" });
+    expect(await asked()).toContain("host.other.test");
+    for (const name of ["evil.corp.test", "corp.test", "more.other.test"]) {
+      expect(await one.connect(name, 443), name).toMatchObject({ outcome: "unresolved" });
+      expect(await asked(), name).not.toContain(name);
+    }
+  });
+
+  test("named reaches exactly those resolvers, and none once they are gone from the policy", async () => {
+    expect(await askAsNamed(lab.addresses.admin.v4)).toContain("192.168.1.1");
+    expect(await askAsNamed("203.0.113.60")).toContain("unreachable");
+    expect((await lab.packets({ to: "203.0.113.60" })).packets).toBe(0);
+    await enforce({ allow: { domains: ["*.corp.test"], ports: [443] } });
+    expect(await askAsNamed(lab.addresses.admin.v4)).toContain("unreachable");
+    expect(await lab.client("agent1").connect("host.corp.test", 443)).toMatchObject({ outcome: "unresolved" });
+    expect(await lab.client("agent1").connect("192.168.1.1", 443)).toMatchObject({ outcome: "refused" });
   });
 });

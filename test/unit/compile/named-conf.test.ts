@@ -10,6 +10,18 @@ describe("renderNamedConf", () => {
     );
   });
 
+  it("asks inner zones of their own resolvers alone, without the signatures of the world outside", () => {
+    const place = { file: "policy.json", line: 7, column: 3, pointer: "/dns/forward/corp.example" };
+    const zones = [{ zone: "corp.example" as never, resolvers: ["10.0.0.53", "2001:db8::53"], place }];
+    const text = renderNamedConf({ ...dnsSettings, validation: "auto" }, zones).replace(/\s+/g, " ");
+    expect(text).toContain(
+      'zone "corp.example" { # policy.json:7 type forward; forward only; forwarders { 10.0.0.53 port 53; 2001:db8::53 port 53; }; };',
+    );
+    expect(text).toContain('validate-except { "corp.example"; };');
+    expect(renderNamedConf(dnsSettings, zones)).not.toContain("validate-except");
+    expect(renderNamedConf({ ...dnsSettings, validation: "auto" })).not.toContain("validate-except");
+  });
+
   it("forwards to the upstreams and to nobody else", () => {
     const text = renderNamedConf({ ...dnsSettings, upstreamPort: 5353 });
     expect(text).toContain("forward only;");

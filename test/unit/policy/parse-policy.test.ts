@@ -424,7 +424,6 @@ describe("what is not enforced yet is refused where it stands", () => {
   test.each<[string, object, string]>([
     ["time_window", { time_window: window }, "/time_window"],
     ["domain_time_windows", { domain_time_windows: { "a.example": window } }, "/domain_time_windows"],
-    ["dns.forward", { dns: { forward: { "corp.example": ["10.0.0.53"] } } }, "/dns"],
     ["sni-allowlist", { proxy: { mode: "sni-allowlist" } }, "/proxy/mode"],
     ["haproxy", { proxy: { backend: "haproxy" } }, "/proxy/backend"],
     ["proxy.domains", { proxy: { domains: ["a.example"] } }, "/proxy/domains"],
