@@ -89,8 +89,6 @@ async function compileSchema(name) {
   const result = await build({
     stdin: { contents: code, resolveDir: root, sourcefile: `${name}.mjs`, loader: "js" },
     bundle: true,
-    // The same bytes where node_modules is a link.
-    preserveSymlinks: true,
     write: false,
     format: "esm",
     platform: "neutral",

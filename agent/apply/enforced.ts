@@ -14,7 +14,7 @@ function denyAll(health: HealthSettings): Policy {
   return {
     version: 1,
     mode: "deny-all",
-    groups: [{ name: "*", names: [], networks: [], place }],
+    groups: [{ name: "*", names: [], networks: [], isProxied: false, place }],
     hosts: names.map((name) => ({ name, sources: [], group: "*", limits: null, place })),
     limits: null,
   };

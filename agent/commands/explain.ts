@@ -1,6 +1,6 @@
 import { AgentError, type Json } from "../errors.ts";
 import { buildDecider, type Decision } from "../policy/decide.ts";
-import { decideTarget, findClient, parseTarget, ruleText } from "../policy/explain-flow.ts";
+import { decideTarget, findClient, parseTarget, pathTo, ruleText } from "../policy/explain-flow.ts";
 import { findForwardZone } from "../policy/forward-zones.ts";
 import { limitsOf } from "../policy/limits.ts";
 import type { Parsed } from "../policy/parsed.ts";
@@ -27,12 +27,17 @@ export async function explain(options: ExplainOptions, output: Output): Promise<
   const client = expect(findClient(decider, policy, options.from));
   const target = expect(parseTarget(options.to));
   const decision = decideTarget(decider, client, target);
+  const path = pathTo(client, target);
   const zone =
     target.name === null
       ? null
       : findForwardZone(new Map((policy.forward ?? []).map((found) => [found.zone, found])), target.name);
-  output.document({ ok: true, ...toDocument(options, policy, decision), resolvers: [...(zone?.resolvers ?? [])] });
-  for (const line of describe(options, policy, decision)) output.line(line);
+  output.document({
+    ok: true,
+    ...toDocument(options, policy, decision, path),
+    resolvers: [...(zone?.resolvers ?? [])],
+  });
+  for (const line of describe(options, policy, decision, path)) output.line(line);
   if (zone !== null) output.line(`  resolved by: ${zone.resolvers.join(", ")} (zone ${zone.zone})`);
   if (client.group.mode === "audit")
     output.line("  AUDIT: what the policy denies this client is recorded and let pass");
@@ -44,7 +49,12 @@ function expect<T>(parsed: Parsed<T>): T {
   throw new AgentError("USAGE", parsed.message, { remedy: parsed.remedy });
 }
 
-function describe(options: ExplainOptions, policy: Policy, decision: Decision): readonly string[] {
+function describe(
+  options: ExplainOptions,
+  policy: Policy,
+  decision: Decision,
+  path: "proxy" | "address",
+): readonly string[] {
   const { host, group } = decision.client;
   const who = host === null ? `${options.from} (in no host entry)` : `${options.from} (host ${host.name})`;
   const rules = group.name === "*" ? "the global rules" : `the rules of ${group.name}`;
@@ -72,10 +82,15 @@ function describe(options: ExplainOptions, policy: Policy, decision: Decision): 
   }
   const label = decision.label === null ? [] : [`  label: ${decision.label}`];
   const answers = decision.answers.length === 0 ? [] : [`  may resolve to: ${decision.answers.join(", ")}`];
+  const how =
+    path === "proxy"
+      ? ["  through the proxy: by the name that the client asks the server for, whatever address it dials"]
+      : [];
   return [
     `ALLOW  ${who} → ${options.to}`,
     `  by ${rules}: ${ruleText(rule)}`,
     `  open ports: ${decision.ports.map(portText).join(", ")}`,
+    ...how,
     ...limitLines(policy, decision),
     ...label,
     ...answers,
@@ -96,7 +111,12 @@ function describeNotes(notes: Notes | undefined): readonly string[] {
   return Object.entries(notes ?? {}).map(([key, text]) => `  ${key}: ${text}`);
 }
 
-function toDocument(options: ExplainOptions, policy: Policy, decision: Decision): { readonly [key: string]: Json } {
+function toDocument(
+  options: ExplainOptions,
+  policy: Policy,
+  decision: Decision,
+  path: "proxy" | "address",
+): { readonly [key: string]: Json } {
   const { host, group } = decision.client;
   const common = {
     from: options.from,
@@ -123,6 +143,7 @@ function toDocument(options: ExplainOptions, policy: Policy, decision: Decision)
     rule: ruleText(decision.rule),
     place: { file, line, column, pointer },
     label: decision.label,
+    path,
     ports: decision.ports.map(portText),
     answers: [...decision.answers],
     notes: { ...decision.rule.notes },

@@ -37,12 +37,14 @@ export interface PolicyChanges {
   /** What else came and went, a sentence each: denials, private answers. Sorted. */
   readonly rulesAdded: readonly string[];
   readonly rulesRemoved: readonly string[];
+  /** Groups of both policies that entered or left SNI mode; sorted. */
+  readonly proxyChanged: readonly { readonly group: string; readonly isProxied: boolean }[];
   /** Null when the mode is the same. */
   readonly mode: Policy["mode"] | null;
 }
 
 /** Lengths of the lists of a PolicyChanges; of ports, how many ranges. */
-export type ChangeCounts = { readonly [list in Exclude<keyof PolicyChanges, "mode">]: number };
+export type ChangeCounts = { readonly [list in Exclude<keyof PolicyChanges, "mode" | "proxyChanged">]: number };
 
 interface Entry {
   readonly group: string;
@@ -70,6 +72,7 @@ export function comparePolicies(before: Policy | null, after: Policy): PolicyCha
     ...compareHosts(before, after),
     limitsChanged: compareLimits(before, after),
     ...compareFacts(before, after),
+    proxyChanged: compareProxied(before, after),
     mode: before === null || before.mode === after.mode ? null : after.mode,
   };
 }
@@ -212,6 +215,15 @@ function compareLimits(before: Policy | null, after: Policy): readonly ChangedLi
   const old = limitsOf(before);
   const changes = [...limitsOf(after)].map(([host, kbps]) => ({ host, before: old.get(host) ?? null, after: kbps }));
   return changes.filter((change) => change.before !== change.after).sort((a, b) => compareTexts(a.host, b.host));
+}
+
+function compareProxied(before: Policy | null, after: Policy): PolicyChanges["proxyChanged"] {
+  // A release of an earlier version of this program says nothing, and means no.
+  const old = new Map(before?.groups.map((group) => [group.name, group.isProxied === true]) ?? []);
+  const changed = after.groups.filter(({ name, isProxied }) => old.has(name) && old.get(name) !== isProxied);
+  return changed
+    .map(({ name, isProxied }) => ({ group: name, isProxied }))
+    .sort((a, b) => compareTexts(a.group, b.group));
 }
 
 function compareEntry(a: ChangedEntry, b: ChangedEntry): number {

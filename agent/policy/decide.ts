@@ -2,7 +2,15 @@ import { type Address, cidrRange, compareCidrs, formatAddress, parseAddress, unm
 import { buildDenialTable, type DenialTable } from "./denial-table.ts";
 import { findForwardZone } from "./forward-zones.ts";
 import { buildNameTable, findNameRules, type NameTable } from "./name-table.ts";
-import { explainAddress, explainDenial, explainName, explainPorts, indexGroups, type NearMiss } from "./near-miss.ts";
+import {
+  explainAddress,
+  explainDenial,
+  explainName,
+  explainPorts,
+  explainProxied,
+  indexGroups,
+  type NearMiss,
+} from "./near-miss.ts";
 import { quoteText } from "./parsed.ts";
 import type {
   Cidr,
@@ -114,25 +122,31 @@ export function buildDecider(policy: Policy): Decider {
     if (allowed !== null) return withZone(allowed, findForwardZone(zones, name));
     return deny(client, "dns-not-allowed", explainName(client.group, groupOf(client.group.name).names, others, name));
   };
-  const judgeAddress = (client: Client, address: Address): Decision => {
+  const judgeAddress = (client: Client, address: Address, nearer: string | null): Decision => {
     if (isDenyAll || client.group.mode === "deny-all") return deny(client, "deny-all", null);
     const denial = addressDenial(client, address);
     if (denial !== null) return deny(client, "denied-explicit", explainDenial(denial));
     const allowed = allow(client, groupOf(client.group.name).networks.find(address));
-    return allowed ?? deny(client, "ip-not-allowed", explainAddress(client.group, others, address));
+    if (allowed !== null) return allowed;
+    const near = nearer === null ? explainAddress(client.group, others, address) : { text: nearer, rule: null };
+    return deny(client, "ip-not-allowed", near);
   };
   const coversAddress = (client: Client, address: string): boolean =>
-    judgeAddress(client, unmapAddress(readAddress(address))).verdict === "allow";
+    judgeAddress(client, unmapAddress(readAddress(address)), null).verdict === "allow";
 
   return {
     clientOf: (text) => clients.findFirst(unmapAddress(readAddress(text))) ?? anyone,
     clientNamed: (name) => (name === "*" ? anyone : (named.get(name) ?? null)),
     decideName: (client, name) => auditName(judgeName(client, name), name),
-    decideNameFlow: (client, name, protocol, port) =>
-      auditName(checkPort(judgeName(client, name), name, protocol, port), name),
+    decideNameFlow: (client, name, protocol, port) => {
+      const nearer = protocol === "udp" ? explainProxied(client.group, port) : null;
+      return auditName(checkPort(judgeName(client, name), name, protocol, port, nearer), name);
+    },
     decideAddress: (client, text, protocol, port) => {
       const address = unmapAddress(readAddress(text));
-      return auditAddress(checkPort(judgeAddress(client, address), formatAddress(address), protocol, port), address);
+      const nearer = explainProxied(client.group, port);
+      const judged = checkPort(judgeAddress(client, address, nearer), formatAddress(address), protocol, port, nearer);
+      return auditAddress(judged, address);
     },
     coversAddress,
     deniesName: nameDenial,
@@ -218,10 +232,16 @@ function deny(client: Client, reason: Reason, near: NearMiss | null): Denied {
   return { verdict: "deny", client, reason, nearMiss: near?.text ?? null, nearRule: near?.rule ?? null };
 }
 
-function checkPort(decision: Decision, what: string, protocol: Protocol, port: number): Decision {
+function checkPort(
+  decision: Decision,
+  what: string,
+  protocol: Protocol,
+  port: number,
+  nearer: string | null,
+): Decision {
   if (decision.verdict === "deny" || includesPort(decision.ports, protocol, port)) return decision;
   const { client, rule, ports } = decision;
-  return deny(client, "port-not-allowed", rule === null ? null : { text: explainPorts(what, ports), rule });
+  return deny(client, "port-not-allowed", { text: nearer ?? explainPorts(what, ports), rule });
 }
 
 function readAddress(text: string): Address {

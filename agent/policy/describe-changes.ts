@@ -11,6 +11,10 @@ export function describeChanges(changes: PolicyChanges): readonly string[] {
     names.map((name) => `${sign} host ${name}`);
   return [
     ...(changes.mode === null ? [] : [`~ mode is now ${changes.mode}`]),
+    ...changes.proxyChanged.map(({ group, isProxied }) => {
+      const how = isProxied ? "by their names, through the proxy (SNI mode)" : "by their addresses, not by their names";
+      return `~ ${whoOf(group)}: TLS and HTTP flows are judged ${how}`;
+    }),
     ...entries("-", changes.domainsRemoved),
     ...entries("-", changes.networksRemoved),
     ...entries("-", changes.portsRemoved),

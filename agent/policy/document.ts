@@ -71,8 +71,8 @@ export type NetworkEntry = string | (EntryDetails & { readonly network: string }
 export interface ProxyDocument {
   readonly mode?: "disabled" | "sni-allowlist";
   readonly backend?: "none" | "haproxy";
-  readonly domains?: unknown;
-  readonly mtls?: unknown;
+  readonly domains?: readonly string[];
+  readonly mtls?: { readonly enabled?: boolean };
 }
 
 export interface LimitsDocument {

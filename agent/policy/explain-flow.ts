@@ -5,6 +5,7 @@ import { accept, type Parsed, quoteText, refuse } from "./parsed.ts";
 import { patternText } from "./pattern-text.ts";
 import type { NameRule, NetworkRule, Policy, PolicyEntry, Protocol } from "./policy.ts";
 import { portText } from "./ports.ts";
+import { isProxiedPort } from "./proxied.ts";
 
 /** What somebody asks about: a name or an address, and a port or all of them. */
 export interface Target {
@@ -57,7 +58,14 @@ export function entryText(rule: PolicyEntry): string {
   return "pattern" in rule ? patternText(rule.pattern) : rule.network;
 }
 
+/** Returns how an allowed flow reaches a target: through the proxy, which judges the name, or straight to the address. */
+export function pathTo(client: Client, { name, protocol, port }: Target): "proxy" | "address" {
+  const isByProxy = name !== null && port !== null && isProxiedPort(client.group, protocol, port);
+  return isByProxy ? "proxy" : "address";
+}
+
 /** Returns a rule as it is written, and where. */
 export function ruleText(rule: NameRule | NetworkRule): string {
-  return `${entryText(rule)} on ${rule.ports.map(portText).join(", ")} (${rule.place.file}:${rule.place.line})`;
+  const ports = rule.ports.length === 0 ? "no port" : rule.ports.map(portText).join(", ");
+  return `${entryText(rule)} on ${ports} (${rule.place.file}:${rule.place.line})`;
 }

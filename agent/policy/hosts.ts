@@ -44,8 +44,11 @@ export function collectHosts(sources: readonly PolicySource[]): readonly Written
   return [...hosts.values()];
 }
 
-/** Returns the host entries sorted by name; a source that is no network, or that two hosts have, is an error. */
-export function readHosts(hosts: readonly WrittenHost[], globalMode: Mode): readonly HostEntry[] {
+/**
+ * Returns the host entries sorted by name, each with the group of its own name if there is one, else the global one. A
+ * source that is no network, or that two hosts have, is an error.
+ */
+export function readHosts(hosts: readonly WrittenHost[], groups: ReadonlySet<string>): readonly HostEntry[] {
   const owners = new Map<Cidr, { readonly host: string; readonly place: Place }>();
   const entries = hosts.map(({ name, host, pointer, log }): HostEntry => {
     const sources: Cidr[] = [];
@@ -66,7 +69,7 @@ export function readHosts(hosts: readonly WrittenHost[], globalMode: Mode): read
     return {
       name,
       sources: sources.sort(compareCidrs),
-      group: hasOwnRules(host, globalMode) ? name : GLOBAL_GROUP,
+      group: groups.has(name) ? name : GLOBAL_GROUP,
       limits: readLimits(host.limits, joinPointer(pointer, "limits"), log),
       place: log.locate(pointer, "key"),
     };

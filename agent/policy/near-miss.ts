@@ -13,6 +13,7 @@ import type {
 } from "./policy.ts";
 import { portText } from "./ports.ts";
 import { buildPrefixTable, type PrefixTable } from "./prefix-table.ts";
+import { TLS_PORT } from "./proxied.ts";
 
 /** A rule, and the group that has it. */
 interface Owned<Rule> {
@@ -27,10 +28,10 @@ export interface OtherGroups {
   readonly networks: PrefixTable<Owned<NetworkRule>>;
 }
 
-/** The rule that almost allowed something, or the entry that denies it, and how, for people. */
+/** The rule that almost allowed something, or the entry that denies it, and how, for people; the rule is null where none would have. */
 export interface NearMiss {
   readonly text: string;
-  readonly rule: PolicyEntry;
+  readonly rule: PolicyEntry | null;
 }
 
 /** Returns the first group, in the policy's order, of every pattern and network. */
@@ -83,8 +84,15 @@ export function explainDenial(denial: NameDenial | NetworkDenial): NearMiss {
   return { text: `deny lists ${"pattern" in denial ? patternText(denial.pattern) : denial.network}`, rule: denial };
 }
 
+/** Returns why no address and no UDP opens a port, for people, or null when SNI mode has nothing to do with it. */
+export function explainProxied(group: Group, port: number): string | null {
+  if (!group.isProxied || port !== TLS_PORT.first) return null;
+  return "in SNI mode port 443 opens over TCP only, and by the name in the TLS ClientHello only";
+}
+
 /** Returns the ports on which a name or network is allowed, for people. */
 export function explainPorts(what: string, ports: readonly PortRange[]): string {
+  if (ports.length === 0) return `${what} resolves, but no port of it is open`;
   return `${what} is allowed on ${ports.map(portText).join(", ")}`;
 }
 

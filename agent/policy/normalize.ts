@@ -9,7 +9,16 @@ import { joinPointer } from "./json-pointer.ts";
 import { type LabelBook, readLabels } from "./labels.ts";
 import { readLimits } from "./limits.ts";
 import { readNamedLists } from "./named-lists.ts";
-import type { Denials, Group, Policy, Rules } from "./policy.ts";
+import type { Denials, Group, Place, Policy, Rules } from "./policy.ts";
+import {
+  applyProxy,
+  hasOwnProxy,
+  lintProxied,
+  lintUnusedList,
+  type ProxyMeaning,
+  readGlobalProxy,
+  readHostProxy,
+} from "./proxy-rules.ts";
 import { readRules } from "./rules.ts";
 import type { PolicySource } from "./source-document.ts";
 
@@ -28,38 +37,37 @@ export function normalizePolicy(sources: readonly [PolicySource, ...PolicySource
   const lists = readNamedLists(sources, labels);
   const hosts = collectHosts(sources);
   const mode = document.mode ?? "enforce";
+  const everyone = readGlobalProxy(document, { log, labels });
   const budget = { left: MAX_RULES };
   const readAllow = (allow: AllowDocument, pointer: string, ownLog: IssueLog): readonly Rules[] => [
     readRules(allow, pointer, { log: ownLog, labels }),
     ...lists.take(allow, pointer, ownLog),
   ];
-  const join = (sets: readonly Rules[], pointer: string, ownLog: IssueLog): Rules | null => {
-    if (!spend(budget, sets, ownLog, pointer)) return null;
-    return sets.length === 1 ? (sets[0] ?? NO_RULES) : joinRules(sets, ownLog);
-  };
   const globalSets = sources.flatMap((source) =>
     source.document.allow === undefined ? [] : readAllow(source.document.allow, "/allow", source.log),
   );
-  const globalRules = join(globalSets, "/allow", log) ?? NO_RULES;
+  const globalRules = spend(budget, globalSets, log, "/allow") ? joinSets(globalSets, log) : NO_RULES;
+  lintProxied(globalRules, everyone, log);
   const denied = readDeny(
     sources.map((source) => ({ deny: source.document.deny, pointer: "/deny", log: source.log })),
     labels,
   );
   const groups: Group[] = [
-    { name: GLOBAL_GROUP, ...globalRules, ...ownMode(mode), place: log.locate("/allow", "key") },
+    buildGroup(GLOBAL_GROUP, applyProxy(globalRules, everyone, log), everyone, mode, log.locate("/allow", "key")),
   ];
-  for (const { name, host, pointer, log: ownLog } of hosts) {
-    if (!hasOwnRules(host, mode)) continue;
-    const allowPointer = joinPointer(pointer, "allow");
-    const own = host.allow === undefined ? [] : readAllow(host.allow, allowPointer, ownLog);
-    const isJoined = host.allow === undefined || host.allow.inherit === true;
-    const rules = join(isJoined ? [...own, globalRules] : own, allowPointer, ownLog);
-    if (rules === null) break;
-    const place = ownLog.locate(host.allow === undefined ? pointer : allowPointer, "key");
-    const deny = readDeny([{ deny: host.deny, pointer: joinPointer(pointer, "deny"), log: ownLog }], labels);
-    const written = host.mode ?? mode;
-    groups.push({ name, ...(written === "deny-all" ? NO_RULES : rules), ...deny, ...ownMode(written), place });
+  const common: Common = { labels, mode, everyone, globalRules, readAllow, budget };
+  for (const written of hosts) {
+    if (!hasOwnRules(written.host, mode) && !hasOwnProxy(written.host.proxy, everyone)) continue;
+    const group = readHostGroup(written, common);
+    if (group === null) break;
+    groups.push(group);
   }
+  lintUnusedList(
+    everyone,
+    groups.some((group) => group.isProxied),
+    "/proxy",
+    log,
+  );
   const forward = readForwardZones(document.dns?.forward, log);
   labels.reportUnused();
   lists.reportUnused();
@@ -76,9 +84,37 @@ export function normalizePolicy(sources: readonly [PolicySource, ...PolicySource
         mode === "deny-all" ? { ...group, ...NO_RULES } : { ...group, ...(own === undefined ? {} : { mode: own }) },
       )
       .sort((a, b) => compareTexts(a.name, b.name)),
-    hosts: readHosts(hosts, mode),
+    hosts: readHosts(hosts, new Set(groups.map((group) => group.name))),
     limits: readLimits(document.limits, "/limits", log),
   };
+}
+
+interface Common {
+  readonly labels: LabelBook;
+  readonly mode: Mode;
+  readonly everyone: ProxyMeaning;
+  readonly globalRules: Rules;
+  readonly readAllow: (allow: AllowDocument, pointer: string, log: IssueLog) => readonly Rules[];
+  readonly budget: { left: number };
+}
+
+/** Returns the group of a host that has rules of its own, or null when the policy has too many. */
+function readHostGroup({ name, host, pointer, log }: WrittenHost, common: Common): Group | null {
+  const { labels, mode, everyone, globalRules, readAllow, budget } = common;
+  const allowPointer = joinPointer(pointer, "allow");
+  const proxyPointer = joinPointer(pointer, "proxy");
+  const proxy = readHostProxy(host.proxy, proxyPointer, everyone, { log, labels });
+  const sets = host.allow === undefined ? [] : readAllow(host.allow, allowPointer, log);
+  const isJoined = host.allow === undefined || host.allow.inherit === true;
+  if (!spend(budget, isJoined ? [...sets, globalRules] : sets, log, allowPointer)) return null;
+  const own = joinSets(sets, log);
+  lintProxied(own, proxy, log);
+  lintUnusedList(proxy, proxy.isProxied, proxyPointer, log);
+  const rules = joinScopes({ own, inherited: isJoined ? globalRules : NO_RULES, proxy, everyone, log });
+  const deny = readDeny([{ deny: host.deny, pointer: joinPointer(pointer, "deny"), log }], labels);
+  const written = host.mode ?? mode;
+  const place = log.locate(placeOfRules(host, pointer), "key");
+  return { ...buildGroup(name, written === "deny-all" ? NO_RULES : rules, proxy, written, place), ...deny };
 }
 
 function ownMode(mode: Mode): { readonly mode?: "audit" | "deny-all" } {
@@ -93,6 +129,37 @@ function warnOfAudit([main]: readonly [PolicySource, ...PolicySource[]], hosts: 
     if (host.mode === "audit" && main.document.mode !== "deny-all")
       log.warn(log.locate(joinPointer(pointer, "mode")), message, remedy);
   }
+}
+
+interface Scopes {
+  readonly own: Rules;
+  readonly inherited: Rules;
+  readonly proxy: ProxyMeaning;
+  readonly everyone: ProxyMeaning;
+  readonly log: IssueLog;
+}
+
+function joinSets(sets: readonly Rules[], log: IssueLog): Rules {
+  return sets.length < 2 ? (sets[0] ?? NO_RULES) : joinRules(sets, log);
+}
+
+/** A host's list of TLS names holds for all that it has; without one, what it inherits keeps the global list. */
+function joinScopes({ own, inherited, proxy, everyone, log }: Scopes): Rules {
+  if (inherited === NO_RULES) return applyProxy(own, proxy, log);
+  if (proxy.tlsNames !== null) return applyProxy(joinRules([own, inherited], log), proxy, log);
+  const theirs = applyProxy(inherited, { ...proxy, tlsNames: everyone.tlsNames }, log);
+  return own === NO_RULES ? theirs : joinRules([applyProxy(own, proxy, log), theirs], log);
+}
+
+/** Under audit nothing goes through the proxy: it would end what has no readable name, and an audit ends nothing. */
+function buildGroup(name: string, rules: Rules, { isProxied }: ProxyMeaning, mode: Mode, place: Place): Group {
+  return { name, ...rules, isProxied: isProxied && mode !== "audit", ...ownMode(mode), place };
+}
+
+/** Where the rules of a host with a group of its own are written. */
+function placeOfRules(host: WrittenHost["host"], pointer: string): string {
+  if (host.allow !== undefined) return joinPointer(pointer, "allow");
+  return host.proxy === undefined ? pointer : joinPointer(pointer, "proxy");
 }
 
 interface WrittenDeny {

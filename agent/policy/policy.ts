@@ -100,13 +100,15 @@ export interface ForwardZone {
   readonly place: Place;
 }
 
-/** One set of rules: the global one is named `*`, the others after the host that has rules of its own. */
+/** One set of rules: the global one is named `*`, the others after the host that has rules or a `proxy` of its own. */
 export interface Group extends Rules {
   readonly name: string;
   /** Denied besides what the policy denies for all; missing when nothing is. */
   readonly deny?: Denials;
   /** `audit`: what would be denied is recorded and let pass. Missing: enforced. */
   readonly mode?: "audit" | "deny-all";
+  /** SNI mode: TCP on 443 and 80 goes through the proxy, which judges the name; no address opens 443, and UDP never does. */
+  readonly isProxied: boolean;
   readonly place: Place;
 }
 
@@ -117,7 +119,7 @@ export interface Limits {
   readonly place: Place;
 }
 
-/** A named set of client addresses and the group whose rules they follow (`*` when the host has no rules of its own). */
+/** A named set of client addresses and the group whose rules they follow (`*` when the host has neither rules nor a `proxy` of its own). */
 export interface HostEntry {
   readonly name: string;
   readonly sources: readonly Cidr[];

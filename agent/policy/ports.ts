@@ -60,6 +60,20 @@ export function unionPorts(ranges: readonly PortRange[]): readonly PortRange[] {
   return union;
 }
 
+/** Returns the ranges without some ports: those that hold none stay as they were written, the others are cut. */
+export function withoutPorts(ranges: readonly PortRange[], holes: readonly PortRange[]): readonly PortRange[] {
+  return holes.reduce((left, hole) => left.flatMap((range) => cutPorts(range, hole)), ranges);
+}
+
+function cutPorts(range: PortRange, hole: PortRange): readonly PortRange[] {
+  if (range.protocol !== hole.protocol || hole.last < range.first || range.last < hole.first) return [range];
+  const parts = [
+    { protocol: range.protocol, first: range.first, last: hole.first - 1 },
+    { protocol: range.protocol, first: hole.last + 1, last: range.last },
+  ];
+  return parts.filter(({ first, last }) => first <= last);
+}
+
 /** Returns whether one of the ranges covers a port. */
 export function includesPort(ranges: readonly PortRange[], protocol: Protocol, port: number): boolean {
   return ranges.some((range) => range.protocol === protocol && range.first <= port && port <= range.last);

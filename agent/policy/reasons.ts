@@ -21,3 +21,24 @@ export const reasons = {
 } as const satisfies Record<string, string>;
 
 export type Reason = keyof typeof reasons;
+
+/** What the proxy of SNI mode says to a connection or request, beside `private-answer`; its records have both. */
+export const proxyReasons = {
+  allowed: "a rule of the client's group allows it",
+  "not-tls": "what the client sends to port 443 is no TLS ClientHello",
+  "hello-timeout": "the client did not send a whole ClientHello within 5 s",
+  "hello-fragmented": "the ClientHello is spread over several TLS records, which the proxy does not put together",
+  "sni-missing": "the ClientHello names no server",
+  "sni-malformed": "the server name, or the record that it is in, is malformed",
+  "sni-not-allowed": "no rule of the client's group allows TLS to this name",
+  "host-missing": "the HTTP request names no host",
+  "host-malformed": "the host of the HTTP request is no host name, or has another port",
+  "host-not-allowed": "no rule of the client's group allows plain HTTP to this name",
+  "method-not-allowed": "CONNECT would make a tunnel that nobody sees into",
+  "http-malformed": "the request is no HTTP/1 request that has only one meaning",
+  "resolve-failed": "the name has no address at the moment",
+  "connect-failed": "the name is allowed, but its server could not be reached",
+  "proxy-rate": "the client has too many connections through the proxy, or the proxy is full",
+} as const satisfies Record<string, string>;
+
+export type ProxyReason = keyof typeof proxyReasons | Extract<Reason, "private-answer">;

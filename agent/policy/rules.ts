@@ -11,6 +11,7 @@ import { quoteText } from "./parsed.ts";
 import { patternText } from "./pattern-text.ts";
 import type { Cidr, NameRule, NetworkRule, Place, PortRange, Rules } from "./policy.ts";
 import { DEFAULT_PORTS } from "./ports.ts";
+import { TLS_PORT } from "./proxied.ts";
 import { subtractRanges } from "./ranges.ts";
 import { findSpecialRanges } from "./special.ts";
 
@@ -26,6 +27,11 @@ export function readRules(allow: ListsDocument, pointer: string, context: RuleCo
     names: readNames(allow, ports, joinPointer(pointer, "domains"), context),
     networks: readNetworks(allow, ports, joinPointer(pointer, "ips"), context),
   };
+}
+
+/** Returns the rules of a list of names that TLS may be opened to. */
+export function readTlsNames(domains: readonly string[], pointer: string, context: RuleContext): Rules {
+  return { names: readNames({ domains }, [TLS_PORT], pointer, context), networks: [] };
 }
 
 function readNames(

@@ -6,13 +6,13 @@ import type { Issue } from "./policy.ts";
 const remedy = "remove it; a policy is never enforced without one of its parts";
 
 /**
- * Returns one issue for each key of the format whose enforcement is not built yet. What changes nothing is let pass:
- * `proxy.mode: "disabled"`, `backend: "none"`.
+ * Returns one issue for each key of the format whose enforcement is not built. What changes nothing is let pass:
+ * `mtls.enabled: false`.
  */
 export function findUnsupported(document: PolicyDocument, locate: JsonDocument["locate"]): readonly Issue[] {
   const issues: Issue[] = [];
-  const report = (pointer: string, what: string): void => {
-    const message = `${what} is not supported yet`;
+  const report: Report = (pointer, what, because = "is not supported yet") => {
+    const message = `${what} ${because}`;
     issues.push({ severity: "error", code: "POLICY_UNSUPPORTED", place: locate(pointer, "key"), message, remedy });
   };
   const reportKeys = (pointer: string, object: object, keys: readonly string[]): void => {
@@ -36,18 +36,16 @@ export function findUnsupported(document: PolicyDocument, locate: JsonDocument["
   return issues;
 }
 
-type Report = (pointer: string, what: string) => void;
+type Report = (pointer: string, what: string, because?: string) => void;
 
 const topLevelKeys = ["time_window", "domain_time_windows"] as const satisfies readonly (keyof PolicyDocument)[];
 
 const hostKeys = ["time_window", "domain_time_windows", "exfil"] as const satisfies readonly (keyof HostDocument)[];
 
 function checkProxy(proxy: ProxyDocument | undefined, pointer: string, report: Report): void {
-  if (proxy === undefined) return;
-  if (proxy.mode === "sni-allowlist") report(joinPointer(pointer, "mode"), '"mode": "sni-allowlist"');
-  if (proxy.backend === "haproxy") report(joinPointer(pointer, "backend"), '"backend": "haproxy"');
-  if (proxy.domains !== undefined) report(joinPointer(pointer, "domains"), '"domains" of a proxy');
-  if (proxy.mtls !== undefined) report(joinPointer(pointer, "mtls"), '"mtls"');
+  if (proxy?.mtls === undefined || proxy.mtls.enabled === false) return;
+  const because = "is not supported: the proxy passes TLS on unopened, so clients show their certificates themselves";
+  report(joinPointer(pointer, "mtls"), '"mtls"', because);
 }
 
 function checkLists(allow: Pick<ListsDocument, "domains" | "ips"> | undefined, pointer: string, report: Report): void {

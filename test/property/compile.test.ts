@@ -69,6 +69,7 @@ function groupNamed(groupName: string): fc.Arbitrary<Group> {
     names: fc.array(name, { maxLength: 6 }),
     networks: fc.uniqueArray(network, { maxLength: 6, selector: (rule) => rule.network }),
     deny: denials,
+    isProxied: fc.boolean(),
     place: fc.constant(place),
   });
 }
@@ -78,6 +79,7 @@ const policies: fc.Arbitrary<Policy> = fc
     groups: fc.tuple(groupNamed("*"), groupNamed("g1"), groupNamed("g2")),
     sources: fc.uniqueArray(cidr, { maxLength: 8 }),
     deny: denials,
+    isProxied: fc.boolean(),
   })
   .map(({ groups, sources, deny }) => ({
     version: 1,
@@ -261,7 +263,7 @@ describe("hostile text that a parser let through", () => {
     return {
       version: 1,
       mode: "enforce",
-      groups: [{ name: "*", names: [rule], networks: [net], place: here }],
+      groups: [{ name: "*", names: [rule], networks: [net], isProxied: false, place: here }],
       hosts: [
         {
           name: text,

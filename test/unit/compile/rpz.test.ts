@@ -23,7 +23,7 @@ function policyNaming(name: string, kind: NamePattern["kind"] = "exact", file = 
   return {
     version: 1,
     mode: "enforce",
-    groups: [{ name: "*", names: [rule], networks: [], place }],
+    groups: [{ name: "*", names: [rule], networks: [], isProxied: false, place }],
     hosts: [],
     limits: null,
   };

@@ -31,6 +31,7 @@ function policy(rules: string, hosts: { readonly [name: string]: string } = {}):
       const mine = rows.filter(([, group]) => group === name);
       return {
         name,
+        isProxied: false,
         place,
         names: mine
           .filter(([, , entry = ""]) => !entry.includes("/"))

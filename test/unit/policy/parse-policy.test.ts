@@ -424,17 +424,12 @@ describe("what is not enforced yet is refused where it stands", () => {
   test.each<[string, object, string]>([
     ["time_window", { time_window: window }, "/time_window"],
     ["domain_time_windows", { domain_time_windows: { "a.example": window } }, "/domain_time_windows"],
-    ["sni-allowlist", { proxy: { mode: "sni-allowlist" } }, "/proxy/mode"],
-    ["haproxy", { proxy: { backend: "haproxy" } }, "/proxy/backend"],
-    ["proxy.domains", { proxy: { domains: ["a.example"] } }, "/proxy/domains"],
-    ["proxy.mtls", { proxy: { mtls: { enabled: true } } }, "/proxy/mtls"],
     ["expires", { allow: { domains: [{ domain: "a.example", expires: "2027-01-01" }] } }, "/allow/domains/0/expires"],
     [
       "expires of a denial",
       { deny: { domains: [{ domain: "b.example", expires: "2027-01-01" }] } },
       "/deny/domains/0/expires",
     ],
-    ["a host's proxy", inHost("proxy", { mode: "sni-allowlist" }), "/hosts/h/proxy/mode"],
     ["a host's window", inHost("time_window", window), "/hosts/h/time_window"],
     ["a host's windows", inHost("domain_time_windows", { "a.example": window }), "/hosts/h/domain_time_windows"],
     ["a host's exfil", inHost("exfil", { domains: { "a.example": { bytes: 1, period: "day" } } }), "/hosts/h/exfil"],
@@ -445,7 +440,7 @@ describe("what is not enforced yet is refused where it stands", () => {
   });
 
   test("what changes nothing is accepted", () => {
-    const proxy = { mode: "disabled", backend: "none" };
+    const proxy = { mode: "disabled", backend: "none", mtls: { enabled: false } };
     const document = allow(
       { domains: ["a.example"] },
       { mode: "enforce", proxy, hosts: { h: { ...client, mode: "enforce", proxy } } },
