@@ -1,10 +1,11 @@
 import { Resolver } from "node:dns/promises";
 import { connect } from "node:net";
+import { connect as connectTls } from "node:tls";
 
 /** One check of one name, as data: the same code runs on the gateway and, as a client, inside the probe namespace. */
 export interface ProbeTask {
   readonly name: string;
-  readonly type: "dns" | "tcp";
+  readonly type: "dns" | "tcp" | "tls";
   readonly to: string;
   readonly port: number | null;
   readonly expect: "allow" | "deny";
@@ -30,8 +31,9 @@ export interface ProbeResult {
 type Observation = { readonly seen: "allow" | "deny" | "unclear"; readonly detail: string };
 
 /**
- * Returns whether a probe saw what it expects within its attempts. `deny` needs a definite refusal (NXDOMAIN, or a reset
- * or reject of the connection): a timeout or SERVFAIL proves nothing and fails either expectation.
+ * Returns whether a probe saw what it expects within its attempts. `deny` needs a definite refusal (NXDOMAIN, a reset or
+ * reject of the connection, for `tls` also its end before the handshake): a timeout or SERVFAIL proves nothing and fails
+ * either expectation. `tls` says the name in its ClientHello and believes any certificate: only the path is under test.
  */
 export async function runProbe(task: ProbeTask): Promise<ProbeResult> {
   const { name, mandatory } = task;
@@ -81,10 +83,16 @@ function describeResolveError(task: ProbeTask, error: unknown): Observation {
   return { seen: "unclear", detail: `${task.to} does not resolve (${code})` };
 }
 
+const REFUSALS = ["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "EACCES"];
+
 async function tryConnect(task: ProbeTask, address: string, port: number): Promise<Observation> {
   const localAddress = address.includes(":") ? task.source6 : task.source4;
   return await new Promise<Observation>((resolve) => {
-    const socket = connect({ host: address, port, ...(localAddress === null ? {} : { localAddress }) });
+    const options = { host: address, port, ...(localAddress === null ? {} : { localAddress }) };
+    const isSecure = task.type === "tls";
+    const socket = isSecure
+      ? connectTls({ ...options, servername: task.to, rejectUnauthorized: false })
+      : connect(options);
     const finish = (observation: Observation): void => {
       socket.destroy();
       resolve(observation);
@@ -92,9 +100,11 @@ async function tryConnect(task: ProbeTask, address: string, port: number): Promi
     socket.setTimeout(task.timeoutMs, () =>
       finish({ seen: "unclear", detail: `${task.to} (${address}) does not answer on port ${port}` }),
     );
-    socket.once("connect", () => finish({ seen: "allow", detail: `${task.to} (${address}) accepts on port ${port}` }));
+    socket.once(isSecure ? "secureConnect" : "connect", () =>
+      finish({ seen: "allow", detail: `${task.to} (${address}) accepts on port ${port}` }),
+    );
     socket.once("error", (error: NodeJS.ErrnoException) => {
-      const refused = ["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "EACCES"].includes(error.code ?? "");
+      const refused = [...REFUSALS, ...(isSecure ? ["ECONNRESET"] : [])].includes(error.code ?? "");
       finish({ seen: refused ? "deny" : "unclear", detail: `${task.to} (${address}) port ${port}: ${error.code}` });
     });
   });

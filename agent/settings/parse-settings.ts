@@ -57,14 +57,22 @@ const defaults = {
   },
   gate: { port: 5353, user: "clawgress", maxPinsPerClient: 16_384, maxNamesPerClient: 4_096, maxQueriesPerS: 1_000 },
   records: { maxBytes: 16 * 1024 * 1024 },
+  proxy: {
+    user: "clawgress-proxy",
+    httpsPort: 5443,
+    httpPort: 5480,
+    maxConnections: 4_096,
+    maxConnectionsPerClient: 512,
+  },
   health: { confirmTimeoutMs: 30_000, namespace: "clawgress-probe" },
   github: { api: "https://api.github.com", caFile: null },
   paths: { state: "/var/lib/clawgress", run: "/run/clawgress" },
 } as const;
 
 /** What `compile` takes when it is given no agent.json: every default, and a resolver address that only documents itself. */
-export const defaultCompileSettings: Pick<Settings, "dns" | "health" | "hosts"> = {
+export const defaultCompileSettings: Pick<Settings, "dns" | "proxy" | "health" | "hosts"> = {
   dns: { ...defaults.dns, upstreams: ["192.0.2.53"] },
+  proxy: defaults.proxy,
   health: { ...defaults.health, probes: [] },
   hosts: {},
 };
@@ -85,6 +93,7 @@ function fillDefaults(raw: RawSettings, report: Report): Settings {
     dns: { ...defaults.dns, ...raw.dns, upstreams: parseAddresses(raw.dns.upstreams, report) },
     gate: { ...defaults.gate, ...raw.gate },
     records: { ...defaults.records, ...raw.records },
+    proxy: { ...defaults.proxy, ...raw.proxy },
     health: {
       ...defaults.health,
       ...raw.health,
@@ -140,7 +149,7 @@ function parseProbe(raw: RawProbe, index: number, report: Report): ProbeSettings
     type: raw.type,
     from: raw.host === undefined ? { gateway: true } : { host: raw.host },
     to: domain.ok ? domain.value : (raw.to as DomainName),
-    port: raw.port ?? null,
+    port: raw.port ?? (raw.type === "tls" ? 443 : null),
     expect: raw.expect ?? "allow",
     timeoutMs: raw.timeoutMs ?? 2_000,
     attempts: raw.attempts ?? 2,
@@ -149,7 +158,7 @@ function parseProbe(raw: RawProbe, index: number, report: Report): ProbeSettings
 
 /** Rules between keys that a schema cannot say. */
 function checkTogether(settings: Settings, report: Report): void {
-  const { interfaces, dns, gate, health } = settings;
+  const { interfaces, dns, gate, proxy, health } = settings;
   const both = interfaces.clients.filter((name) => interfaces.upstream.includes(name));
   for (const name of both)
     report("/interfaces", `${name} is a client and an upstream interface`, "name it in one list only");
@@ -164,6 +173,8 @@ function checkTogether(settings: Settings, report: Report): void {
   for (const [pointer, port] of [
     ["/dns/controlPort", dns.controlPort],
     ["/gate/port", gate.port],
+    ["/proxy/httpsPort", proxy.httpsPort],
+    ["/proxy/httpPort", proxy.httpPort],
   ] as const) {
     const other = ports.get(port);
     if (other !== undefined) report(pointer, `port ${port} is also ${other}`, "choose another free port");

@@ -39,6 +39,12 @@ export interface Paths {
   readonly packetLogOutput: string;
   readonly timerPid: string;
   readonly timerLog: string;
+  readonly proxy: string;
+  readonly proxyPid: string;
+  readonly proxySocket: string;
+  readonly proxyLog: string;
+  /** What the proxy decided, a JSON object a line. */
+  readonly proxyRecords: string;
 }
 
 /** Returns the absolute paths of everything the program owns. */
@@ -72,5 +78,10 @@ export function pathsOf(settings: Pick<Settings, "paths">): Paths {
     packetLogOutput: join(run, "ulogd.log"),
     timerPid: join(run, "revert-timer.pid.json"),
     timerLog: join(run, "revert-timer.log"),
+    proxy: join(run, "proxy"),
+    proxyPid: join(run, "proxy.pid.json"),
+    proxySocket: join(run, "proxy", "control", "stats.sock"),
+    proxyLog: join(run, "proxy.log"),
+    proxyRecords: join(run, "proxy.jsonl"),
   };
 }

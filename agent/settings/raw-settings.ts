@@ -37,6 +37,13 @@ export interface RawSettings {
     readonly maxQueriesPerS?: number;
   };
   readonly records?: { readonly maxBytes?: number };
+  readonly proxy?: {
+    readonly user?: string;
+    readonly httpsPort?: number;
+    readonly httpPort?: number;
+    readonly maxConnections?: number;
+    readonly maxConnectionsPerClient?: number;
+  };
   readonly health?: {
     readonly confirmTimeoutMs?: number;
     readonly namespace?: string;
@@ -55,7 +62,7 @@ export interface RawSettings {
 
 export interface RawProbe {
   readonly name: string;
-  readonly type: "dns" | "tcp";
+  readonly type: "dns" | "tcp" | "tls";
   readonly to: string;
   readonly host?: string;
   readonly port?: number;

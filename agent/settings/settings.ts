@@ -17,6 +17,7 @@ export interface Settings {
   readonly dns: DnsSettings;
   readonly gate: GateSettings;
   readonly records: RecordSettings;
+  readonly proxy: ProxySettings;
   readonly health: HealthSettings;
   readonly report: { readonly github: GithubSettings | null };
   readonly driver: "process";
@@ -80,6 +81,17 @@ export interface RecordSettings {
   readonly maxBytes: number;
 }
 
+/** The proxy of SNI mode; it only runs while the policy needs it. */
+export interface ProxySettings {
+  /** A user name or numeric id without other use: the output rules confine it. */
+  readonly user: string;
+  /** Where intercepted connections to 443 and 80 arrive. */
+  readonly httpsPort: number;
+  readonly httpPort: number;
+  readonly maxConnections: number;
+  readonly maxConnectionsPerClient: number;
+}
+
 export interface HealthSettings {
   readonly confirmTimeoutMs: number;
   /** Name of the network namespace in which probes run as a client. */
@@ -87,10 +99,13 @@ export interface HealthSettings {
   readonly probes: readonly ProbeSettings[];
 }
 
-/** A probe: from the gateway, or as a client of a host entry (or `*`), to a name. */
+/**
+ * A probe: from the gateway, or as a client of a host entry (or `*`), to a name. In SNI mode a `tcp` probe to 443 sees no
+ * more than the proxy; `tls` sees whether the name's server answers.
+ */
 export interface ProbeSettings {
   readonly name: string;
-  readonly type: "dns" | "tcp";
+  readonly type: "dns" | "tcp" | "tls";
   readonly from: { readonly gateway: true } | { readonly host: string };
   readonly to: DomainName;
   readonly port: number | null;
