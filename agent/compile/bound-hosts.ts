@@ -1,9 +1,9 @@
-import { type AddressRange, cidrRange, type Family, formatAddress } from "../policy/cidr.ts";
+import { cidrRange, type Family } from "../policy/cidr.ts";
 import type { HostEntry, Policy } from "../policy/policy.ts";
 import { mergeRanges } from "../policy/ranges.ts";
 import type { HostBinding } from "../settings/settings.ts";
 import { denyCounters, dropRules } from "./nft-refuse.ts";
-import { addressToken, interfaceToken, macToken, placeToken } from "./tokens.ts";
+import { interfaceToken, macToken, placeToken, rangeToken } from "./tokens.ts";
 
 /** Runs before a connection is made of a packet: what is dropped here neither resolves a name nor passes. */
 const CHAIN = "bound";
@@ -34,7 +34,7 @@ function hostRules(host: HostEntry, binding: HostBinding, family: Family): reado
   const ranges = mergeRanges(host.sources.map(cidrRange).filter((range) => range.family === family));
   if (ranges.length === 0) return [];
   const field = family === 4 ? "ip saddr" : "ip6 saddr";
-  const from = `${field} { ${ranges.map(renderRange).join(", ")} }`;
+  const from = `${field} { ${ranges.map(rangeToken).join(", ")} }`;
   const trace = ` # ${placeToken(host.place)}`;
   const rules: string[] = [];
   if (binding.interface !== null)
@@ -45,9 +45,4 @@ function hostRules(host: HostEntry, binding: HostBinding, family: Family): reado
     rules.push(`${from} ether saddr != ${macToken(binding.mac)} goto ${REFUSE_CHAIN}${trace}`);
   }
   return rules;
-}
-
-function renderRange({ family, first, last }: AddressRange): string {
-  const from = addressToken(formatAddress({ family, value: first }));
-  return first === last ? from : `${from}-${addressToken(formatAddress({ family, value: last }))}`;
 }

@@ -45,7 +45,11 @@ function keyOf({ family, first }: AddressRange): string {
   return `${family} ${first}`;
 }
 
-function groupOfProbe(policy: Policy, hostName: string): string {
+/**
+ * Returns the group of the host that a probe speaks as.
+ * @throws AgentError POLICY_INVALID when the policy does not have that host.
+ */
+export function groupOfProbe(policy: Policy, hostName: string): string {
   if (hostName === "*") return "*";
   const host = policy.hosts.find(({ name }) => name === hostName);
   if (host !== undefined) return host.group;

@@ -1,17 +1,20 @@
 import { createHash } from "node:crypto";
 import { compareTexts } from "../policy/compare-texts.ts";
 import type { Policy } from "../policy/policy.ts";
+import { addressView, needsProxy } from "../policy/proxied.ts";
 import { probeAddresses, type Settings } from "../settings/settings.ts";
 import { canonicalJson } from "./canonical-json.ts";
 import { groupMarks } from "./grants.ts";
+import { PROXY_CONF, renderProxyConf } from "./haproxy.ts";
 import { renderNamedConf } from "./named-conf.ts";
 import { renderPolicyTable } from "./nft-policy.ts";
 import { portClasses } from "./port-classes.ts";
+import { renderProxyMaps } from "./proxy-maps.ts";
 import type { Artifact, Canaries, GateRelease, PortClass, Release } from "./release.ts";
 import { renderZones } from "./rpz.ts";
 
 /** What a release depends on besides the policy. */
-export type CompileSettings = Pick<Settings, "dns" | "health" | "hosts">;
+export type CompileSettings = Pick<Settings, "dns" | "proxy" | "health" | "hosts">;
 
 /**
  * Returns the release of a policy. It is a pure function: the same policy and settings give the same bytes on every
@@ -21,9 +24,10 @@ export type CompileSettings = Pick<Settings, "dns" | "health" | "hosts">;
  */
 export function compile({ policy, settings }: { policy: Policy; settings: CompileSettings }): Release {
   const enforced = denyAllIfAsked(policy);
-  const classes = portClasses(enforced);
+  const classes = portClasses(addressView(enforced));
   const zones = renderZones(enforced);
   const probes = probeAddresses(settings.health);
+  const proxyFiles = needsProxy(enforced) ? renderProxyFiles(enforced, settings) : [];
   const files: readonly Artifact[] = [
     { path: "allow.zone", bytes: Buffer.from(zones.allow) },
     { path: "block.zone", bytes: Buffer.from(zones.block) },
@@ -31,6 +35,7 @@ export function compile({ policy, settings }: { policy: Policy; settings: Compil
     { path: "gate.json", bytes: Buffer.from(canonicalJson(gateRelease(enforced, classes, zones, settings))) },
     { path: "named.conf", bytes: Buffer.from(renderNamedConf(settings.dns, enforced.forward)) },
     { path: "policy.nft", bytes: renderPolicyTable(enforced, classes, probes, settings.hosts) },
+    ...proxyFiles,
   ];
   const digests = files.map(({ path, bytes }) => [path, sha256(bytes)] as const);
   const manifest = Buffer.from(canonicalJson(Object.fromEntries(digests)));
@@ -41,10 +46,16 @@ export function compile({ policy, settings }: { policy: Policy; settings: Compil
   };
 }
 
+function renderProxyFiles(policy: Policy, settings: CompileSettings): readonly Artifact[] {
+  const maps = renderProxyMaps(policy, probeAddresses(settings.health));
+  const texts = [[PROXY_CONF, renderProxyConf(settings)] as const, ...maps];
+  return texts.map(([path, text]) => ({ path, bytes: Buffer.from(text) }));
+}
+
 /** Rules that stay written under `deny-all` reach no artifact, whoever reads them. */
 function denyAllIfAsked(policy: Policy): Policy {
   if (policy.mode !== "deny-all") return policy;
-  return { ...policy, groups: policy.groups.map((group) => ({ ...group, names: [], networks: [] })) };
+  return { ...policy, groups: policy.groups.map((group) => ({ ...group, names: [], networks: [], isProxied: false })) };
 }
 
 function gateRelease(

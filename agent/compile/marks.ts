@@ -8,6 +8,9 @@ import { hash } from "node:crypto";
 /** meta mark that the policy table stamps and the base table accepts ("claw"). */
 export const VERDICT = 0x63_6c_61_77;
 
+/** meta mark of a new connection that the policy table wants redirected to the proxy ("clpx"). */
+export const INTERCEPT = 0x63_6c_70_78;
+
 /** Port classes: 1–0xffff. A class is one atom: ports that no entry of the policy tells apart. */
 export const CLASS_MIN = 1;
 export const CLASS_MAX = 0xffff;

@@ -55,7 +55,7 @@ ${trustAnchors(dns)}options {
 ${validateExcept(dns, forward)}	empty-zones-enable no;
 	resolver-query-timeout 4000;
 	edns-udp-size 1232;
-	max-udp-size 1232;
+	max-udp-size 4096;
 	recursive-clients 4000;
 	tcp-clients 300;
 	minimal-responses yes;

@@ -1,20 +1,12 @@
 import { AgentError } from "../errors.ts";
-import { type AddressRange, cidrRange, type Family, formatAddress } from "../policy/cidr.ts";
+import type { Family } from "../policy/cidr.ts";
 import { mergeRanges } from "../policy/ranges.ts";
-import { probeLink, type Settings } from "../settings/settings.ts";
+import { probeLink } from "../settings/settings.ts";
 import { fenceObject } from "./fence.ts";
-import { VERDICT } from "./marks.ts";
+import { INTERCEPT, VERDICT } from "./marks.ts";
+import { type BaseSettings, type BaseUsers, confineChains, lifelineRanges, outputRules } from "./nft-confine.ts";
 import { dropRules, refuseObjects, refuseRules } from "./nft-refuse.ts";
-import { addressToken, interfaceToken, markToken, numberToken, portToken } from "./tokens.ts";
-
-/** What the base tables depend on: nothing of the policy. */
-export type BaseSettings = Pick<Settings, "interfaces" | "nat" | "lifeline" | "dns" | "gate">;
-
-/** The numeric users that named and the gate run as; each is confined, so neither may be root or the other. */
-export interface BaseUsers {
-  readonly dnsUid: number;
-  readonly gateUid: number;
-}
+import { addressToken, interfaceToken, markToken, portToken, rangeToken } from "./tokens.ts";
 
 /**
  * Returns the base tables as one transaction: `inet clawgress_base`, which alone accepts and refuses, and the sets of
@@ -30,14 +22,13 @@ export function renderBase(settings: BaseSettings, users: BaseUsers): string {
     ["refuse_input", refuseRules("input")],
     ["refuse_source", dropRules("denied_source", "spoofed")],
     ["refuse_routed", dropRules("denied_source", "routed")],
-    ["confine_dns", confineDnsRules(settings)],
-    ["confine_gate", confineGateRules],
+    ...confineChains(settings),
     ["source", sourceRules],
     ["forward", forwardRules(settings)],
     ["input_client", inputClientRules],
     ["input", inputRules(settings)],
     ["output", outputRules(users)],
-    ["redirect_dns", redirectRules(settings)],
+    ["redirect_clients", redirectRules(settings)],
     ["masquerade_upstream", settings.nat === "masquerade" ? masqueradeRules : []],
   ];
   const sets: readonly (readonly [name: string, elements: readonly string[]])[] = [
@@ -80,12 +71,13 @@ add chain inet clawgress_base refuse_source
 add chain inet clawgress_base refuse_routed
 add chain inet clawgress_base confine_dns
 add chain inet clawgress_base confine_gate
+add chain inet clawgress_base confine_proxy
 add chain inet clawgress_base input_client
 add chain inet clawgress_base source { type filter hook prerouting priority raw; policy accept; }
 add chain inet clawgress_base forward { type filter hook forward priority filter + 10; policy drop; }
 add chain inet clawgress_base input { type filter hook input priority filter; policy accept; }
 add chain inet clawgress_base output { type filter hook output priority filter; policy accept; }
-add chain inet clawgress_base redirect_dns { type nat hook prerouting priority dstnat; policy accept; }
+add chain inet clawgress_base redirect_clients { type nat hook prerouting priority dstnat; policy accept; }
 add chain inet clawgress_base masquerade_upstream { type nat hook postrouting priority srcnat; policy accept; }
 `;
 
@@ -124,20 +116,27 @@ function forwardRules({ lifeline }: BaseSettings): readonly string[] {
   ];
 }
 
-/** named and its control channel are nobody's but the gateway's; the gate is reached by redirected DNS alone. */
-function inputRules({ dns, gate }: BaseSettings): readonly string[] {
+/**
+ * named and its control channel are nobody's but the gateway's; the gate is reached by redirected DNS alone, the proxy by
+ * what was redirected to it alone.
+ */
+function inputRules({ dns, gate, proxy }: BaseSettings): readonly string[] {
   const namedPort = portToken(dns.namedPort);
   const controlPort = portToken(dns.controlPort);
   const gatePort = portToken(gate.port);
+  const proxyPorts = [portToken(proxy.httpsPort), portToken(proxy.httpPort)];
+  const redirected = (protocol: "tcp" | "udp", from: number, to: number): string =>
+    `iifname @clients meta l4proto ${protocol} ct status dnat ct original proto-dst ${portToken(from)} ${protocol} dport ${portToken(to)} accept`;
   return [
+    `iifname "lo" tcp dport { ${distinct(proxyPorts)} } goto refuse_input`,
     'iifname "lo" accept',
-    ...["tcp", "udp"].map(
-      (protocol) =>
-        `iifname @clients meta l4proto ${protocol} ct status dnat ct original proto-dst 53 ${protocol} dport ${gatePort} accept`,
-    ),
+    redirected("tcp", 53, gate.port),
+    redirected("udp", 53, gate.port),
+    redirected("tcp", 443, proxy.httpsPort),
+    redirected("tcp", 80, proxy.httpPort),
     // Answers to what the gateway itself asked, from whatever port it did.
     "ct direction reply ct state established,related accept",
-    `tcp dport { ${distinct([namedPort, controlPort, gatePort])} } goto refuse_input`,
+    `tcp dport { ${distinct([namedPort, controlPort, gatePort, ...proxyPorts])} } goto refuse_input`,
     `udp dport { ${distinct([namedPort, gatePort])} } goto refuse_input`,
     "iifname @clients goto input_client",
   ];
@@ -154,34 +153,7 @@ const inputClientRules: readonly string[] = [
   "goto refuse_input",
 ];
 
-function outputRules({ dnsUid, gateUid }: BaseUsers): readonly string[] {
-  return [
-    'oifname "lo" accept',
-    `meta skuid ${numberToken(dnsUid, 1, 0xffff_fffe)} goto confine_dns`,
-    `meta skuid ${numberToken(gateUid, 1, 0xffff_fffe)} goto confine_gate`,
-    // The stamp is a word between our two tables and no mark for anybody else.
-    `meta mark ${markToken(VERDICT)} meta mark set 0x00000000`,
-  ];
-}
-
-function confineDnsRules({ dns }: BaseSettings): readonly string[] {
-  const port = portToken(dns.upstreamPort);
-  return [
-    ...["tcp", "udp"].flatMap((protocol) => [
-      `ip daddr @resolvers4 ${protocol} dport ${port} accept`,
-      `ip6 daddr @resolvers6 ${protocol} dport ${port} accept`,
-    ]),
-    // Resolvers that the policy gives to inner zones; its table stamps them.
-    `meta mark ${markToken(VERDICT)} meta mark set 0x00000000 accept`,
-    ...refuseOutput,
-  ];
-}
-
-const refuseOutput: readonly string[] = ["counter name denied_output", "reject with icmpx admin-prohibited"];
-
-const confineGateRules: readonly string[] = ["ct direction reply ct state established,related accept", ...refuseOutput];
-
-function redirectRules({ gate }: BaseSettings): readonly string[] {
+function redirectRules({ gate, proxy }: BaseSettings): readonly string[] {
   const port = portToken(gate.port);
   return [
     "iifname != @clients return",
@@ -189,27 +161,24 @@ function redirectRules({ gate }: BaseSettings): readonly string[] {
     "ip6 saddr @lifeline6 return",
     `udp dport 53 redirect to :${port}`,
     `tcp dport 53 redirect to :${port}`,
+    `meta mark ${markToken(INTERCEPT)} tcp dport 443 redirect to :${portToken(proxy.httpsPort)}`,
+    `meta mark ${markToken(INTERCEPT)} tcp dport 80 redirect to :${portToken(proxy.httpPort)}`,
   ];
 }
 
 /** What the gateway itself sends keeps the address that it chose. */
 const masqueradeRules: readonly string[] = ["oifname @upstream fib saddr type != local masquerade"];
 
-function checkUsers({ dnsUid, gateUid }: BaseUsers): void {
-  if (dnsUid !== 0 && gateUid !== 0 && dnsUid !== gateUid) return;
-  throw new AgentError("SETTINGS_INVALID", "dns.user and gate.user must be two different users, neither of them root", {
+function checkUsers({ dnsUid, gateUid, proxyUid }: BaseUsers): void {
+  const uids = [dnsUid, gateUid, ...(proxyUid === null ? [] : [proxyUid])];
+  if (!uids.includes(0) && new Set(uids).size === uids.length) return;
+  throw new AgentError("SETTINGS_INVALID", "dns.user, gate.user and proxy.user must be different, none of them root", {
     remedy: "name users in agent.json that nothing else runs as: the output rules confine all that they send",
   });
 }
 
-function intervalsOf({ lifeline }: BaseSettings, family: Family): readonly string[] {
-  const ranges = lifeline.map(cidrRange).filter((range) => range.family === family);
-  return mergeRanges(ranges).map(renderRange);
-}
-
-function renderRange({ family, first, last }: AddressRange): string {
-  const from = addressToken(formatAddress({ family, value: first }));
-  return first === last ? from : `${from}-${addressToken(formatAddress({ family, value: last }))}`;
+function intervalsOf(settings: BaseSettings, family: Family): readonly string[] {
+  return mergeRanges(lifelineRanges(settings, family)).map(rangeToken);
 }
 
 function addressesOf({ dns }: BaseSettings, family: Family): readonly string[] {

@@ -1,6 +1,6 @@
 import { addressBits, type Family, formatAddress } from "../policy/cidr.ts";
 import { closedInAudit } from "../policy/special.ts";
-import { VERDICT } from "./marks.ts";
+import { INTERCEPT, NETWORK_GRANT_MIN, VERDICT } from "./marks.ts";
 import { auditLogRule } from "./nft-refuse.ts";
 import { markToken, numberToken } from "./tokens.ts";
 
@@ -8,6 +8,8 @@ import { markToken, numberToken } from "./tokens.ts";
 export interface ChainParts {
   /** True stamps nothing at all: `deny-all` holds even if the gate is dead and its grants are still in `live`. */
   readonly denyAll: boolean;
+  /** Whether any group is in SNI mode. */
+  readonly isProxied: boolean;
   readonly globalGroup: number;
   readonly prefixLengths4: readonly number[];
   readonly prefixLengths6: readonly number[];
@@ -36,6 +38,7 @@ add map inet clawgress group4 { type ipv4_addr : mark; flags interval; }
 add map inet clawgress group6 { type ipv6_addr : mark; flags interval; }
 add map inet clawgress tcp_ports { type inet_service : mark; flags interval; }
 add map inet clawgress udp_ports { type inet_service : mark; flags interval; }
+add map inet clawgress proxied { type mark : mark; }
 add map inet clawgress net4 { type mark . ipv4_addr . mark : mark; }
 add map inet clawgress net6 { type mark . ipv6_addr . mark : mark; }
 add set inet clawgress audited { type mark; }
@@ -61,6 +64,7 @@ add chain inet clawgress readmit
 add chain inet clawgress outward
 add chain inet clawgress inward
 add chain inet clawgress resolve { type filter hook output priority filter - 10; policy accept; }
+add chain inet clawgress intercept { type filter hook prerouting priority mangle; policy accept; }
 add chain inet clawgress forward { type filter hook forward priority filter; policy accept; }
 `;
 
@@ -83,7 +87,7 @@ export const refilledSets = [
 
 /** Maps that only an apply writes, so that it may empty them: pins, `live` and `lan` are written by others. */
 export const staticMaps = [
-  ...(["client4", "client6", "group4", "group6", "tcp_ports", "udp_ports", "net4", "net6"] as const),
+  ...(["client4", "client6", "group4", "group6", "tcp_ports", "udp_ports", "proxied", "net4", "net6"] as const),
   ...(["limit4", "limit6"] as const),
 ] as const;
 /** Sets that only an apply writes, and never empties: an element of it counts what its host sends. */
@@ -110,6 +114,7 @@ export function renderChains(parts: ChainParts): string {
     ["readmit", admitRules(parts, "saddr", "sport")],
     ["outward", outwardRules(parts)],
     ["inward", inwardRules(parts)],
+    ["intercept", interceptRules(parts)],
     ["forward", forwardRules(parts)],
     ["resolve", resolveRules(parts)],
   ];
@@ -137,6 +142,36 @@ function resolveRules({ resolverFamilies }: ChainParts): readonly string[] {
   );
 }
 
+/**
+ * Which new connections to 443 and 80 the base table redirects to the proxy: those of groups in SNI mode, but for plain
+ * HTTP to a network that opens port 80. A link-local source belongs to no host entry and is never forwarded; the proxy
+ * is no way round that.
+ */
+function interceptRules(parts: ChainParts): readonly string[] {
+  if (parts.denyAll || !parts.isProxied) return [];
+  const intercept = markToken(INTERCEPT);
+  return [
+    "iifname != @lan return",
+    "meta l4proto != tcp return",
+    "tcp dport != { 80, 443 } return",
+    "ct state != new return",
+    "ip6 saddr fe80::/10 return",
+    "fib daddr type != unicast return",
+    "ct mark set 0x00000000",
+    ...classifyRules(parts, "saddr", "ct mark"),
+    "meta mark set ct mark map @proxied",
+    `meta mark != ${intercept} ct mark set 0x00000000 return`,
+    "tcp dport 443 ct mark set 0x00000000 return",
+    "meta mark set ct mark",
+    "ct mark set 0x00000000",
+    "ct mark set tcp dport map @tcp_ports",
+    ...networkRules(parts, "daddr"),
+    `ct mark >= ${markToken(NETWORK_GRANT_MIN)} meta mark set 0x00000000 ct mark set 0x00000000 return`,
+    "ct mark set 0x00000000",
+    `meta mark set ${intercept}`,
+  ];
+}
+
 function outwardRules(parts: ChainParts): readonly string[] {
   return [
     "oifname @lan return",
@@ -162,13 +197,17 @@ function inwardRules(parts: ChainParts): readonly string[] {
 }
 
 /** The group of the client: by its own address, else by the range that it is in, else the global one. */
-function classifyRules({ globalGroup }: ChainParts, side: "saddr" | "daddr"): readonly string[] {
+function classifyRules(
+  { globalGroup }: ChainParts,
+  side: "saddr" | "daddr",
+  mark: "meta mark" | "ct mark" = "meta mark",
+): readonly string[] {
   return [
-    `meta mark set ip ${side} map @client4`,
-    `meta mark set ip6 ${side} map @client6`,
-    `meta mark 0x00000000 meta mark set ip ${side} map @group4`,
-    `meta mark 0x00000000 meta mark set ip6 ${side} map @group6`,
-    `meta mark 0x00000000 meta mark set ${markToken(globalGroup)}`,
+    `${mark} set ip ${side} map @client4`,
+    `${mark} set ip6 ${side} map @client6`,
+    `${mark} 0x00000000 ${mark} set ip ${side} map @group4`,
+    `${mark} 0x00000000 ${mark} set ip6 ${side} map @group6`,
+    `${mark} 0x00000000 ${mark} set ${markToken(globalGroup)}`,
   ];
 }
 
@@ -223,8 +262,7 @@ function admitRules(parts: ChainParts, farAddress: "daddr" | "saddr", farPort: "
     `ct mark set meta mark . ip6 ${farAddress} . ct mark map @group_pin6`,
     "meta mark . ct mark @live goto ok",
     ...markClass,
-    ...parts.prefixLengths4.map((length) => networkRule(4, length, farAddress)),
-    ...parts.prefixLengths6.map((length) => networkRule(6, length, farAddress)),
+    ...networkRules(parts, farAddress),
     "meta mark . ct mark @live goto ok",
     "ct mark set 0x00000000",
     ...(parts.hasAudit ? [`meta mark @audited goto audit_${side}`] : []),
@@ -260,6 +298,13 @@ function auditRules(farAddress: "daddr" | "saddr"): readonly string[] {
     `ip6 ${farAddress} { ${closed(6)} } goto refuse`,
     auditLogRule,
     "goto ok",
+  ];
+}
+
+function networkRules(parts: ChainParts, farAddress: "daddr" | "saddr"): readonly string[] {
+  return [
+    ...parts.prefixLengths4.map((length) => networkRule(4, length, farAddress)),
+    ...parts.prefixLengths6.map((length) => networkRule(6, length, farAddress)),
   ];
 }
 

@@ -1,12 +1,14 @@
 import { type AddressRange, formatAddress } from "../policy/cidr.ts";
 import { compareTexts } from "../policy/compare-texts.ts";
 import type { Policy } from "../policy/policy.ts";
+import { needsProxy } from "../policy/proxied.ts";
 import type { HostBinding, ProbeAddress } from "../settings/settings.ts";
 import { auditedGroups } from "./audited-groups.ts";
 import { boundHostRules, boundHostsObject } from "./bound-hosts.ts";
 import { type ClientRange, clientGroups } from "./client-groups.ts";
 import { denialLengths, deniedRanges, type GroupDenial, groupDenials } from "./denied-networks.ts";
 import { groupMarks } from "./grants.ts";
+import { INTERCEPT } from "./marks.ts";
 import { type NetworkEntry, networkEntries, prefixLengths } from "./network-rules.ts";
 import { policyObjects, refilledSets, renderChains, type StaticSet, staticMaps } from "./nft-chains.ts";
 import type { PortClass } from "./release.ts";
@@ -37,6 +39,7 @@ export function renderPolicyTable(
   const isDenying = denials.length + everyone[4].length + everyone[6].length > 0;
   const chains = renderChains({
     denyAll: policy.mode === "deny-all",
+    isProxied: needsProxy(policy),
     globalGroup: markOf("*"),
     prefixLengths4: prefixLengths(policy, 4),
     prefixLengths6: prefixLengths(policy, 6),
@@ -87,6 +90,11 @@ export function renderPolicyTable(
       "udp_ports",
       classes.filter(({ protocol }) => protocol === "udp"),
       renderClass,
+    ),
+    ...elements(
+      "proxied",
+      policy.groups.filter((group) => group.isProxied),
+      ({ name, place }) => `${markToken(markOf(name))} : ${markToken(INTERCEPT)}, # ${placeToken(place)}\n`,
     ),
     ...networks(policy, classes),
     ...elements(

@@ -1,5 +1,6 @@
 import { formatAddress } from "../policy/cidr.ts";
 import type { Policy } from "../policy/policy.ts";
+import { needsProxy } from "../policy/proxied.ts";
 import { type Budget, hostBudgets, type Spender, spenders } from "./budgets.ts";
 import { VERDICT } from "./marks.ts";
 import { addressToken, markToken, numberToken, placeToken } from "./tokens.ts";
@@ -18,7 +19,8 @@ const MAX_CLIENTS = 65_536;
 /**
  * `shape` sees a packet after the policy's chain has stamped it and before the base table decides: what is denied costs
  * its sender nothing and is refused aloud. `budgets` holds a limit in each element; `spent4` and `spent6` count clients
- * in no host entry, each for a rate, so that another rate counts anew.
+ * in no host entry, each for a rate, so that another rate counts anew. `shape_proxied` sees what was redirected to the
+ * proxy of SNI mode.
  */
 export const shapingObjects = `add set inet clawgress lifeline4 { type ipv4_addr; flags interval; }
 add set inet clawgress lifeline6 { type ipv6_addr; flags interval; }
@@ -29,6 +31,7 @@ add set inet clawgress spent4 { type ipv4_addr . mark; size ${MAX_CLIENTS}; flag
 add set inet clawgress spent6 { type ipv6_addr . mark; size ${MAX_CLIENTS}; flags dynamic,timeout; timeout 1m; }
 add chain inet clawgress spend
 add chain inet clawgress shape { type filter hook forward priority filter + 5; policy accept; }
+add chain inet clawgress shape_proxied { type filter hook input priority filter - 5; policy accept; }
 `;
 
 /** The part of the policy table that holds hosts to `egress_kbps`: chains, and what each map gets. */
@@ -39,16 +42,19 @@ export interface Shaping {
 }
 
 /**
- * Returns what holds a policy's clients to their limits. It only drops, by the packet's source alone: `spend` is a chain
- * that a chain of another hook can jump to for what a client sends to a proxy on the gateway, which `forward` never sees.
- * It leaves `meta mark` changed; `shape` puts back the stamp without which no packet comes to it.
+ * Returns what holds a policy's clients to their limits. It only drops, by the packet's source alone: what a client
+ * sends to the proxy on the gateway, which `forward` never sees, is spent alike. `spend` leaves `meta mark` changed;
+ * `shape` puts back the stamp without which no packet comes to it.
  */
 export function shapePolicy(policy: Policy): Shaping {
   const budgets = [...hostBudgets(policy).values()].sort((a, b) => a.mark - b.mark);
   const isLimited = budgets.length > 0 || policy.limits !== null;
   return {
-    chains:
-      renderChain("spend", isLimited ? spendRules(policy) : []) + renderChain("shape", isLimited ? shapeRules : []),
+    chains: [
+      renderChain("spend", isLimited ? spendRules(policy) : []),
+      renderChain("shape", isLimited ? shapeRules : []),
+      renderChain("shape_proxied", isLimited && needsProxy(policy) ? shapeProxiedRules : []),
+    ].join(""),
     spenders: spenders(policy),
     budgets,
   };
@@ -73,6 +79,13 @@ const shapeRules: readonly string[] = [
   ...["saddr", "daddr"].flatMap((side) => [`ip ${side} @lifeline4 return`, `ip6 ${side} @lifeline6 return`]),
   "jump spend",
   `meta mark set ${markToken(VERDICT)}`,
+];
+
+/** The lifeline is never redirected, so nothing of it comes here. */
+const shapeProxiedRules: readonly string[] = [
+  "iifname != @lan return",
+  "meta l4proto tcp ct status dnat ct original proto-dst { 80, 443 } jump spend",
+  "meta mark set 0x00000000",
 ];
 
 const drop = "counter name over_limit drop";

@@ -1,5 +1,6 @@
 import { isIPv4, isIPv6 } from "node:net";
 import { AgentError } from "../errors.ts";
+import { type AddressRange, formatAddress } from "../policy/cidr.ts";
 import type { Place } from "../policy/policy.ts";
 
 /**
@@ -9,6 +10,7 @@ import type { Place } from "../policy/policy.ts";
  */
 
 const hostName = /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*$/;
+const groupName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 const interfaceName = /^[A-Za-z0-9][A-Za-z0-9_.:@-]{0,14}$/;
 const absolutePath = /^\/[A-Za-z0-9_.@+/-]{1,1023}$/;
 const MAX_FILE_LENGTH = 200;
@@ -26,11 +28,23 @@ export function macToken(mac: string): string {
   return mac;
 }
 
+/** Returns the name of a group for a map of the proxy: `*`, or what the schema lets a host be called. @throws RangeError */
+export function groupToken(name: string): string {
+  if (name !== "*" && !groupName.test(name)) throw new RangeError(`not a group: ${JSON.stringify(name)}`);
+  return name;
+}
+
 /** Returns an address in text that both named and nft read. @throws RangeError */
 export function addressToken(address: string): string {
   const isPlain = isIPv4(address) || (isIPv6(address) && /^[0-9a-f:.]+$/i.test(address));
   if (!isPlain) throw new RangeError(`not an address: ${JSON.stringify(address)}`);
   return address.toLowerCase();
+}
+
+/** Returns a range of addresses as nft writes it: one address, or first and last. @throws RangeError */
+export function rangeToken({ family, first, last }: AddressRange): string {
+  const from = addressToken(formatAddress({ family, value: first }));
+  return first === last ? from : `${from}-${addressToken(formatAddress({ family, value: last }))}`;
 }
 
 /** Returns a whole number in a range as decimal text. @throws RangeError */

@@ -1,12 +1,14 @@
 import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { renderProxyConf } from "../../agent/compile/haproxy.ts";
 import { renderNamedConf } from "../../agent/compile/named-conf.ts";
+import { renderProxyMaps } from "../../agent/compile/proxy-maps.ts";
 import { ALLOW_ZONE, BLOCK_ZONE, DENY_ZONE } from "../../agent/compile/release.ts";
 import { runChecked } from "../../agent/host/run.ts";
-import { dnsSettings } from "../support/compile-samples.ts";
+import { dnsSettings, policyOf, settingsWith } from "../support/compile-samples.ts";
 
 /** What compile writes is judged here by the programs that will read it. */
 const golden = new URL("../golden/compile/", import.meta.url).pathname;
@@ -49,6 +51,34 @@ describe.each(examples)("the release of examples/%s", (example) => {
       expect.stringMatching(/^zone allow\.rpz\.clawgress\.invalid\/IN: loaded serial \d+$/),
       expect.stringMatching(/^zone deny\.rpz\.clawgress\.invalid\/IN: loaded serial \d+$/),
     ]);
+  });
+});
+
+describe("haproxy", () => {
+  const write = (files: ReadonlyMap<string, string>): void => {
+    for (const [name, text] of [...files, ["about.map", ""], ["own.map", ""]] as const)
+      writeFileSync(join(folder, name), text);
+  };
+  const check = async (): Promise<string> =>
+    await runChecked(["haproxy", "-c", "-f", "haproxy.cfg"], { ...limits, cwd: folder });
+
+  it("loads the configuration of examples/seed with its maps, without a warning", async () => {
+    const files = ["haproxy.cfg", "groups4.map", "groups6.map", "tls.map", "http.map"];
+    write(new Map(files.map((name) => [name, readFileSync(join(golden, "seed", name), "utf8")])));
+    expect(await check()).toBe("Configuration file is valid\n");
+  });
+
+  it("loads maps of everybody, of nobody, and of 20,000 names", async () => {
+    const domains = Array.from({ length: 20_000 }, (_, index) => `n${index}.example.com`);
+    for (const [lists, sources] of [
+      [{ domains: ["*.a.b.c.d.e.f.g.h.example.com"] }, ["0.0.0.0/0", "::/0"]],
+      [{ ips: ["192.0.2.1"] }, ["10.0.0.1"]],
+      [{ domains }, ["10.0.0.0/8", "10.1.0.0/16"]],
+    ] as const) {
+      const document = { version: 1, allow: lists, proxy: { mode: "sni-allowlist" }, hosts: { all: { sources } } };
+      write(new Map([...renderProxyMaps(policyOf(document), []), ["haproxy.cfg", renderProxyConf(settingsWith())]]));
+      expect(await check()).toBe("Configuration file is valid\n");
+    }
   });
 });
 

@@ -263,7 +263,7 @@ describe("hostile text that a parser let through", () => {
     return {
       version: 1,
       mode: "enforce",
-      groups: [{ name: "*", names: [rule], networks: [net], isProxied: false, place: here }],
+      groups: [{ name: "*", names: [rule], networks: [net], isProxied: true, place: here }],
       hosts: [
         {
           name: text,

@@ -1,5 +1,5 @@
 import type { CompileSettings } from "../../agent/compile/compile.ts";
-import type { BaseSettings } from "../../agent/compile/nft-base.ts";
+import type { BaseSettings } from "../../agent/compile/nft-confine.ts";
 import { parsePolicy } from "../../agent/policy/parse-policy.ts";
 import type { Cidr, Policy } from "../../agent/policy/policy.ts";
 import type { DnsSettings } from "../../agent/settings/settings.ts";
@@ -30,6 +30,7 @@ export function settingsWith(
   return {
     dns: { ...dnsSettings, ...dns },
     gate: { port: 5300, user: "30002", maxPinsPerClient: 1000, maxNamesPerClient: 1000, maxQueriesPerS: 1000 },
+    proxy: { user: "30003", httpsPort: 5443, httpPort: 5480, maxConnections: 1000, maxConnectionsPerClient: 100 },
     health: {
       confirmTimeoutMs: 30_000,
       namespace: "probe",
@@ -51,7 +52,7 @@ export function settingsWith(
   };
 }
 
-export const baseUsers = { dnsUid: 30_001, gateUid: 30_002 } as const;
+export const baseUsers = { dnsUid: 30_001, gateUid: 30_002, proxyUid: 30_003 } as const;
 
 /** Returns the text of an artifact of a release. */
 export function artifactText(release: { artifacts: readonly { path: string; bytes: Buffer }[] }, path: string): string {

@@ -70,9 +70,11 @@ describe("renderBase", () => {
     ["a pattern as interface", { interfaces: { clients: ["lan*"], upstream: [] } }, baseUsers],
     ["rules as interface", { interfaces: { clients: [], upstream: ['x" accept #'] } }, baseUsers],
     ["loopback as client interface", { interfaces: { clients: ["lo"], upstream: [] } }, baseUsers],
-    ["root for named", {}, { dnsUid: 0, gateUid: 2 }],
-    ["root for the gate", {}, { dnsUid: 1, gateUid: 0 }],
-    ["one user for both", {}, { dnsUid: 5, gateUid: 5 }],
+    ["root for named", {}, { dnsUid: 0, gateUid: 2, proxyUid: 3 }],
+    ["root for the gate", {}, { dnsUid: 1, gateUid: 0, proxyUid: null }],
+    ["root for the proxy", {}, { dnsUid: 1, gateUid: 2, proxyUid: 0 }],
+    ["one user for two", {}, { dnsUid: 5, gateUid: 5, proxyUid: null }],
+    ["the gate's user for the proxy", {}, { dnsUid: 5, gateUid: 6, proxyUid: 6 }],
   ])("refuses %s", (_title, change, users) => {
     expect(() => renderBase({ ...settings, ...change }, users)).toThrow(
       expect.objectContaining({ code: "SETTINGS_INVALID", remedy: expect.any(String) }),
@@ -82,7 +84,7 @@ describe("renderBase", () => {
   it.each([
     ["an upstream that is no address", { dns: { ...settings.dns, upstreams: ["dns.example; accept"] } }, baseUsers],
     ["a port that is none", { gate: { ...settings.gate, port: 0 } }, baseUsers],
-    ["a user that is no number", {}, { dnsUid: Number.NaN, gateUid: 2 }],
+    ["a user that is no number", {}, { dnsUid: Number.NaN, gateUid: 2, proxyUid: null }],
   ])("throws for %s", (_title, change, users) => {
     expect(() => renderBase({ ...settings, ...change }, users)).toThrow(RangeError);
   });

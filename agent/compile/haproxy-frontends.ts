@@ -1,0 +1,194 @@
+import { type Family, rangeToCidrs } from "../policy/cidr.ts";
+import type { ProxyReason } from "../policy/reasons.ts";
+import type { ProxySettings } from "../settings/settings.ts";
+import { closedRanges } from "./closed-networks.ts";
+import { type ProxyMap, proxyMaps, SUFFIX_LABELS } from "./proxy-maps.ts";
+import { numberToken, portToken } from "./tokens.ts";
+
+/** The table of connections under way by `client|port|name|plane`: what is in it and no longer allowed can be ended. */
+export const FLOW_TABLE = "flows";
+/** Commit and serial in force, for answers to people: no part of a release, whose bytes no commit changes. */
+export const ABOUT_MAP = "about.map";
+
+const NAME_PATTERN = "^([a-z0-9_-]{1,63}\\.)*[a-z0-9_-]{1,63}$";
+/** RFC 8446 §5.1: a record carries at most 2^14 bytes. */
+const MAX_RECORD_BYTES = 16_384;
+
+/** The gateway's own addresses, each with a 1: they come and go without a release. */
+export const OWN_MAP = "own.map";
+
+type Scope = "sess" | "txn";
+
+/**
+ * Returns the frontend for intercepted TLS of one address family. Each rule sets the reason of the next refusal first.
+ * A name is tracked before its client's group and the maps are looked at: so whoever was judged by an old map is in the
+ * table by the time that the new map holds.
+ */
+export function tlsFrontend(proxy: ProxySettings, family: Family): readonly string[] {
+  const set = (variable: string, value: string): string => `\ttcp-request content set-var(sess.${variable}) ${value}`;
+  const rejectAs = (reason: ProxyReason, ...conditions: readonly string[]): readonly string[] => [
+    set("reason", `str(${reason})`),
+    ...conditions.map((condition) => `\ttcp-request content reject if ${condition}`),
+  ];
+  return [
+    `frontend tls${family}`,
+    "\tmode tcp",
+    bind(family, proxy.httpsPort),
+    `\tlog-format '${recordFormat("tls", "sess")}'`,
+    "\ttcp-request inspect-delay 5s",
+    "\ttcp-request connection track-sc0 src table clients",
+    ...rejectAs("proxy-rate", tooMany(proxy)),
+    ...rejectAs("hello-timeout", "!{ req.len gt 0 }"),
+    ...rejectAs("not-tls", "!{ req.payload(0,1) -m bin 16 }"),
+    ...rejectAs("hello-timeout", "!{ req.payload(0,9) -m found }"),
+    ...rejectAs("not-tls", "!{ req.payload(1,1) -m bin 03 }"),
+    set("record", "req.payload(3,2),hex,hex2i"),
+    set("hello", "req.payload(6,3),hex,hex2i,add(4)"),
+    ...rejectAs("sni-malformed", `{ var(sess.record) -m int gt ${MAX_RECORD_BYTES} }`),
+    // A hello in several records would have to be put together first.
+    ...rejectAs("hello-fragmented", "{ var(sess.record) -m int lt 4 }", "{ var(sess.record),sub(sess.hello) lt 0 }"),
+    ...rejectAs("not-tls", "!{ req.payload(5,1) -m bin 01 }"),
+    ...rejectAs("hello-timeout", "!{ req.ssl_hello_type 1 }"),
+    ...rejectAs("sni-missing", "!{ req.ssl_sni -m found }"),
+    set("shown", "req.ssl_sni,bytes(0,253),json(utf8s)"),
+    set("name", "req.ssl_sni,lower,regsub(\\.$,)"),
+    ...rejectAs("sni-malformed", `!{ var(sess.name) -m reg ${NAME_PATTERN} }`),
+    set("parent", "var(sess.name),regsub(^[^.]*\\.,)"),
+    set("port", "src_port"),
+    set("flow", "src,concat(|,sess.port,|),concat(,sess.name),concat(|tls)"),
+    `\ttcp-request content track-sc1 var(sess.flow) table ${FLOW_TABLE}`,
+    ...rejectAs("proxy-rate", "!{ sc1_tracked }"),
+    set("group", groupOf(family)),
+    ...listedNames("sess", proxyMaps.tls),
+    ...rejectAs("sni-not-allowed", "!listed"),
+    set("reason", "str(resolve-failed)"),
+    `\ttcp-request content do-resolve(sess.address,named,ipv${family}) var(sess.name)`,
+    "\ttcp-request content reject if !{ var(sess.address) -m found }",
+    ...closedAddresses("sess"),
+    ...rejectAs("private-answer", "six closed6", "!six closed4", "own"),
+    "\ttcp-request content set-dst var(sess.address)",
+    "\ttcp-request content set-dst-port int(443)",
+    set("reason", "str(allowed)"),
+    "\tdefault_backend tls",
+  ];
+}
+
+/** Returns the frontend for intercepted plain HTTP of one address family: every request is judged by its own Host. */
+export function httpFrontend(proxy: ProxySettings, family: Family): readonly string[] {
+  const set = (variable: string, value: string): string => `\thttp-request set-var(txn.${variable}) ${value}`;
+  const denyAs = (reason: ProxyReason, ...conditions: readonly string[]): readonly string[] =>
+    conditions.map((condition) => `${set("reason", `str(${reason})`)} if ok ${condition}`);
+  const answer = (status: number, error: string, how: string): string =>
+    `\thttp-request return status ${status} content-type application/json hdr cache-control no-store lf-string '${answerFormat(error, how)}'`;
+  return [
+    `frontend http${family}`,
+    "\tmode http",
+    bind(family, proxy.httpPort),
+    "\toption disable-h2-upgrade",
+    "\toption dontlognull",
+    "\toption http-ignore-probes",
+    `\tlog-format '${recordFormat("http", "txn")}'`,
+    "\ttcp-request connection track-sc0 src table clients",
+    `\ttcp-request connection reject if ${tooMany(proxy)}`,
+    "\tacl ok var(txn.reason) -m str allowed",
+    set("reason", "str(allowed)"),
+    // The whole field: `req.hdr` would take the last item of a list.
+    set("host", "req.fhdr(host)"),
+    set("shown", "var(txn.host),bytes(0,253),json(utf8s)"),
+    set("name", "var(txn.host),lower,regsub(:80$,),regsub(\\.$,)"),
+    ...denyAs("host-missing", "!{ var(txn.host) -m found }", "{ var(txn.host) -m len 0 }"),
+    ...denyAs("host-malformed", `!{ var(txn.name) -m reg ${NAME_PATTERN} }`),
+    ...denyAs("method-not-allowed", "METH_CONNECT"),
+    set("parent", "var(txn.name),regsub(^[^.]*\\.,)"),
+    set("port", "src_port"),
+    set("flow", "src,concat(|,txn.port,|),concat(,txn.name),concat(|http)"),
+    `\thttp-request track-sc1 var(txn.flow) table ${FLOW_TABLE} if ok`,
+    ...denyAs("proxy-rate", "!{ sc1_tracked }"),
+    set("group", groupOf(family)),
+    ...listedNames("txn", proxyMaps.http),
+    ...denyAs("host-not-allowed", "!listed"),
+    `\thttp-request do-resolve(txn.address,named,ipv${family}) var(txn.name) if ok`,
+    ...denyAs("resolve-failed", "!{ var(txn.address) -m found }"),
+    ...closedAddresses("txn"),
+    ...denyAs("private-answer", "six closed6", "!six closed4", "own"),
+    `${answer(502, "name_not_resolved", "the name has no address now; try again later")} if { var(txn.reason) -m str resolve-failed }`,
+    `${answer(403, "policy_denied", "ask for a change of the policy; clawgress explain says what is missing")} if !ok`,
+    // After an upgrade to HTTP/2 further requests would not be seen.
+    "\thttp-request del-header upgrade if { req.hdr(upgrade) -m sub -i h2c }",
+    "\thttp-request set-dst var(txn.address)",
+    "\thttp-request set-dst-port int(80)",
+    "\tdefault_backend http",
+  ];
+}
+
+function bind(family: Family, port: number): string {
+  return family === 4 ? `\tbind 0.0.0.0:${portToken(port)}` : `\tbind :::${portToken(port)} v6only`;
+}
+
+function tooMany({ maxConnectionsPerClient }: ProxySettings): string {
+  return `{ sc0_conn_cur gt ${numberToken(maxConnectionsPerClient, 1, 1_000_000)} }`;
+}
+
+function groupOf(family: Family): string {
+  return `src,map_ip(${family === 4 ? proxyMaps.groups4 : proxyMaps.groups6},*)`;
+}
+
+/** The name itself, or a wildcard over one of its parents: an exact lookup each, however large the map is. */
+function listedNames(scope: Scope, map: ProxyMap): readonly string[] {
+  return [
+    `\tacl listed var(${scope}.name),concat(@,${scope}.group),map_str(${map}) -m found`,
+    ...SUFFIX_LABELS.map(
+      (labels) =>
+        `\tacl listed var(${scope}.parent),word(-1,.,${labels}),concat(*@,${scope}.group),map_str(${map}) -m found`,
+    ),
+  ];
+}
+
+const NETWORKS_PER_LINE = 16;
+
+function closedAddresses(scope: Scope): readonly string[] {
+  const address = `var(${scope}.address)`;
+  const lines = ([4, 6] as const).flatMap((family) => {
+    const networks = closedRanges(family).flatMap(rangeToCidrs);
+    const count = Math.ceil(networks.length / NETWORKS_PER_LINE);
+    return Array.from({ length: count }, (_, index) => {
+      const some = networks.slice(index * NETWORKS_PER_LINE, (index + 1) * NETWORKS_PER_LINE);
+      return `\tacl closed${family} ${address} -m ip ${some.join(" ")}`;
+    });
+  });
+  return [`\tacl six ${address} -m sub :`, ...lines, `\tacl own ${address},map_ip(${OWN_MAP}) -m found`];
+}
+
+/** One JSON object a line; `-` means nothing. Text of clients is escaped (`json`) before it gets here. */
+function recordFormat(plane: "tls" | "http", scope: Scope): string {
+  const variable = (name: string): string => `"%[var(${scope}.${name})]"`;
+  const fields: readonly (readonly [key: string, value: string])[] = [
+    ["id", '"%[uuid]"'],
+    ["ts", '"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]"'],
+    ["plane", `"${plane}"`],
+    ["reason", variable("reason")],
+    ["client", '"%ci"'],
+    ["port", "%cp"],
+    ["group", variable("group")],
+    ["name", variable("shown")],
+    ["address", variable("address")],
+    ...(plane === "http" ? ([["status", "%ST"]] as const) : []),
+    ["bytesUp", "%U"],
+    ["bytesDown", "%B"],
+    ["connectMs", "%Tc"],
+    ["ms", "%Tt"],
+    ["end", '"%ts"'],
+    ["commit", `"${about("commit")}"`],
+    ["serial", `"${about("serial")}"`],
+  ];
+  return `{${fields.map(([key, value]) => `"${key}":${value}`).join(",")}}`;
+}
+
+function about(key: "commit" | "serial"): string {
+  return `%[str(${key}),map_str(${ABOUT_MAP})]`;
+}
+
+function answerFormat(error: string, how: string): string {
+  const policy = `commit ${about("commit")}, serial ${about("serial")}`;
+  return `{"error":"${error}","reason":"%[var(txn.reason)]","name":"%[var(txn.shown)]","policy":"${policy}","how":"${how}"}`;
+}
