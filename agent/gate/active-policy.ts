@@ -6,6 +6,7 @@ import { readFileBytes } from "../host/files.ts";
 import { type Allowed, buildDecider, type Client, type Decider } from "../policy/decide.ts";
 import type { NameRule, NetworkDenial, NetworkRule, PortRange } from "../policy/policy.ts";
 import { portText } from "../policy/ports.ts";
+import { addressPorts } from "../policy/proxied.ts";
 import type { Reason } from "../policy/reasons.ts";
 import { addressKind, embeddedAddress } from "./addresses.ts";
 import type { LiveGrant } from "./grant-table.ts";
@@ -91,7 +92,7 @@ export function indexPolicy(
   const accessFor = (decision: Allowed): NameAccess | null => {
     const groupName = decision.client.group.name;
     const groupMark = release.groups[groupName];
-    return groupMark === undefined ? null : { groupMark, groupName, classes: planOf(decision.ports) };
+    return groupMark === undefined ? null : { groupMark, groupName, classes: planOf(portsOf(decision)) };
   };
   const refuseAnswer = (decision: Allowed, address: string): AnswerRefusal | null => {
     const kind = addressKind(address);
@@ -128,9 +129,14 @@ export function indexPolicy(
       if (group === undefined || release.groups[groupName] !== groupMark) return false;
       const decision = decider.decideName({ host: null, group }, grant.name);
       const text = portText(grant.range);
-      return decision.verdict === "allow" && decision.ports.some((range) => portText(range) === text);
+      return decision.verdict === "allow" && portsOf(decision).some((range) => portText(range) === text);
     },
   };
+}
+
+/** What goes through the proxy opens no address. */
+function portsOf({ client, ports }: Allowed): readonly PortRange[] {
+  return addressPorts(client.group, ports);
 }
 
 /** A probe whose host the policy does not have follows the group of unknown clients, as its packets do. */

@@ -1,4 +1,5 @@
 /** Addresses in answers: their canonical text (as the kernel's tools print it) and which of them a name may never or not simply lead to. */
+import { type AddressKind, embeddingPrefixes, specialNetworks } from "../policy/address-kinds.ts";
 
 /** Returns the text of four bytes. */
 export function addressText4(bytes: Buffer, at: number): string {
@@ -59,46 +60,13 @@ function bytes6(text: string): Buffer | null {
   return bytes;
 }
 
-/**
- * Who may be led to an address by a name. `public`: anyone. `private`: only a client whose networks cover it.
- * `never`: nobody (loopback, link-local, instance metadata, and forms that only disguise another address).
- */
-export type AddressKind = "public" | "private" | "never";
-
 interface Row {
   readonly prefix: Buffer;
   readonly bits: number;
   readonly kind: AddressKind;
 }
 
-/** First match wins. Sources: the IANA special-purpose address registries, and the cloud vendors' manuals for metadata services. */
-const rows: readonly Row[] = (
-  [
-    ["0.0.0.0/8", "never"],
-    ["127.0.0.0/8", "never"],
-    ["169.254.0.0/16", "never"],
-    ["100.100.100.200/32", "never"],
-    ["168.63.129.16/32", "never"],
-    ["192.0.0.192/32", "never"],
-    ["10.0.0.0/8", "private"],
-    ["100.64.0.0/10", "private"],
-    ["172.16.0.0/12", "private"],
-    ["192.0.0.0/24", "private"],
-    ["192.168.0.0/16", "private"],
-    ["224.0.0.0/3", "private"],
-    ["fd00:ec2::254/128", "never"],
-    ["fd20:ce::254/128", "never"],
-    ["::/96", "never"],
-    ["::ffff:0:0/96", "never"],
-    ["::ffff:0:0:0/96", "never"],
-    ["64:ff9b:1::/48", "private"],
-    ["2001::/32", "never"],
-    ["fc00::/7", "private"],
-    ["fe80::/10", "never"],
-    ["fec0::/10", "private"],
-    ["ff00::/8", "private"],
-  ] as const
-).map(([text, kind]) => {
+const rows: readonly Row[] = specialNetworks.map(([text, kind]) => {
   const [address, bits] = text.split("/");
   const prefix = addressBytes(address ?? "");
   if (prefix === null) throw new RangeError(`not a network: ${text}`);
@@ -110,11 +78,12 @@ export function isLinkLocal(address: string): boolean {
   return /^fe[89ab][0-9a-f]:/.test(address);
 }
 
-/** Offsets of the IPv4 address inside translated forms: NAT64 (RFC 6052) and 6to4 (RFC 3056). */
-const embeddings: readonly { readonly prefix: Buffer; readonly bits: number; readonly offset: number }[] = [
-  { prefix: Buffer.from("0064ff9b0000000000000000", "hex"), bits: 96, offset: 12 },
-  { prefix: Buffer.from("2002", "hex"), bits: 16, offset: 2 },
-];
+const embeddings: readonly { readonly prefix: Buffer; readonly bits: number; readonly offset: number }[] =
+  embeddingPrefixes.map(({ prefix: text, bits }) => {
+    const prefix = addressBytes(text);
+    if (prefix === null) throw new RangeError(`not a prefix: ${text}`);
+    return { prefix, bits, offset: bits / 8 };
+  });
 
 /** Returns who may be led to an address; an IPv4 address inside an IPv6 one is judged as itself. A text that is no address: `never`. */
 export function addressKind(text: string): AddressKind {
