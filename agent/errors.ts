@@ -56,7 +56,7 @@ export const codes = {
   APPLY_CHECK_FAILED: {
     response: "hold",
     exit: 40,
-    about: "nft, named-checkzone or named-checkconf refused an artifact",
+    about: "nft, named-checkzone, named-checkconf or haproxy refused an artifact",
   },
   APPLY_NO_TIMER: {
     response: "retry",
@@ -89,7 +89,7 @@ export const codes = {
 
   HOST_COMMAND: { response: "retry", exit: 80, about: "a system command failed" },
   HOST_FILE: { response: "retry", exit: 81, about: "a file could not be read or written" },
-  HOST_SERVICE: { response: "retry", exit: 82, about: "named or the gate could not be started" },
+  HOST_SERVICE: { response: "retry", exit: 82, about: "named, the gate or the proxy could not be started" },
   HOST_MISSING: { response: "stop", exit: 83, about: "a program, user or privilege that is needed is missing" },
 } as const satisfies Record<string, CodeRow>;
 

@@ -6,7 +6,7 @@ import { plainStep, type RunStep } from "./apply/step.ts";
 import { createGateControl } from "./gate/control-client.ts";
 import { createMachineTurn } from "./host/machine-turn.ts";
 import { createTurn } from "./host/turn.ts";
-import { resolveUser } from "./host/users.ts";
+import { findUser, resolveUser } from "./host/users.ts";
 import { pathsOf } from "./settings/paths.ts";
 import type { Settings } from "./settings/settings.ts";
 
@@ -24,7 +24,11 @@ export async function openApplyContext(
     paths,
     configFile: resolve(configFile),
     programFolder: dirname(await realpath(process.argv[1] ?? "")),
-    users: { named: await resolveUser(settings.dns.user), gate: await resolveUser(settings.gate.user) },
+    users: {
+      named: await resolveUser(settings.dns.user),
+      gate: await resolveUser(settings.gate.user),
+      proxy: await findUser(settings.proxy.user),
+    },
     gate: createGateControl(paths.gateSocket),
     tableDigests: new Map(),
     inTurn: createTurn(),

@@ -29,7 +29,8 @@ export async function loadBase(context: ApplyContext): Promise<void> {
 }
 
 function renderFor({ settings, users }: ApplyContext): string {
-  return renderBase(settings, { dnsUid: users.named.uid, gateUid: users.gate.uid });
+  const proxyUid = users.proxy?.uid ?? null;
+  return renderBase(settings, { dnsUid: users.named.uid, gateUid: users.gate.uid, proxyUid });
 }
 
 /** Turns forwarding on. Only called once the base table stands, so that nothing is ever forwarded without it. */

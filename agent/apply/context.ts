@@ -14,7 +14,8 @@ export interface ApplyContext {
   readonly configFile: string;
   /** The folder of clawgress.mjs and client-probe.mjs. */
   readonly programFolder: string;
-  readonly users: { readonly named: UserIds; readonly gate: UserIds };
+  /** The proxy's is null while it does not exist: only a policy in SNI mode needs it. */
+  readonly users: { readonly named: UserIds; readonly gate: UserIds; readonly proxy: UserIds | null };
   readonly gate: GateControl;
   /** Release → digest of its table in the kernel, for releases that were checked already. */
   readonly tableDigests: Map<string, string>;

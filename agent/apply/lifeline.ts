@@ -8,6 +8,7 @@ import { ensureBase } from "./base-service.ts";
 import type { ApplyContext } from "./context.ts";
 import { loadRuleset } from "./kernel.ts";
 import { type LifelineNote, readLifeline, writeLifeline } from "./lifeline-note.ts";
+import { removeProxy } from "./proxy-service.ts";
 
 const GATE_GRACE_MS = 2_000;
 
@@ -36,6 +37,7 @@ export async function fallToLifeline(
   await attempt("base table", () => ensureBase(context));
   await attempt("policy table", () => loadRuleset(lifelineRuleset));
   await attempt("gate", () => withdrawGate(context));
+  await attempt("proxy", () => removeProxy(context));
   await attempt("note", async () => {
     // It stays what it was when it began, whatever the next attempt to leave it fails at.
     const began = earlier ?? { state, since: new Date(nowMs()).toISOString() };

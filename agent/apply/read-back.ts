@@ -5,20 +5,22 @@ import type { CheckedRelease } from "./check-artifacts.ts";
 import type { ApplyContext } from "./context.ts";
 import { digestPolicyTable, hasTable, readLivePairs } from "./kernel.ts";
 import { readBackZones } from "./named-service.ts";
+import { findProxyDifference } from "./proxy-service.ts";
 import { readGateRelease, wantedLive } from "./swap.ts";
 
 /**
- * Step 5, read back: returns when the kernel's rules and grants, named's answers and the gate say that a release is in force.
+ * Step 5, read back: returns when the kernel's rules and grants, named's answers, the gate and the proxy say that a release is in force.
  * @throws AgentError APPLY_READBACK naming the part that differs.
  */
 export async function readBack(context: ApplyContext, release: CheckedRelease): Promise<void> {
   const gateRelease = await readGateRelease(release);
-  const [digest, base, pairs, zones, status] = await Promise.all([
+  const [digest, base, pairs, zones, status, proxy] = await Promise.all([
     digestPolicyTable(),
     hasTable("clawgress_base"),
     readLivePairs(),
     readBackZones(context, gateRelease),
     context.gate.status(),
+    findProxyDifference(context, { release, policy: gateRelease.policy }),
   ]);
   if (!base) throw differs("the base table does not stand");
   if (digest !== release.tableDigest) throw differs("the rules or maps of table clawgress are not the release's");
@@ -29,6 +31,7 @@ export async function readBack(context: ApplyContext, release: CheckedRelease): 
   if (missing !== null) throw differs(missing);
   if (status.digest !== release.digest) throw differs(`the gate serves release ${status.digest ?? "none"}`);
   if (!zones.ok) throw differs(`named: ${zones.detail}`);
+  if (proxy !== null) throw differs(proxy);
   if (!status.named.ok) throw differs(`the gate on named: ${status.named.detail}`);
 }
 

@@ -8,6 +8,7 @@ export const applySteps = [
   "4b-hold",
   "4c-kernel",
   "4d-gate",
+  "4e-proxy",
   "5-read-back",
   "6-probe",
   "7-confirm",

@@ -9,6 +9,7 @@ import type { GateRelease } from "../compile/release.ts";
 import type { ApplyContext } from "./context.ts";
 import { loadRuleset, readBudgets, readLivePairs } from "./kernel.ts";
 import { publishZones } from "./named-service.ts";
+import { loosenProxy, tightenProxy } from "./proxy-service.ts";
 import type { StoredRelease } from "./release-store.ts";
 
 /** The gate keeps clients waiting for at most this long while the kernel takes the new maps; then it goes on by itself. */
@@ -21,19 +22,27 @@ export type Guard = () => Promise<void>;
 /**
  * Step 4, swap: puts a release in force. Runs under the apply lock. In between, never more is open than the wider of the
  * old and the new release:
- * a. named takes the new zones: names that went stop here, names that came are still unknown to the gate;
+ * a. named takes the new zones: names that went stop here, names that came are still unknown to the gate; the proxy of
+ *    SNI mode loses the names that went;
  * b. the gate waits, so that none of its pins falls between the two policies;
  * c. the kernel takes the maps and the grants of networks in one transaction, unless another swap has begun since;
- * d. the gate swaps its policy, takes back the pins and grants that are no longer allowed, and goes on.
+ * d. the gate swaps its policy, takes back the pins and grants that are no longer allowed, and goes on;
+ * e. the proxy gets the names that came, and ends the connections that are no longer allowed.
  * @throws AgentError APPLY_*, GATE_*, HOST_*, and what the guard throws
  */
 export async function swapRelease(context: ApplyContext, release: StoredRelease, guard: Guard): Promise<void> {
   const { gate, step } = context;
   const gateRelease = await readGateRelease(release);
+  const target = { release, policy: gateRelease.policy };
   const fence = randomInt(1, MAX_FENCE);
   await guard();
   await step("4a-zones", () =>
-    allDone([loadRuleset(takeFence(fence)), publishZones(context, release, gateRelease), gate.prepare(release.folder)]),
+    allDone([
+      loadRuleset(takeFence(fence)),
+      publishZones(context, release, gateRelease),
+      gate.prepare(release.folder),
+      tightenProxy(context, target),
+    ]),
   );
   const ruleset = await readFile(join(release.folder, "policy.nft"), "utf8");
   await guard();
@@ -49,6 +58,8 @@ export async function swapRelease(context: ApplyContext, release: StoredRelease,
   } finally {
     await gate.resume();
   }
+  await guard();
+  await step("4e-proxy", () => loosenProxy(context, target));
 }
 
 /** Resolves or rejects when all are over: nothing of a swap that failed goes on while the next one begins. */

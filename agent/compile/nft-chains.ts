@@ -70,6 +70,8 @@ add chain inet clawgress forward { type filter hook forward priority filter; pol
 
 /** Makes a policy table that stamps nothing of whatever stands, without reading any release: then only the lifeline is open. */
 export const lifelineRuleset = `add table inet clawgress
+add chain inet clawgress intercept { type filter hook prerouting priority mangle; policy accept; }
+flush chain inet clawgress intercept
 add chain inet clawgress forward { type filter hook forward priority filter; policy accept; }
 flush chain inet clawgress forward
 add rule inet clawgress forward meta mark set 0x00000000

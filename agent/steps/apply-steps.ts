@@ -4,6 +4,7 @@ import { rememberBadRelease } from "../apply/bad-releases.ts";
 import { checkArtifacts } from "../apply/check-artifacts.ts";
 import type { ApplyContext } from "../apply/context.ts";
 import { openEnforced } from "../apply/enforced.ts";
+import { checkProxyUser } from "../apply/proxy-service.ts";
 import { isWhole, pruneReleases, storeRelease } from "../apply/release-store.ts";
 import { type RevertTimer, startRevertTimer } from "../apply/revert-timer-client.ts";
 import { hasUnfinished } from "../apply/start-enforcing.ts";
@@ -43,6 +44,7 @@ async function isInForce(apply: ApplyContext, digest: string): Promise<boolean> 
 export async function stageRelease(agent: Agent, cycle: Cycle): Promise<StepResult> {
   const { apply, paths } = agent;
   const release = need(cycle.release, "release");
+  checkProxyUser(apply, need(cycle.policy, "policy"));
   const timer = await startRevertTimer(apply);
   try {
     const stored = await storeRelease(paths.releases, release, provenanceOf(agent, cycle));

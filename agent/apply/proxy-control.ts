@@ -1,0 +1,122 @@
+import { connect } from "node:net";
+import { AgentError } from "../errors.ts";
+
+/** The proxy's control socket. Every call is a connection of its own: one command, its answer, the end. */
+
+const TIMEOUT_MS = 10_000;
+const MAX_ANSWER_BYTES = 512 * 1024 * 1024;
+/** A command with its payload must fit the proxy's buffer of 20 kB. */
+const MAX_PAYLOAD_BYTES = 12_000;
+
+/** A connection under way, as the proxy tracks it. */
+export interface ProxyFlow {
+  readonly client: string;
+  readonly port: number;
+  readonly name: string;
+  readonly plane: "tls" | "http";
+}
+
+/** Returns what the proxy answers to one command, as text. @throws AgentError APPLY_FAILED when it does not answer. */
+export async function askProxy(socketPath: string, command: string): Promise<string> {
+  return await new Promise<string>((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    const fail = (why: string): void => {
+      clearTimeout(timer);
+      socket.destroy();
+      reject(new AgentError("APPLY_FAILED", `the proxy does not answer on ${socketPath}: ${why}`));
+    };
+    const timer = setTimeout(() => fail(`no answer within ${TIMEOUT_MS} ms`), TIMEOUT_MS);
+    const socket = connect(socketPath, () => socket.write(`${command}\n`));
+    socket.on("error", (error) => fail(error.message));
+    socket.on("data", (chunk) => {
+      bytes += chunk.length;
+      if (bytes > MAX_ANSWER_BYTES) fail(`more than ${MAX_ANSWER_BYTES} bytes`);
+      else chunks.push(chunk);
+    });
+    socket.on("end", () => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(Buffer.concat(chunks).toString("utf8"));
+    });
+  });
+}
+
+/** Returns the lines of a map that the proxy goes by at this moment: `key value`. @throws AgentError APPLY_FAILED */
+export async function readProxyMap(socketPath: string, map: string): Promise<ReadonlySet<string>> {
+  const answer = await askProxy(socketPath, `show map ${map}`);
+  const lines = answer.split("\n").filter((line) => line !== "");
+  if (lines.some((line) => !line.startsWith("0x"))) throw refused(`show map ${map}`, answer);
+  // The first word is the entry's place in memory.
+  return new Set(lines.map((line) => line.slice(line.indexOf(" ") + 1)));
+}
+
+/** Replaces all of a map at once: a connection is judged by the old lines or by the new ones. @throws AgentError APPLY_FAILED */
+export async function replaceProxyMap(socketPath: string, map: string, lines: Iterable<string>): Promise<void> {
+  const answer = await askProxy(socketPath, `prepare map ${map}`);
+  const version = /: ([0-9]+)/.exec(answer)?.[1];
+  if (version === undefined) throw refused(`prepare map ${map}`, answer);
+  for (const payload of payloads(lines)) {
+    const said = await askProxy(socketPath, `add map @${version} ${map} <<\n${payload}`);
+    if (said.trim() !== "") throw refused(`add map ${map}`, said);
+  }
+  const said = await askProxy(socketPath, `commit map @${version} ${map}`);
+  if (said.trim() !== "") throw refused(`commit map ${map}`, said);
+}
+
+/**
+ * Takes lines from a map and adds others, one by one: for a few changes of a large map. @throws AgentError APPLY_FAILED
+ */
+export async function changeProxyMap(
+  socketPath: string,
+  map: string,
+  { removed, added }: { readonly removed: readonly string[]; readonly added: readonly string[] },
+): Promise<void> {
+  for (const line of removed) {
+    const command = `del map ${map} ${line.slice(0, line.indexOf(" "))}`;
+    const said = await askProxy(socketPath, command);
+    if (said.trim() !== "") throw refused(command, said);
+  }
+  for (const payload of payloads(added)) {
+    const said = await askProxy(socketPath, `add map ${map} <<\n${payload}`);
+    if (said.trim() !== "") throw refused(`add map ${map}`, said);
+  }
+}
+
+function* payloads(lines: Iterable<string>): Generator<string> {
+  let payload = "";
+  for (const line of lines) {
+    payload += `${line}\n`;
+    if (payload.length < MAX_PAYLOAD_BYTES) continue;
+    yield payload;
+    payload = "";
+  }
+  if (payload !== "") yield payload;
+}
+
+/** Returns the connections under way in a table of the proxy, judged or being judged. @throws AgentError APPLY_FAILED */
+export async function listProxyFlows(socketPath: string, table: string): Promise<readonly ProxyFlow[]> {
+  const answer = await askProxy(socketPath, `show table ${table}`);
+  return answer.split("\n").flatMap((line) => {
+    const [, client, port, name, plane] = /key=([^| ]+)\|([0-9]+)\|([^| ]+)\|(tls|http) use=[1-9]/.exec(line) ?? [];
+    if (client === undefined || name === undefined || (plane !== "tls" && plane !== "http")) return [];
+    return [{ client, port: Number(port), name, plane }];
+  });
+}
+
+/**
+ * Ends the given connections, both sides at once. A client's port is one connection of a frontend: the kernel gives a
+ * second one to another far address another source when it redirects both. @throws AgentError APPLY_FAILED
+ */
+export async function endProxyFlows(socketPath: string, flows: readonly ProxyFlow[]): Promise<void> {
+  const wanted = new Set(flows.map(({ client, port, plane }) => `${client}:${port} ${plane}`));
+  const answer = await askProxy(socketPath, "show sess");
+  for (const line of answer.split("\n")) {
+    const [, id, source, plane] = /^(0x[0-9a-f]+): .*?\bsrc=(\S+) fe=(tls|http)[46] /.exec(line) ?? [];
+    if (id !== undefined && wanted.has(`${source} ${plane}`)) await askProxy(socketPath, `shutdown session ${id}`);
+  }
+}
+
+function refused(command: string, answer: string): AgentError {
+  return new AgentError("APPLY_FAILED", `the proxy refuses "${command}": ${answer.trim().slice(0, 200)}`);
+}

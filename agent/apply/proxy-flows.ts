@@ -1,0 +1,48 @@
+import { FLOW_TABLE } from "../compile/haproxy-frontends.ts";
+import { AgentError } from "../errors.ts";
+import { monotonicMs, sleepMs } from "../host/clock.ts";
+import { buildDecider } from "../policy/decide.ts";
+import type { Policy } from "../policy/policy.ts";
+import { HTTP_PORT, isProxiedPort, TLS_PORT } from "../policy/proxied.ts";
+import type { ApplyContext } from "./context.ts";
+import { endProxyFlows, listProxyFlows, type ProxyFlow } from "./proxy-control.ts";
+
+const END_FLOWS_TIMEOUT_MS = 1_000;
+const POLL_MS = 10;
+
+/**
+ * Ends the connections through the proxy that a policy does not allow; the others notice nothing.
+ * @throws AgentError APPLY_FAILED when one is still there after a second.
+ */
+export async function endForbiddenFlows(
+  { paths, log }: Pick<ApplyContext, "paths" | "log">,
+  policy: Policy,
+): Promise<void> {
+  const list = (): Promise<readonly ProxyFlow[]> => listProxyFlows(paths.proxySocket, FLOW_TABLE);
+  let flows = await list();
+  // An index of 100,000 names takes its time, and often nobody is connected.
+  if (flows.length === 0) return;
+  const isAllowed = judgeFlows(policy);
+  const endMs = monotonicMs() + END_FLOWS_TIMEOUT_MS;
+  for (;;) {
+    const forbidden = flows.filter((flow) => !isAllowed(flow));
+    if (forbidden.length === 0) return;
+    if (monotonicMs() > endMs) {
+      throw new AgentError("APPLY_FAILED", `${forbidden.length} connections that are not allowed any more do not end`);
+    }
+    await endProxyFlows(paths.proxySocket, forbidden);
+    log.info({ event: "proxy-flows-ended", count: forbidden.length });
+    await sleepMs(POLL_MS);
+    flows = await list();
+  }
+}
+
+function judgeFlows(policy: Policy): (flow: ProxyFlow) => boolean {
+  const decider = buildDecider(policy);
+  return ({ client: address, name, plane }) => {
+    const client = decider.clientOf(address);
+    const port = plane === "tls" ? TLS_PORT.first : HTTP_PORT.first;
+    if (!isProxiedPort(client.group, "tcp", port)) return false;
+    return decider.decideNameFlow(client, name, "tcp", port).verdict === "allow";
+  };
+}
