@@ -112,6 +112,14 @@ export async function ensureProxy(context: ApplyContext): Promise<boolean> {
   return !isRunning;
 }
 
+/** Returns whether `ensureProxy` has something to do. It almost never has, so this is asked without the lock. */
+export async function isProxyDue(context: Pick<ApplyContext, "paths">): Promise<boolean> {
+  const { pid, isNeeded } = await readProxyState(context);
+  if (!isNeeded || pid === null) return isNeeded;
+  const known = await readFileIfAny(join(context.paths.proxy, OWN_MAP), MAX_FILE_BYTES);
+  return known?.toString("utf8") !== toText(ownAddressLines());
+}
+
 /** Returns the proxy's pid, or null while it does not run, and whether what is in force needs it. */
 export async function readProxyState({ paths }: Pick<ApplyContext, "paths">): Promise<ProxyState> {
   const pid = await findDaemon(paths.proxyPid);

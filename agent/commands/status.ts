@@ -1,4 +1,5 @@
 import { readLifeline } from "../apply/lifeline-note.ts";
+import { readProxyState } from "../apply/proxy-service.ts";
 import { codes, type Json } from "../errors.ts";
 import { createGateControl } from "../gate/control-client.ts";
 import { findDaemon } from "../host/daemon.ts";
@@ -11,20 +12,22 @@ import type { Output } from "./output.ts";
 
 const MAX_STATUS_BYTES = 64 * 1024;
 
-/** Says what is enforced, by whose approval, and what is wrong. Returns 0 when gate and named serve what was confirmed, else the status of what is wrong. */
+/** Says what is enforced, by whose approval, and what is wrong. Returns 0 when gate, named and the proxy serve what was confirmed, else the status of what is wrong. */
 export async function showStatus(options: { readonly config: string }, output: Output): Promise<number> {
   const settings = await loadSettings(options.config);
   const paths = pathsOf(settings);
   const { verified, confirmed, notes } = await readPointers(paths.pointers);
   const bytes = await readFileIfAny(paths.status, MAX_STATUS_BYTES);
   const agent = bytes === null ? null : (JSON.parse(bytes.toString("utf8")) as AgentStatus);
-  const [named, ulogd, gate] = await Promise.all([
+  const [named, ulogd, proxy, gate] = await Promise.all([
     findDaemon(paths.namedPid),
     findDaemon(paths.packetLogPid),
+    readProxyState({ paths }),
     askGate(paths.gateSocket),
   ]);
   const lifeline = await readLifeline(paths.lifeline);
-  const serves = lifeline === null && gate?.ready === true && gate.digest === confirmed.release;
+  const hasProxy = !proxy.isNeeded || proxy.pid !== null;
+  const serves = lifeline === null && gate?.ready === true && gate.digest === confirmed.release && hasProxy;
 
   output.line(`gateway   ${settings.gateway}${settings.trust.insecure ? "  INSECURE: unsigned policies run" : ""}`);
   if (lifeline !== null) {
@@ -43,6 +46,9 @@ export async function showStatus(options: { readonly config: string }, output: O
   output.line(`verified  serial ${verified.serial}${verified.commit === null ? "" : `, commit ${verified.commit}`}`);
   output.line(`gate      ${describeGate(gate)}`);
   output.line(`named     ${named === null ? "does not run" : `runs (pid ${named})`}`);
+  if (proxy.isNeeded) {
+    output.line(`proxy     ${proxy.pid === null ? "does not run: 443 and 80 are closed" : `runs (pid ${proxy.pid})`}`);
+  }
   output.line(
     `ulogd     ${ulogd === null ? "does not run: refused packets are counted, not recorded" : `runs (pid ${ulogd})`}`,
   );
@@ -60,6 +66,7 @@ export async function showStatus(options: { readonly config: string }, output: O
     gate: gate as unknown as Json,
     named: { pid: named },
     ulogd: { pid: ulogd },
+    proxy: { pid: proxy.pid, isNeeded: proxy.isNeeded },
     last: (agent?.last ?? null) as unknown as Json,
     notes: [...notes],
   });
