@@ -74,6 +74,10 @@ export type GetResult =
   | NotReached
   | Broken
   | ({ readonly outcome: "connected"; readonly status: number; readonly body: string } & Reached);
+export type ExchangeResult =
+  | NotReached
+  | ({ readonly outcome: "reset"; readonly code: string; readonly data: string } & Reached)
+  | ({ readonly outcome: "closed"; readonly data: string } & Reached);
 export type UdpResult = NotReached | ({ readonly outcome: "answered"; readonly data: string } & Reached);
 export type StreamResult = NotReached | ({ readonly outcome: "connected"; readonly stream: LabStream } & Reached);
 
@@ -108,6 +112,13 @@ export interface LabStream {
   readonly close: () => Promise<void>;
 }
 
+/** How a ClientHello is sent: in TCP segments or TLS records of so many bytes, or longer by so many. */
+export interface HelloShape {
+  readonly segmentBytes?: number;
+  readonly recordBytes?: number;
+  readonly extraBytes?: number;
+}
+
 interface Towards {
   /** Address family to resolve a name to; default 4. */
   readonly family?: 4 | 6;
@@ -120,12 +131,23 @@ export interface LabClient {
   readonly resolve: (name: string, question?: DnsQuestion) => Promise<DnsResult>;
   readonly connect: (host: string, port: number, options?: Towards & { source?: string }) => Promise<ConnectResult>;
   /** `servername` defaults to the host where that is a name. */
-  readonly tls: (host: string, port: number, options?: Towards & { servername?: string }) => Promise<TlsResult>;
+  readonly tls: (
+    host: string,
+    port: number,
+    options?: Towards & { servername?: string; hello?: HelloShape; source?: string },
+  ) => Promise<TlsResult>;
+  /** Sends bytes and collects what comes back (as latin1 text) until the far end closes. */
+  readonly exchange: (
+    host: string,
+    port: number,
+    payload: Buffer | string,
+    options?: Towards,
+  ) => Promise<ExchangeResult>;
   /** HTTP GET, with TLS on port 443 unless `secure` says otherwise; `name` is the Host header. */
   readonly get: (
     host: string,
     port: number,
-    options?: Towards & { secure?: boolean; servername?: string; name?: string; path?: string },
+    options?: Towards & { secure?: boolean; servername?: string; name?: string; path?: string; source?: string },
   ) => Promise<GetResult>;
   readonly udp: (
     host: string,
@@ -135,7 +157,14 @@ export interface LabClient {
   /** Sends to port 7002 on 1 flow for 500 + 2,000 ms all it can, unless told otherwise; only the latter time counts. */
   readonly upload: (
     host: string,
-    options?: Towards & { flows?: number; warmUpMs?: number; forMs?: number; atKbps?: number; source?: string },
+    options?: Towards & {
+      port?: number;
+      flows?: number;
+      warmUpMs?: number;
+      forMs?: number;
+      atKbps?: number;
+      source?: string;
+    },
   ) => Promise<UploadResult>;
   /** Opens a stream: plain on 80, 8080 and 7000, TLS on 443. */
   readonly stream: (
@@ -173,6 +202,14 @@ function clientOver(call: CallLines): LabClient {
     resolve: async (name, question) => (await call("resolve", { name, ...question })) as DnsResult,
     connect: async (host, port, options) => (await towards("connect", host, port, {}, options)) as ConnectResult,
     tls: async (host, port, options) => (await towards("tls", host, port, {}, options)) as TlsResult,
+    exchange: async (host, port, payload, options) =>
+      (await towards(
+        "exchange",
+        host,
+        port,
+        { payload: Buffer.from(payload).toString("base64") },
+        options,
+      )) as ExchangeResult,
     get: async (host, port, options) =>
       (await towards("get", host, port, { path: "/", secure: port === HTTPS_PORT }, options)) as GetResult,
     udp: async (host, port, options) => (await towards("udp", host, port, { payload: "ping" }, options)) as UdpResult,

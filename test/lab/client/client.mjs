@@ -29,6 +29,7 @@ const methods = {
   resolve: (params) => ask({ ...queryDefaults, ...params }),
   connect: (params) => toward(params, sockets.connect),
   tls: (params) => toward(params, sockets.tls),
+  exchange: (params) => toward(params, sockets.exchange),
   get: (params) => toward(params, sockets.get),
   udp: (params) => toward(params, sockets.udp),
   upload: (params) => toward(params, upload),
