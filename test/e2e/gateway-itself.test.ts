@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { sleepMs } from "../../agent/host/clock.ts";
+import type { LabNode } from "../lab/addresses.ts";
 import { type Lab, startLab } from "../lab/lab.ts";
 import { at, families, other, quick, refused, target } from "../support/both-families.ts";
 import { baseUsers } from "../support/compile-samples.ts";
@@ -15,7 +16,7 @@ afterAll(async () => await lab?.stop());
 beforeEach(async () => await lab.mark());
 
 /** Listens in a namespace and answers each connection or datagram with a word. */
-async function listen(node: "gateway" | "agent1", port: number, word: string): Promise<void> {
+async function listen(node: LabNode, port: number, word: string): Promise<void> {
   const program = `
     const host = "::";
     require("net").createServer((s) => s.on("error", () => {}).end("${word}")).listen(${port}, host);
@@ -26,6 +27,13 @@ async function listen(node: "gateway" | "agent1", port: number, word: string): P
     if (attempt > 200) throw new Error(`port ${port} is not listened on: ${process_.output()}`);
     await sleepMs(25);
   }
+}
+
+/** Whether a program of a user on the gateway can connect. */
+async function reaches(uid: number, host: string, port: number): Promise<boolean> {
+  const program = `require("net").connect(${port}, "${host}").on("connect", () => process.exit(0)).on("error", () => process.exit(1))`;
+  const argv = ["setpriv", "--reuid", `${uid}`, "--clear-groups", "--", process.execPath, "-e", program];
+  return (await lab.exec("gateway", argv)).exitCode === 0;
 }
 
 describe("what belongs to the gateway", () => {
@@ -68,20 +76,38 @@ describe("what belongs to the gateway", () => {
   });
 
   it.each(families)("confines named to its resolvers and the gate to answers, over IPv%i", async (family) => {
-    const reaches = async (uid: number, host: string, port: number): Promise<boolean> => {
-      const program = `require("net").connect(${port}, "${host}").on("connect", () => process.exit(0)).on("error", () => process.exit(1))`;
-      const argv = ["setpriv", "--reuid", `${uid}`, "--clear-groups", "--", process.execPath, "-e", program];
-      return (await lab.exec("gateway", argv)).exitCode === 0;
-    };
     const [resolver, loopback] = [at(lab.addresses.dns, family), at({ v4: "127.0.0.1", v6: "::1" }, family)];
     expect(await reaches(baseUsers.dnsUid, resolver, 53)).toBe(true);
     expect(await reaches(baseUsers.dnsUid, loopback, 5301)).toBe(true);
     expect(await reaches(baseUsers.gateUid, loopback, 5301)).toBe(true);
-    expect(await reaches(30_003, resolver, 80)).toBe(true);
+    expect(await reaches(30_004, resolver, 80)).toBe(true);
     await lab.mark();
     expect(await reaches(baseUsers.dnsUid, resolver, 80)).toBe(false);
     expect(await reaches(baseUsers.dnsUid, at(target, family), 53)).toBe(false);
     expect(await reaches(baseUsers.gateUid, resolver, 53)).toBe(false);
     expect((await lab.packets()).flows).toEqual([]);
+  });
+
+  it("confines the proxy to the web ports of public addresses, and lets nobody speak to it over loopback", async () => {
+    for (const node of ["agent2", "mgmt"] as const) await listen(node, 443, node);
+    await listen("gateway", 5443, "the proxy");
+    const anybody = 30_004;
+    for (const family of families) {
+      const inside = [at(lab.addresses.agent2, family), at(lab.addresses.admin, family)];
+      for (const host of inside) expect(await reaches(anybody, host, 443), host).toBe(true);
+      expect(await reaches(anybody, at(lab.addresses.wan, family), 22)).toBe(true);
+      expect(await reaches(baseUsers.proxyUid, at(target, family), 443)).toBe(true);
+      expect(await reaches(baseUsers.proxyUid, at(target, family), 80)).toBe(true);
+      for (const host of inside) expect(await reaches(baseUsers.proxyUid, host, 443), host).toBe(false);
+      for (const port of [22, 5302])
+        expect(await reaches(baseUsers.proxyUid, at(lab.addresses.wan, family), port)).toBe(false);
+      await lab.mark();
+      expect(await reaches(baseUsers.proxyUid, at(target, family), 7000)).toBe(false);
+      expect(await reaches(baseUsers.proxyUid, at(lab.addresses.dns, family), 53)).toBe(false);
+      expect((await lab.packets()).flows).toEqual([]);
+      for (const uid of [anybody, baseUsers.dnsUid, baseUsers.gateUid]) {
+        expect(await reaches(uid, at({ v4: "127.0.0.1", v6: "::1" }, family), 5443)).toBe(false);
+      }
+    }
   });
 });

@@ -14,6 +14,7 @@ const policy = (...domains: string[]) => ({
 const probes = [
   { name: "page as a client", type: "tcp", host: "*", to: "health.allowed.test", port: 443 },
   { name: "api as agent-1", type: "tcp", host: "agent-1", to: "api.allowed.test", port: 443 },
+  { name: "api by its name", type: "tls", host: "agent-1", to: "api.allowed.test" },
   { name: "resolvers as the gateway", type: "dns", to: "www.allowed.test" },
   { name: "stays closed", type: "dns", host: "agent-1", to: "health.allowed.test", expect: "deny" },
 ];
@@ -41,6 +42,20 @@ test("a change that breaks only one host's probe is rolled back by that name", a
   const result = await gateway.sync();
   expect(result).toMatchObject({ ok: false, outcome: "rolled-back", code: "HEALTH_FAILED" });
   expect(result.message).toContain("api as agent-1");
+});
+
+test("a list of names for TLS without what a probe asks for is rolled back, though the proxy accepts the connection", async () => {
+  const host = { sources: ["10.80.0.10/32"], allow: { domains: ["api.allowed.test"], ports: [443] } };
+  const listed = (domain: string) => ({
+    ...policy("a.allowed.test"),
+    hosts: { "agent-1": { ...host, proxy: { mode: "sni-allowlist", domains: [domain] } } },
+  });
+  await gateway.commit(listed("b.allowed.test"));
+  const result = await gateway.sync();
+  expect(result).toMatchObject({ ok: false, outcome: "rolled-back", code: "HEALTH_FAILED" });
+  expect(result.message).toContain("api by its name");
+  await gateway.commit(listed("api.allowed.test"));
+  expect(await gateway.sync()).toMatchObject({ ok: true, outcome: "confirmed" });
 });
 
 test("a name that a probe wants closed must stay closed", async () => {

@@ -43,18 +43,36 @@ describe.each([4, 6] as const)("a client in no host entry, over IPv%i", (family)
   });
 });
 
+test.each([4, 6] as const)(
+  "a name for TLS opens no address, and no other name at its address, over IPv%i",
+  async (family) => {
+    const client = lab.client("agent2");
+    const [openai = ""] = lab.names["api.openai.com"][`v${family}`];
+    await lab.mark();
+    for (const servername of ["www.openai.com", ""]) {
+      expect(await client.tls(openai, 443, { servername }), servername).toMatchObject({ outcome: "reset" });
+    }
+    expect((await lab.packets({ to: openai, port: 443 })).packets).toBe(0);
+  },
+);
+
 test("agent-1 reaches its one name on its one port", async () => {
   const client = lab.client("agent1");
-  const asked = { source: AGENT_1 };
-  await lab.mark();
-  const allowed = await client.resolve("api.openai.com", asked);
+  const source = AGENT_1;
+  const allowed = await client.resolve("api.openai.com", { source });
   expect(allowed).toMatchObject({ outcome: "answer", rcode: "NOERROR" });
-  expect(await client.resolve("api.anthropic.com", asked)).toMatchObject({ outcome: "answer", rcode: "NXDOMAIN" });
+  expect(await client.resolve("api.anthropic.com", { source })).toMatchObject({ outcome: "answer", rcode: "NXDOMAIN" });
   const [openai = ""] = lab.names["api.openai.com"].v4;
   const [anthropic = ""] = lab.names["api.anthropic.com"].v4;
-  expect(await client.connect(openai, 443, asked)).toMatchObject({ outcome: "connected" });
-  expect(await client.connect(openai, 80, asked)).toMatchObject({ outcome: "refused" });
-  expect(await client.connect(anthropic, 443, asked)).toMatchObject({ outcome: "refused" });
+  await lab.mark();
+  const byName = (servername: string) => client.tls(openai, 443, { servername, source });
+  expect(await byName("api.openai.com")).toMatchObject({ outcome: "connected" });
+  expect(await byName("api.anthropic.com")).toMatchObject({ outcome: "reset" });
+  expect(await client.get(openai, 80, { name: "api.openai.com", source })).toMatchObject({
+    status: 403,
+    body: expect.stringContaining("host-not-allowed"),
+  });
+  expect(await client.connect(openai, 8080, { source })).toMatchObject({ outcome: "refused" });
   expect((await lab.packets({ to: openai, port: 443 })).packets).toBeGreaterThan(0);
   expect((await lab.packets({ to: openai, port: 80 })).packets).toBe(0);
   expect((await lab.packets({ to: anthropic })).packets).toBe(0);

@@ -74,8 +74,9 @@ export interface GatewayOptions {
   readonly config?: { readonly [section: string]: unknown };
 }
 
-/** A user that exists on no machine: only the gate runs as it. */
+/** Users that exist on no machine: only the gate and the proxy run as them. */
 const GATE_UID = "64053";
+const PROXY_UID = "64054";
 const root = findRoot(dirname(fileURLToPath(import.meta.url)));
 
 /**
@@ -195,6 +196,7 @@ async function writeConfig(
     lifeline: ["10.99.0.0/24", "fd99::/64"],
     dns: { upstreams: [lab.addresses.dns.v4], validation: "yes", trustAnchorsFile: lab.trustAnchorsFile },
     gate: { user: GATE_UID },
+    proxy: { user: PROXY_UID },
     health: { namespace: `${lab.prefix}probe`, confirmTimeoutMs: 30_000 },
     report: {
       github: { api: lab.statuses.api, repository: repository.name, tokenFile: statusTokenFile, caFile: lab.caFile },
