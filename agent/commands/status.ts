@@ -45,13 +45,9 @@ export async function showStatus(options: { readonly config: string }, output: O
   if (audited.length > 0) output.line(`mode      AUDIT: NOTHING IS DENIED to ${describeAudited(audited)}`);
   output.line(`verified  serial ${verified.serial}${verified.commit === null ? "" : `, commit ${verified.commit}`}`);
   output.line(`gate      ${describeGate(gate)}`);
-  output.line(`named     ${named === null ? "does not run" : `runs (pid ${named})`}`);
-  if (proxy.isNeeded) {
-    output.line(`proxy     ${proxy.pid === null ? "does not run: 443 and 80 are closed" : `runs (pid ${proxy.pid})`}`);
-  }
-  output.line(
-    `ulogd     ${ulogd === null ? "does not run: refused packets are counted, not recorded" : `runs (pid ${ulogd})`}`,
-  );
+  output.line(`named     ${describeDaemon(named, "")}`);
+  if (proxy.isNeeded) output.line(`proxy     ${describeDaemon(proxy.pid, ": 443 and 80 are closed")}`);
+  output.line(`ulogd     ${describeDaemon(ulogd, ": refused packets are counted, not recorded")}`);
   output.line(`last      ${describeLast(agent)}`);
   for (const note of notes) output.line(`note      ${note}`);
   output.document({
@@ -83,6 +79,10 @@ async function askGate(socket: string): Promise<GateStatus | null> {
     // Not answering is an answer here: the lines below say so.
     return null;
   }
+}
+
+function describeDaemon(pid: number | null, consequence: string): string {
+  return pid === null ? `does not run${consequence}` : `runs (pid ${pid})`;
 }
 
 function describeAudited(groups: readonly string[]): string {
