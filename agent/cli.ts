@@ -72,12 +72,58 @@ function buildProgram(choose: (verb: Verb) => void): Command {
     .action((from, to, options) =>
       choose(async (output) => (await import("./commands/explain.ts")).explain({ from, to, ...options }, output)),
     );
+  addOperatorVerbs(verb, choose);
   addTrustVerbs(verb, choose);
   return program;
 }
 
 function collect(value: string, previous: readonly string[] = []): readonly string[] {
   return [...previous, value];
+}
+
+function addOperatorVerbs(
+  verb: (name: string, about: string, sample: string) => Command,
+  choose: (verb: Verb) => void,
+): void {
+  const config = ["--config <file>", "this gateway's configuration", DEFAULT_CONFIG] as const;
+  const by = ["--by <name>", "who you are; default: your login"] as const;
+  verb("suspend", "keep what is enforced, whatever is merged", 'clawgress suspend --reason "audit until noon"')
+    .requiredOption("--reason <text>", "why, for whoever finds it so")
+    .option(...by)
+    .option(...config)
+    .action((options) => choose(async (output) => (await import("./commands/hold.ts")).suspend(options, output)));
+  verb("resume", "end suspend, and follow the branch again", "clawgress resume")
+    .option("--retry", "let releases be tried once more that were rolled back")
+    .option(...config)
+    .action((options) => choose(async (output) => (await import("./commands/hold.ts")).resume(options, output)));
+  verb("rollback", "go back to a release that was confirmed before", 'clawgress rollback 41 --reason "builds fail"')
+    .argument("[serial]", "default: the one before the present one")
+    .requiredOption("--reason <text>", "why, for the commit's status and the history")
+    .option(...by)
+    .option(...config)
+    .action((serial, options) =>
+      choose(async (output) =>
+        (await import("./commands/rollback.ts")).rollback(
+          { ...options, ...(serial === undefined ? {} : { serial: Number(serial) }) },
+          output,
+        ),
+      ),
+    );
+  verb("lockdown", "close everything but the lifeline, at once", 'clawgress lockdown --reason "agent-3 is compromised"')
+    .option("--reason <text>", "why, for whoever finds it so", "no reason given")
+    .option("--end", "put in force again what was confirmed")
+    .option(...by)
+    .option(...config)
+    .action((options) =>
+      choose(async (output) => {
+        const { endLockdown, lockDown } = await import("./commands/lockdown.ts");
+        return options.end === true ? await endLockdown(options, output) : await lockDown(options, output);
+      }),
+    );
+  verb("cleanup", "remove enforcement from this machine; asks first", "clawgress cleanup --yes")
+    .option("--yes", "do not ask")
+    .option(...config)
+    .action((options) => choose(async (output) => (await import("./commands/cleanup.ts")).cleanUp(options, output)));
 }
 
 function addTrustVerbs(

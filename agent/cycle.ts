@@ -31,7 +31,7 @@ export interface Approval {
 }
 
 /**
- * How a cycle ended. `failed` is tried again at the next poll; the others wait for another commit. After `rollback-failed`
+ * How a cycle ended. `failed` is tried again at the next poll, `waiting` when an operator lets it; the others wait for another commit. After `rollback-failed`
  * only the lifeline is open, and every cycle tries to put the old release back.
  */
 export type CycleOutcome =
@@ -46,7 +46,7 @@ export type CycleOutcome =
       readonly report: Outcome;
     }
   | {
-      readonly kind: "refused" | "rolled-back" | "rollback-failed" | "failed";
+      readonly kind: "refused" | "rolled-back" | "rollback-failed" | "failed" | "waiting";
       readonly commit: CommitId | null;
       readonly error: AgentError;
     };

@@ -3,8 +3,8 @@
  * never on message text. The prefix names the stage (folder) that throws it.
  */
 
-/** What the loop does next: try the same commit again; wait for another commit; restore the old release; end the process. */
-export type Response = "retry" | "hold" | "roll-back" | "stop";
+/** What the loop does next: try the same commit again; wait for another commit; wait for an operator; restore the old release; end the process. */
+export type Response = "retry" | "hold" | "wait" | "roll-back" | "stop";
 
 interface CodeRow {
   readonly response: Response;
@@ -76,6 +76,11 @@ export const codes = {
     about: "the old release could not be restored: only the lifeline is open",
   },
   APPLY_RELEASE_DAMAGED: { response: "retry", exit: 46, about: "a release on disk does not match its digests" },
+  APPLY_ROLLED_BACK: {
+    response: "hold",
+    exit: 48,
+    about: "an operator went back to an earlier release; this one is not tried again",
+  },
   APPLY_NOT_CONFIRMED: {
     response: "roll-back",
     exit: 47,
@@ -83,6 +88,13 @@ export const codes = {
   },
 
   HEALTH_FAILED: { response: "roll-back", exit: 50, about: "a probe that passed before the change fails after it" },
+
+  HELD_SUSPENDED: { response: "wait", exit: 70, about: "an operator suspended updates; the enforced policy stays" },
+  HELD_LOCKDOWN: {
+    response: "wait",
+    exit: 71,
+    about: "an operator locked the gateway down: only the lifeline is open",
+  },
 
   GATE_UNREACHABLE: { response: "retry", exit: 60, about: "the DNS gate does not answer on its control socket" },
   GATE_REFUSED: { response: "roll-back", exit: 61, about: "the DNS gate refused a release" },

@@ -9,6 +9,7 @@ import { clearScratch } from "./clear-scratch.ts";
 import type { ApplyContext } from "./context.ts";
 import { openConfirmed } from "./enforced.ts";
 import { ensureGate } from "./gate-service.ts";
+import { requireNoLockdown } from "./hold-notes.ts";
 import { fallToLifeline } from "./lifeline.ts";
 import { readLifeline, removeLifeline } from "./lifeline-note.ts";
 import { tryPacketLog } from "./packet-log-service.ts";
@@ -72,6 +73,7 @@ export async function hasUnfinished({ paths }: ApplyContext): Promise<boolean> {
 export async function enforceConfirmed(context: ApplyContext, because: string | null): Promise<AgentError | null> {
   const { paths, log } = context;
   try {
+    await requireNoLockdown(paths);
     const release = await openConfirmed(context);
     await ensureGate(context);
     const reason = because ?? (await whyNotInForce(context, release));
@@ -86,7 +88,7 @@ export async function enforceConfirmed(context: ApplyContext, because: string | 
   } catch (error) {
     const failure = toAgentError(error, "APPLY_REVERT_FAILED", "the confirmed release could not be put in force");
     if (failure.code === "STATE_CORRUPT") throw failure;
-    await fallToLifeline(context, failure, "closed");
+    await fallToLifeline(context, failure, failure.code === "HELD_LOCKDOWN" ? "lockdown" : "closed");
     return failure;
   }
 }

@@ -19,6 +19,8 @@ import { readFileIfAny } from "../host/files.ts";
 import { createLog } from "../host/log.ts";
 import { lockInstance } from "../host/single-instance.ts";
 import { openApplyContext } from "../open-apply-context.ts";
+import { doRequest } from "../operator/do-request.ts";
+import { answerRequests } from "../operator/requests.ts";
 import { reconcile } from "../reconcile.ts";
 import { followProxyRecords } from "../report/proxy-records.ts";
 import { writeStatusFile } from "../report/status-file.ts";
@@ -69,7 +71,15 @@ export async function runAgent(options: RunOptions, _output: Output): Promise<nu
       await tellTimerNote(agent);
       await writeStatus(agent);
       const { signal } = stop;
-      const works = [pollOnSchedule, watchTables, watchServices, watchReverts, watchPacketLog, keepProxyRecords];
+      const works = [
+        pollOnSchedule,
+        watchTables,
+        watchServices,
+        watchReverts,
+        watchPacketLog,
+        watchRequests,
+        keepProxyRecords,
+      ];
       await Promise.all(works.map((work) => work(agent, signal)));
     } finally {
       await closeAgent(agent);
@@ -181,6 +191,17 @@ async function watchPacketLog(agent: Agent, signal: AbortSignal): Promise<void> 
     await ensurePacketLog(apply);
   };
   await watch(agent, signal, PACKET_LOG_RETRY_MS, () => apply.inTurn(follow));
+}
+
+/** What operators ask is done within a quarter of a second, in turn with applies. */
+async function watchRequests(agent: Agent, signal: AbortSignal): Promise<void> {
+  await watch(agent, signal, SERVICE_RETRY_MS, async () => {
+    await answerRequests(agent.paths, async (request) => {
+      const answer = await doRequest(agent, request);
+      await writeStatus(agent);
+      return answer;
+    });
+  });
 }
 
 /** Looks after something four times a second, less often while it fails; what goes wrong is logged when it is something new. */

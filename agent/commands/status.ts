@@ -1,4 +1,5 @@
-import { readLifeline } from "../apply/lifeline-note.ts";
+import { type HoldNote, readHold } from "../apply/hold-notes.ts";
+import { type LifelineNote, readLifeline } from "../apply/lifeline-note.ts";
 import { readProxyState } from "../apply/proxy-service.ts";
 import { codes, type Json } from "../errors.ts";
 import { createGateControl } from "../gate/control-client.ts";
@@ -7,6 +8,7 @@ import { readFileIfAny } from "../host/files.ts";
 import { readPointers } from "../host/pointer-store.ts";
 import type { AgentStatus } from "../report/status-file.ts";
 import { pathsOf } from "../settings/paths.ts";
+import type { ConfirmedPointer } from "../trust/pointers.ts";
 import { loadSettings } from "./load-settings.ts";
 import type { Output } from "./output.ts";
 
@@ -30,19 +32,12 @@ export async function showStatus(options: { readonly config: string }, output: O
   const serves = lifeline === null && gate?.ready === true && gate.digest === confirmed.release && hasProxy;
 
   output.line(`gateway   ${settings.gateway}${settings.trust.insecure ? "  INSECURE: unsigned policies run" : ""}`);
-  if (lifeline !== null) {
-    output.line(
-      `CLOSED    since ${lifeline.since} only the lifeline is open; every poll tries to restore what is confirmed`,
-    );
-    output.line(`          ${lifeline.code}: ${lifeline.message}`);
-  }
-  output.line(
-    confirmed.release === null
-      ? "enforced  nothing is confirmed yet: everything but the lifeline is denied"
-      : `${lifeline === null ? "enforced " : "confirmed"} serial ${confirmed.serial}, commit ${confirmed.commit}, since ${confirmed.at}`,
-  );
+  for (const line of describeLifeline(lifeline)) output.line(line);
+  output.line(describeConfirmed(confirmed, lifeline === null));
+  const suspended = await readHold(paths.suspended);
+  for (const line of describeSuspended(suspended)) output.line(line);
   const audited = gate?.audited ?? [];
-  if (audited.length > 0) output.line(`mode      AUDIT: NOTHING IS DENIED to ${describeAudited(audited)}`);
+  for (const line of describeAudited(audited)) output.line(line);
   output.line(`verified  serial ${verified.serial}${verified.commit === null ? "" : `, commit ${verified.commit}`}`);
   output.line(`gate      ${describeGate(gate)}`);
   output.line(`named     ${describeDaemon(named, "")}`);
@@ -58,6 +53,7 @@ export async function showStatus(options: { readonly config: string }, output: O
     confirmed: { ...confirmed },
     state: lifeline === null ? (serves ? "enforcing" : "not-serving") : lifeline.state,
     lifeline: lifeline === null ? null : { ...lifeline },
+    suspended: suspended === null ? null : { ...suspended },
     audited: [...audited],
     gate: gate as unknown as Json,
     named: { pid: named },
@@ -81,13 +77,34 @@ async function askGate(socket: string): Promise<GateStatus | null> {
   }
 }
 
+function describeConfirmed({ release, serial, commit, at }: ConfirmedPointer, isInForce: boolean): string {
+  if (release === null) return "enforced  nothing is confirmed yet: everything but the lifeline is denied";
+  return `${isInForce ? "enforced " : "confirmed"} serial ${serial}, commit ${commit}, since ${at}`;
+}
+
 function describeDaemon(pid: number | null, consequence: string): string {
   return pid === null ? `does not run${consequence}` : `runs (pid ${pid})`;
 }
 
-function describeAudited(groups: readonly string[]): string {
+function describeLifeline(note: LifelineNote | null): readonly string[] {
+  if (note === null) return [];
+  const next =
+    note.state === "lockdown" ? "until an operator ends it" : "every poll tries to restore what is confirmed";
+  return [
+    `CLOSED    since ${note.since} only the lifeline is open; ${next}`,
+    `          ${note.code}: ${note.message}`,
+  ];
+}
+
+function describeSuspended(note: HoldNote | null): readonly string[] {
+  return note === null ? [] : [`SUSPENDED by ${note.by} since ${note.since}: ${note.reason}`];
+}
+
+function describeAudited(groups: readonly string[]): readonly string[] {
+  if (groups.length === 0) return [];
   const names = groups.map((group) => (group === "*" ? "clients without own rules" : group));
-  return `${names.join(", ")} but private and reserved addresses; what would be is in the gate's records`;
+  const but = "but private and reserved addresses; what would be is in the gate's records";
+  return [`mode      AUDIT: NOTHING IS DENIED to ${names.join(", ")} ${but}`];
 }
 
 function describeGate(gate: GateStatus | null): string {

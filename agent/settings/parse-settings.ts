@@ -6,6 +6,7 @@ import { quoteText } from "../policy/parsed.ts";
 import type { Cidr, DomainName } from "../policy/policy.ts";
 import { explainSchemaErrors } from "../policy/schema-issues.ts";
 import { validate } from "./agent-validator.generated.mjs";
+import { DEFAULT_PATHS } from "./paths.ts";
 import type { RawProbe, RawSettings } from "./raw-settings.ts";
 import type { GithubSettings, ProbeSettings, Settings } from "./settings.ts";
 
@@ -66,7 +67,7 @@ const defaults = {
   },
   health: { confirmTimeoutMs: 30_000, namespace: "clawgress-probe" },
   github: { api: "https://api.github.com", caFile: null },
-  paths: { state: "/var/lib/clawgress", run: "/run/clawgress" },
+  paths: DEFAULT_PATHS,
 } as const;
 
 /** What `compile` takes when it is given no agent.json: every default, and a resolver address that only documents itself. */

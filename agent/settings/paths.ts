@@ -1,6 +1,9 @@
 import { join } from "node:path";
 import type { Settings } from "./settings.ts";
 
+/** Where things are when agent.json does not say. */
+export const DEFAULT_PATHS = { state: "/var/lib/clawgress", run: "/run/clawgress" } as const;
+
 /** Every file and folder that the program owns, derived from `paths` of agent.json. */
 export interface Paths {
   /** Fsynced, survives a reboot. */
@@ -8,6 +11,14 @@ export interface Paths {
   readonly pointers: string;
   readonly badReleases: string;
   readonly outbox: string;
+  /** An operator's word: nothing is applied, or nothing is open, until it is taken back. */
+  readonly suspended: string;
+  readonly lockdown: string;
+  /** What was confirmed, in order. */
+  readonly history: string;
+  /** What operators ask of the running agent, and what it answered. */
+  readonly requests: string;
+  readonly answers: string;
   readonly git: string;
   /** Folder of the transaction in flight: `armed` names the release to go back to. */
   readonly transaction: string;
@@ -55,6 +66,11 @@ export function pathsOf(settings: Pick<Settings, "paths">): Paths {
     pointers: join(state, "pointers"),
     badReleases: join(state, "bad-releases.json"),
     outbox: join(state, "outbox"),
+    suspended: join(state, "suspended.json"),
+    lockdown: join(state, "lockdown.json"),
+    history: join(state, "history.json"),
+    requests: join(state, "requests"),
+    answers: join(run, "answers"),
     git: join(state, "git"),
     transaction: join(state, "txn"),
     timerNote: join(state, "txn", "reverted-by-timer.json"),

@@ -4,6 +4,7 @@ import { rememberBadRelease } from "../apply/bad-releases.ts";
 import { checkArtifacts } from "../apply/check-artifacts.ts";
 import type { ApplyContext } from "../apply/context.ts";
 import { openEnforced } from "../apply/enforced.ts";
+import { addToHistory } from "../apply/history.ts";
 import { checkProxyUser } from "../apply/proxy-service.ts";
 import { isWhole, pruneReleases, storeRelease } from "../apply/release-store.ts";
 import { type RevertTimer, startRevertTimer } from "../apply/revert-timer-client.ts";
@@ -95,6 +96,7 @@ async function applyWith(agent: Agent, cycle: Cycle, timer: RevertTimer): Promis
   // What the timer noted for an agent that is away is this cycle's outcome.
   await removeTimerNote(paths.timerNote);
   // Putting the confirmed release in force again is tried until it is: there is nothing to go back to.
+  if (error.code === "HELD_LOCKDOWN") return { done: { kind: "waiting", commit, error } };
   if (next.digest === previous.digest) return { done: { kind: "failed", commit, error } };
   const at = new Date(nowMs()).toISOString();
   await rememberBadRelease(paths.badReleases, { digest: next.digest, commit, serial, reason: error.message, at });
@@ -129,12 +131,14 @@ async function probeForge(agent: Agent, cycle: Cycle): Promise<readonly ProbeRes
 }
 
 async function moveConfirmed(agent: Agent, cycle: Cycle): Promise<void> {
-  await writeConfirmed(agent.paths.pointers, {
+  const pointer = {
     release: need(cycle.release, "release").digest,
     serial: need(cycle.approval, "approval").serial,
     commit: cycle.commit,
     at: new Date(nowMs()).toISOString(),
-  });
+  };
+  await writeConfirmed(agent.paths.pointers, pointer);
+  await addToHistory(agent.paths.history, pointer);
 }
 
 async function describeConfirmed(agent: Agent, cycle: Cycle, changed: boolean): Promise<CycleOutcome> {
