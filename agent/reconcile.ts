@@ -3,7 +3,9 @@ import type { Cycle, CycleOutcome, StepResult } from "./cycle.ts";
 import { type AgentError, codes, toAgentError } from "./errors.ts";
 import { nowMs } from "./host/clock.ts";
 import { applyStaged, confirmUnchanged, stageRelease } from "./steps/apply-steps.ts";
+import { guardTrust, narrowIfDistrusted } from "./steps/guard-trust.ts";
 import { compileCommit, readPolicy, refuseBadRelease } from "./steps/policy-steps.ts";
+import { followRoots } from "./steps/root-steps.ts";
 import { openHead, pollHead } from "./steps/source-steps.ts";
 import { approveContent, rememberVerified } from "./steps/trust-steps.ts";
 
@@ -11,9 +13,11 @@ import { approveContent, rememberVerified } from "./steps/trust-steps.ts";
 const steps: readonly ((agent: Agent, cycle: Cycle) => Promise<StepResult>)[] = [
   pollHead,
   openHead,
+  followRoots,
   approveContent,
   rememberVerified,
   readPolicy,
+  narrowIfDistrusted,
   compileCommit,
   confirmUnchanged,
   refuseBadRelease,
@@ -41,6 +45,7 @@ export async function reconcile(agent: Agent, signal: AbortSignal): Promise<Cycl
     }
   })();
   await settle(agent, outcome, nowMs() - startedAtMs);
+  await guardTrust(agent, signal);
   return outcome;
 }
 

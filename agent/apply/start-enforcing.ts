@@ -50,7 +50,7 @@ export async function settleConfirmed({ paths, log }: ApplyContext): Promise<voi
   const isNews = confirmed.release !== won.next || confirmed.commit !== won.commit;
   if (won.next !== "" && isNews && won.serial >= confirmed.serial) {
     const { next: release, serial, commit } = won;
-    await writeConfirmed(paths.pointers, { release, serial, commit, at: new Date(nowMs()).toISOString() });
+    await writeConfirmed(paths.pointers, { release, serial, commit, at: new Date(nowMs()).toISOString(), whole: null });
     log.warn({ event: "pointer-settled", release, serial, commit });
   }
   await closeConfirmed(paths.transaction);

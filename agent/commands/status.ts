@@ -54,7 +54,7 @@ export async function showStatus(options: { readonly config: string }, output: O
     ok: serves,
     gateway: settings.gateway,
     insecure: settings.trust.insecure,
-    verified: { ...verified },
+    verified: { ...verified } as unknown as Json,
     confirmed: { ...confirmed },
     state: lifeline === null ? (serves ? "enforcing" : "not-serving") : lifeline.state,
     lifeline: lifeline === null ? null : { ...lifeline },

@@ -19,6 +19,7 @@ import {
   slotNames,
   type VerifiedPointer,
 } from "../trust/pointers.ts";
+import type { Root } from "../trust/root.ts";
 import { readFileIfAny, replaceFile, syncFolder } from "./files.ts";
 
 const MODE = 0o600;
@@ -59,12 +60,16 @@ export async function healPointers(folder: string): Promise<readonly string[]> {
 }
 
 /**
- * Moves the verified pointer; durable when it returns.
+ * Moves the verified pointer; durable when it returns. A newer root may have taken serials back.
  * @throws AgentError TRUST_ROLLBACK or TRUST_EQUIVOCATION when it would move backwards; STATE_CORRUPT; HOST_FILE
  */
-export async function writeVerified(folder: string, next: VerifiedPointer): Promise<void> {
+export async function writeVerified(
+  folder: string,
+  next: VerifiedPointer,
+  serials: Root["serials"] = null,
+): Promise<void> {
   const current = await choose(folder, "verified");
-  const advance = checkAdvance(current.slot.pointer, next);
+  const advance = checkAdvance(current.slot.pointer, next, serials);
   if (!advance.ok) throw new AgentError(advance.code, `the verified pointer never moves backwards: ${advance.why}`);
   await writeBoth(folder, "verified", current, next);
 }

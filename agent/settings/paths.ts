@@ -6,6 +6,9 @@ export interface Paths {
   /** Fsynced, survives a reboot. */
   readonly releases: string;
   readonly pointers: string;
+  /** The root, locks, signatures and files that were approved. */
+  readonly trust: string;
+  readonly clock: string;
   readonly badReleases: string;
   readonly outbox: string;
   readonly git: string;
@@ -53,6 +56,8 @@ export function pathsOf(settings: Pick<Settings, "paths">): Paths {
   return {
     releases: join(state, "releases"),
     pointers: join(state, "pointers"),
+    trust: join(state, "trust"),
+    clock: join(state, "clock.json"),
     badReleases: join(state, "bad-releases.json"),
     outbox: join(state, "outbox"),
     git: join(state, "git"),

@@ -18,6 +18,7 @@ const folder = join(parent, "pointers");
 const file = (name: string): string => join(folder, name);
 
 const at = (serial: number): VerifiedPointer => ({
+  ...emptyPointers.verified,
   root: 1,
   serial,
   lockDigest: serial.toString(16).padStart(64, "0"),
@@ -75,7 +76,13 @@ describe("initialise", () => {
 describe("moves", () => {
   test("are read back", async () => {
     for (const serial of [1, 2, 3, 10]) await writeVerified(folder, at(serial));
-    const confirmed = { release: "ab".repeat(32), serial: 3, commit: "cd".repeat(20), at: "2026-11-22T09:50:19Z" };
+    const confirmed = {
+      release: "ab".repeat(32),
+      serial: 3,
+      commit: "cd".repeat(20),
+      at: "2026-11-22T09:50:19Z",
+      whole: null,
+    };
     await writeConfirmed(folder, confirmed);
     expect(await readPointers(folder)).toEqual({ verified: at(10), confirmed, notes: [] });
   });
