@@ -41,7 +41,7 @@ export function reachOf(policy: Policy, group: Group): GroupReach {
     networks: [...(policy.deny?.networks ?? []), ...(group.deny?.networks ?? [])],
   };
   const mode = policy.mode === "deny-all" ? policy.mode : (group.mode ?? "enforce");
-  const isProxied = "isProxied" in group && group.isProxied === true;
+  const { isProxied } = group;
   const rest = textOf([pickOthers(group, GROUP_KEYS), pickOthers(policy, POLICY_KEYS)]);
   const zones = textOf((policy.forward ?? []) satisfies readonly ForwardZone[]);
   const { names, networks } = group;
