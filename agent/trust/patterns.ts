@@ -1,32 +1,41 @@
 /**
  * Returns whether a path or name fits one of the patterns: `*` stands for anything within a step, `**` for any number of
- * steps. Patterns are cut at their stars and searched for piece by piece, so that none takes long on any text.
+ * steps. Both are searched by going back to the last star only, so that no pattern takes long on any text.
  */
 export function fitsAny(patterns: readonly string[], text: string): boolean {
-  return patterns.some((pattern) => fitsSteps(pattern.split("/"), text.split("/")));
-}
-
-function fitsSteps(patterns: readonly string[], steps: readonly string[]): boolean {
-  const [pattern, ...others] = patterns;
-  if (pattern === undefined) return steps.length === 0;
-  if (pattern === "**") {
-    // The last `**` that can take everything up to the rest decides; earlier ones only shift it.
-    return steps.some((_, skipped) => fitsSteps(others, steps.slice(skipped))) || others.length === 0;
-  }
-  const [step, ...rest] = steps;
-  return step !== undefined && fitsStep(pattern, step) && fitsSteps(others, rest);
+  const steps = text.split("/");
+  return patterns.some((pattern) => fits(pattern.split("/"), steps, "**", fitsStep));
 }
 
 function fitsStep(pattern: string, step: string): boolean {
-  const [start = "", ...pieces] = pattern.split("*");
-  const end = pieces.pop();
-  if (end === undefined) return step === start;
-  if (!step.startsWith(start) || step.length < start.length + end.length || !step.endsWith(end)) return false;
-  let rest = step.slice(start.length, step.length - end.length);
-  for (const piece of pieces) {
-    const at = rest.indexOf(piece);
-    if (at === -1) return false;
-    rest = rest.slice(at + piece.length);
+  return fits([...pattern], [...step], "*", (wanted, found) => wanted === found);
+}
+
+/**
+ * The last star takes as little as it can and more whenever what follows does not fit: an earlier star that took more
+ * would leave the later one nothing that it cannot take itself.
+ */
+function fits(
+  pattern: readonly string[],
+  parts: readonly string[],
+  star: string,
+  fitsOne: (wanted: string, found: string) => boolean,
+): boolean {
+  let [wanted, found] = [0, 0];
+  let back: { readonly wanted: number; found: number } | null = null;
+  while (found < parts.length) {
+    const [one, part = ""] = [pattern[wanted], parts[found]];
+    if (one === star) {
+      back = { wanted: wanted + 1, found };
+      wanted += 1;
+    } else if (one !== undefined && fitsOne(one, part)) {
+      wanted += 1;
+      found += 1;
+    } else if (back !== null) {
+      back.found += 1;
+      wanted = back.wanted;
+      found = back.found;
+    } else return false;
   }
-  return true;
+  return pattern.slice(wanted).every((one) => one === star);
 }
