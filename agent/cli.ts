@@ -92,6 +92,7 @@ function addTrustVerbs(
     .option("--file <path>", "list this file in the lock too", collect)
     .option("--rebase", "first bring the branch up to date with the one that gateways follow")
     .option("--root-of-trust", "approve the newest trust/N.json instead of the policy")
+    .option("--recovery <file>", "approve that a gateway which lost its state goes on, by its recover.json")
     .option("--fresh <hours>", "vouch that the lock is the newest, for so long, instead of approving it", Number)
     .action((options) => choose(async (output) => (await import("./commands/sign.ts")).sign(options, output)));
   verb("verify", "who approved what, and what is missing", "clawgress verify --commit HEAD")
@@ -99,6 +100,11 @@ function addTrustVerbs(
     .option("--root <file>", "root of trust; default: the newest in trust/")
     .option("--commit <revision>", "judge this commit instead of the working tree")
     .action((options) => choose(async (output) => (await import("./commands/verify.ts")).verify(options, output)));
+  verb("recover", "give a gateway with damaged or lost state a sound one, by the right approvals", "clawgress recover")
+    .option("--config <file>", "this gateway's configuration", DEFAULT_CONFIG)
+    .option("--above <serial>", "take locks with a serial above this; default: by what is left on the disk", Number)
+    .option("--part-above <rule=serial>", "the same for the lock of a rule", collect)
+    .action((options) => choose(async (output) => (await import("./commands/recover.ts")).recover(options, output)));
   verb(
     "rotate",
     "write the next root of trust: who may approve from now on",

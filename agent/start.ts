@@ -9,6 +9,7 @@ import { readRevokedFile } from "./host/revoked-file.ts";
 import { openReporter } from "./report/reporter.ts";
 import type { Settings } from "./settings/settings.ts";
 import { openSource } from "./source/open-source.ts";
+import { raiseVerified } from "./steps/raise-verified.ts";
 import { judgedTime } from "./trust/clock.ts";
 import { MAX_ROOT_BYTES } from "./trust/root.ts";
 import { openRoot, type RootInForce } from "./trust/root-chain.ts";
@@ -34,12 +35,14 @@ export async function openAgent(settings: Settings, apply: ApplyContext, log: Lo
     dnsPort: settings.dns.upstreamPort,
   });
   const reporter = settings.report.github === null ? null : await openReporter({ settings, folder: paths.outbox, log });
-  return {
+  const agent: Agent = {
     ...{ settings, paths, installed, source, apply, reporter, log, clock },
     memory: { settledCommit: null, trust: null, last: null },
     judgedMs: () => judgedTime(clock.read()),
     readRevoked: () => readRevokedFile(settings.trust.revokedFile),
   };
+  await raiseVerified(agent);
+  return agent;
 }
 
 /** Ends what an agent has open; statuses that wait stay in the outbox. */

@@ -1,7 +1,7 @@
 import { type AgentError, toAgentError } from "../errors.ts";
 import { ensureProbeNamespace } from "../health/namespace.ts";
 import { nowMs } from "../host/clock.ts";
-import { readPointers, writeConfirmed } from "../host/pointer-store.ts";
+import { assertOwnState, readPointers, writeConfirmed } from "../host/pointer-store.ts";
 import { probeAddresses } from "../settings/settings.ts";
 import { enableForwarding, ensureBase } from "./base-service.ts";
 import type { CheckedRelease } from "./check-artifacts.ts";
@@ -24,6 +24,7 @@ import { closeConfirmed, readTransaction, winTransaction } from "./transaction.t
  */
 export async function startEnforcing(context: ApplyContext): Promise<AgentError | null> {
   const { settings, paths, log } = context;
+  await assertOwnState(paths.pointers, { gateway: settings.gateway, repository: settings.repository.name });
   // A timer that still waits finds nothing to do and ends; one that has won is waited for, or found dead.
   const unfinished = await readTransaction(paths.transaction, "armed");
   if (await winTransaction(paths.transaction, "reverting")) log.warn({ event: "apply-unfinished", ...unfinished });

@@ -22,6 +22,7 @@ import type { Output } from "./output.ts";
 import { type LockPlan, planLocks } from "./plan-lock.ts";
 import { rebaseBranch } from "./rebase-branch.ts";
 import { signFresh } from "./sign-fresh.ts";
+import { signRecovery } from "./sign-recovery.ts";
 import { signRoot } from "./sign-root.ts";
 import { findSigningKey, type SigningKey } from "./signing-key.ts";
 import { judgeTree } from "./verify.ts";
@@ -42,6 +43,8 @@ export interface SignOptions {
   readonly rootOfTrust?: boolean;
   /** Vouches, for so many hours, that the lock is the newest, instead of approving it. */
   readonly fresh?: number;
+  /** Approves the request of a gateway that lost its state instead. */
+  readonly recovery?: string;
 }
 
 /**
@@ -53,6 +56,7 @@ export interface SignOptions {
 export async function sign(options: SignOptions, output: Output): Promise<number> {
   if (options.rootOfTrust === true) return await signRoot(options, output);
   if (options.fresh !== undefined) return await signFresh({ ...options, fresh: options.fresh }, output);
+  if (options.recovery !== undefined) return await signRecovery({ ...options, recovery: options.recovery }, output);
   const folder = options.repositoryFolder;
   const rebased = options.rebase === true ? await rebaseBranch(folder, options.branch ?? null, output) : false;
   const tree = openWorkTree(folder);

@@ -12,7 +12,7 @@ import type { Output } from "./output.ts";
 
 const MAX_STATUS_BYTES = 64 * 1024;
 
-/** Says what is enforced, by whose approval, and what is wrong. Returns 0 when gate, named and the proxy serve what was confirmed, else the status of what is wrong. */
+/** Says what is enforced, by whose approval, and what is wrong. Returns 0 when gate, named and the proxy serve what was confirmed and nothing stands against trusting it, else the status of what is wrong. */
 export async function showStatus(options: { readonly config: string }, output: Output): Promise<number> {
   const settings = await loadSettings(options.config);
   const paths = pathsOf(settings);
@@ -44,6 +44,7 @@ export async function showStatus(options: { readonly config: string }, output: O
   const audited = gate?.audited ?? [];
   if (audited.length > 0) output.line(`mode      AUDIT: NOTHING IS DENIED to ${describeAudited(audited)}`);
   output.line(`verified  serial ${verified.serial}${verified.commit === null ? "" : `, commit ${verified.commit}`}`);
+  for (const line of describeTrust(agent?.trust ?? null, confirmed.whole !== null)) output.line(line);
   output.line(`gate      ${describeGate(gate)}`);
   output.line(`named     ${describeDaemon(named, "")}`);
   if (proxy.isNeeded) output.line(`proxy     ${describeDaemon(proxy.pid, ": 443 and 80 are closed")}`);
@@ -63,11 +64,14 @@ export async function showStatus(options: { readonly config: string }, output: O
     named: { pid: named },
     ulogd: { pid: ulogd },
     proxy: { pid: proxy.pid, isNeeded: proxy.isNeeded },
+    trust: (agent?.trust ?? null) as unknown as Json,
     last: (agent?.last ?? null) as unknown as Json,
     notes: [...notes],
   });
   if (lifeline !== null) return codes[lifeline.code].exit;
-  return serves ? 0 : codes.GATE_UNREACHABLE.exit;
+  if (!serves) return codes.GATE_UNREACHABLE.exit;
+  const [alarm] = agent?.trust?.alarms ?? [];
+  return alarm === undefined ? 0 : codes[alarm.code].exit;
 }
 
 type GateStatus = Awaited<ReturnType<ReturnType<typeof createGateControl>["status"]>>;
@@ -83,6 +87,26 @@ async function askGate(socket: string): Promise<GateStatus | null> {
 
 function describeDaemon(pid: number | null, consequence: string): string {
   return pid === null ? `does not run${consequence}` : `runs (pid ${pid})`;
+}
+
+/** Root, freshness and what stands against trusting what is enforced, as the agent found it after its last poll. */
+function describeTrust(trust: AgentStatus["trust"], isNarrowed: boolean): readonly string[] {
+  if (trust === null) return [];
+  const { root, freshness, alarms, narrowing, clockBehindMs } = trust;
+  const until = freshness.untilMs === null ? "" : new Date(freshness.untilMs).toISOString();
+  const states = {
+    FRESH: `FRESH until ${until}`,
+    STALE: `STALE since ${until}`,
+    EXPIRED: `EXPIRED, not fresh since ${until}`,
+    UNWATCHED: "nobody watches for withheld updates",
+  };
+  const behindS = Math.round(clockBehindMs / 1000);
+  return [
+    `trust     root ${root}; ${states[freshness.state]}`,
+    ...alarms.flatMap(({ code, message, remedy }) => [`ALARM     ${code}: ${message}`, `          → ${remedy}`]),
+    ...(isNarrowed ? [`NARROWED  ${narrowing}: less is open than the policy allows, until the alarm is over`] : []),
+    ...(behindS > 60 ? [`clock     ${behindS} s behind what this gateway knows has passed: correct it`] : []),
+  ];
 }
 
 function describeAudited(groups: readonly string[]): string {

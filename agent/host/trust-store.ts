@@ -93,6 +93,11 @@ export async function noteFirstSeen(folder: string, commit: string, nowMs: numbe
   return nowMs;
 }
 
+/** Returns whether a folder exists and has anything in it. */
+export async function hasEntries(folder: string): Promise<boolean> {
+  return (await readdir(folder).catch(() => [])).length > 0;
+}
+
 function decodeSeen(bytes: Buffer | null): ReadonlyMap<string, number> {
   try {
     const entries = Object.entries(

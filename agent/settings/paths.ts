@@ -9,6 +9,8 @@ export interface Paths {
   /** The root, locks, signatures and files that were approved. */
   readonly trust: string;
   readonly clock: string;
+  /** What a gateway that lost its state asks to have signed; the signatures lie beside it. */
+  readonly recovery: string;
   readonly badReleases: string;
   readonly outbox: string;
   readonly git: string;
@@ -58,6 +60,7 @@ export function pathsOf(settings: Pick<Settings, "paths">): Paths {
     pointers: join(state, "pointers"),
     trust: join(state, "trust"),
     clock: join(state, "clock.json"),
+    recovery: join(state, "recover.json"),
     badReleases: join(state, "bad-releases.json"),
     outbox: join(state, "outbox"),
     git: join(state, "git"),

@@ -128,6 +128,17 @@ export function decodeSlot<Kind extends PointerKind>(kind: Kind, bytes: Buffer):
   }
 }
 
+type SlotProblem = "missing" | "damaged" | "written by a newer version";
+
+function isNewerFormat(bytes: Buffer): boolean {
+  try {
+    const { version } = JSON.parse(bytes.toString("utf8")) as { readonly version?: unknown };
+    return Number.isSafeInteger(version) && (version as number) > FORMAT;
+  } catch {
+    return false;
+  }
+}
+
 /** The bytes of both slots; null for one that does not exist. */
 export type SlotBytes = { readonly [Name in SlotName]: Buffer | null };
 
@@ -137,7 +148,7 @@ export type Choice<Kind extends PointerKind> =
       readonly slot: Slot<Kind>;
       readonly newest: SlotName;
       /** The slot that has to be written again from the other, and what is wrong with it; null when both are sound. */
-      readonly damaged: { readonly slot: SlotName; readonly why: "missing" | "damaged" } | null;
+      readonly damaged: { readonly slot: SlotName; readonly why: SlotProblem } | null;
     }
   | { readonly ok: false; readonly why: string };
 
@@ -147,7 +158,11 @@ export type Choice<Kind extends PointerKind> =
  */
 export function chooseSlot<Kind extends PointerKind>(kind: Kind, bytes: SlotBytes): Choice<Kind> {
   const decoded = { a: bytes.a && decodeSlot(kind, bytes.a), b: bytes.b && decodeSlot(kind, bytes.b) };
-  const problem = (name: SlotName): "missing" | "damaged" => (bytes[name] === null ? "missing" : "damaged");
+  const problem = (name: SlotName): SlotProblem => {
+    const content = bytes[name];
+    if (content === null) return "missing";
+    return isNewerFormat(content) ? "written by a newer version" : "damaged";
+  };
   const { a, b } = decoded;
   if (a === null && b === null) {
     return { ok: false, why: `${slotFile(kind, "a")} is ${problem("a")}, ${slotFile(kind, "b")} is ${problem("b")}` };

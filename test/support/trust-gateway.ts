@@ -10,6 +10,7 @@ import { readRevokedFile } from "../../agent/host/revoked-file.ts";
 import type { TrustSettings } from "../../agent/settings/settings.ts";
 import type { CommitReader } from "../../agent/source/source.ts";
 import { guardTrust, type TrustVerdict } from "../../agent/steps/guard-trust.ts";
+import { raiseVerified } from "../../agent/steps/raise-verified.ts";
 import { followRoots } from "../../agent/steps/root-steps.ts";
 import { approveContent, rememberVerified } from "../../agent/steps/trust-steps.ts";
 import { judgedTime, nextPassed } from "../../agent/trust/clock.ts";
@@ -26,6 +27,8 @@ export interface TrustGateway {
   readonly pointers: () => Promise<Pointers>;
   /** Looks at what is enforced, without any commit. */
   readonly look: () => Promise<TrustVerdict>;
+  /** Brings the pointers up to what the disk has approvals of, as a start does. */
+  readonly raise: () => Promise<void>;
   /** Ends the process and starts it again; the clock of the machine may be another one by then. */
   readonly restart: (wall?: string) => void;
   readonly setClock: (wall: string) => void;
@@ -60,7 +63,7 @@ export async function makeTrustGateway(options: GatewayOptions): Promise<TrustGa
     trust: join(folder, "trust"),
     releases: join(folder, "releases"),
   };
-  if (options.keepState !== true) await initialisePointers(paths.pointers);
+  if (options.keepState !== true) await initialisePointers(paths.pointers, { gateway: "gw", repository: "egress" });
   const log: { event: string }[] = [];
   const note = (line: { event: string }): void => void log.push(line);
   const time = {
@@ -121,6 +124,7 @@ export async function makeTrustGateway(options: GatewayOptions): Promise<TrustGa
       if (agent.memory.trust === null) throw new Error(`no verdict: ${JSON.stringify(log.at(-1))}`);
       return agent.memory.trust;
     },
+    raise: () => raiseVerified(agent),
     restart: (wall) => {
       time.passedMs = nextPassed(time);
       time.elapsedMs = 0;

@@ -409,7 +409,7 @@ describe("GB20, GB22: verification is never off by omission", () => {
   ])("a root of trust that is %s ends the start", async (what, content, code) => {
     const path = join(folder, `root-${what}.json`);
     if (content !== null) writeFileSync(path, content);
-    if (what === "missing") await initialisePointers(paths.pointers);
+    if (what === "missing") await initialisePointers(paths.pointers, { gateway: "gw", repository: "egress" });
     await expect(open(path)).rejects.toMatchObject({ code });
     await expect(loadRoot(path)).rejects.toMatchObject({ code });
   });
