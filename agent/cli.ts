@@ -136,12 +136,36 @@ function addTrustVerbs(
     .option("--principal <name>", "who you are in the root of trust; default: the key's owner")
     .option("--serial <number>", "default: the last serial on the branch + 1", Number)
     .option("--file <path>", "list this file in the lock too", collect)
+    .option("--rebase", "first bring the branch up to date with the one that gateways follow")
+    .option("--root-of-trust", "approve the newest trust/N.json instead of the policy")
+    .option("--recovery <file>", "approve that a gateway which lost its state goes on, by its recover.json")
+    .option("--fresh <hours>", "vouch that the lock is the newest, for so long, instead of approving it", Number)
     .action((options) => choose(async (output) => (await import("./commands/sign.ts")).sign(options, output)));
   verb("verify", "who approved what, and what is missing", "clawgress verify --commit HEAD")
     .option("--repository-folder <folder>", "a clone of the policy repository", ".")
     .option("--root <file>", "root of trust; default: the newest in trust/")
     .option("--commit <revision>", "judge this commit instead of the working tree")
     .action((options) => choose(async (output) => (await import("./commands/verify.ts")).verify(options, output)));
+  verb("recover", "give a gateway with damaged or lost state a sound one, by the right approvals", "clawgress recover")
+    .option("--config <file>", "this gateway's configuration", DEFAULT_CONFIG)
+    .option("--above <serial>", "take locks with a serial above this; default: by what is left on the disk", Number)
+    .option("--part-above <rule=serial>", "the same for the lock of a rule", collect)
+    .action((options) => choose(async (output) => (await import("./commands/recover.ts")).recover(options, output)));
+  verb(
+    "rotate",
+    "write the next root of trust: who may approve from now on",
+    "clawgress rotate --principal dave=dave.pub --remove bob --revoke bob.pub",
+  )
+    .option("--repository-folder <folder>", "a clone of the policy repository", ".")
+    .option("--principal <name=key.pub>", "a new signer, or another key of one", collect)
+    .option("--remove <name>", "a signer who leaves", collect)
+    .option("--revoke <key>", "a .pub file or fingerprint that counts nowhere any more", collect)
+    .option("--threshold <number>", "how many must approve", Number)
+    .option("--tighten <number>", "how many must approve what lets nothing more through", Number)
+    .option("--freshness <name>", "who vouches that a state is the newest", collect)
+    .option("--void-serials <number>", "serials from this one on count nowhere", Number)
+    .option("--restart-serial <number>", "the serial that gateways go back to from a void one", Number)
+    .action((options) => choose(async (output) => (await import("./commands/rotate.ts")).rotate(options, output)));
   verb(
     "init",
     "start a policy repository, or a gateway's state",

@@ -42,12 +42,22 @@ export const codes = {
   TRUST_ROLLBACK: { response: "hold", exit: 24, about: "the serial is lower than one already verified" },
   TRUST_EQUIVOCATION: { response: "hold", exit: 25, about: "the same serial was verified with other content" },
   TRUST_ROOT_INVALID: { response: "stop", exit: 26, about: "the root of trust is malformed" },
-  TRUST_ROOT_UNSUPPORTED: {
+  TRUST_ROOT_CHAIN: {
     response: "hold",
     exit: 27,
-    about: "the repository carries a newer root; rotation is not supported yet",
+    about: "the next root of trust is missing, malformed or not approved by the one before it and by itself",
   },
   TRUST_SIGNING_FAILED: { response: "stop", exit: 28, about: "ssh-keygen could not sign" },
+  TRUST_REVOKED: {
+    response: "hold",
+    exit: 29,
+    about: "what is enforced has lost approvals to a revocation and has too few; `trust.whenRevoked` says what happens",
+  },
+  TRUST_STALE: {
+    response: "retry",
+    exit: 19,
+    about: "nothing proves any more that what is enforced is the newest; `trust.whenExpired` says what happens",
+  },
 
   POLICY_INVALID: { response: "hold", exit: 30, about: "the policy has errors" },
   POLICY_UNSUPPORTED: { response: "hold", exit: 31, about: "the policy uses a key whose enforcement is not built yet" },

@@ -3,8 +3,10 @@ import type { Cycle, CycleOutcome, StepResult } from "./cycle.ts";
 import { type AgentError, codes, type Response, toAgentError } from "./errors.ts";
 import { nowMs } from "./host/clock.ts";
 import { applyStaged, confirmUnchanged, stageRelease } from "./steps/apply-steps.ts";
+import { guardTrust, narrowIfDistrusted } from "./steps/guard-trust.ts";
 import { waitForOperator } from "./steps/hold-steps.ts";
 import { compileCommit, readPolicy, refuseBadRelease } from "./steps/policy-steps.ts";
+import { followRoots } from "./steps/root-steps.ts";
 import { openHead, pollHead } from "./steps/source-steps.ts";
 import { approveContent, rememberVerified } from "./steps/trust-steps.ts";
 
@@ -12,9 +14,11 @@ import { approveContent, rememberVerified } from "./steps/trust-steps.ts";
 const steps: readonly ((agent: Agent, cycle: Cycle) => Promise<StepResult>)[] = [
   pollHead,
   openHead,
+  followRoots,
   approveContent,
   rememberVerified,
   readPolicy,
+  narrowIfDistrusted,
   compileCommit,
   confirmUnchanged,
   refuseBadRelease,
@@ -43,6 +47,7 @@ export async function reconcile(agent: Agent, signal: AbortSignal): Promise<Cycl
     }
   })();
   await settle(agent, outcome, nowMs() - startedAtMs);
+  await guardTrust(agent, signal);
   return outcome;
 }
 

@@ -2,14 +2,17 @@ import type { Logger } from "pino";
 import type { Agent } from "./agent.ts";
 import type { ApplyContext } from "./apply/context.ts";
 import { AgentError } from "./errors.ts";
+import { openPassedClock } from "./host/clock-store.ts";
 import { readFileBytes } from "./host/files.ts";
 import { healPointers } from "./host/pointer-store.ts";
-import { formatTextIssue } from "./policy/json-text.ts";
+import { readRevokedFile } from "./host/revoked-file.ts";
 import { openReporter } from "./report/reporter.ts";
 import type { Settings } from "./settings/settings.ts";
 import { openSource } from "./source/open-source.ts";
-import { parseRoot } from "./trust/parse-root.ts";
-import { MAX_ROOT_BYTES, type Root } from "./trust/root.ts";
+import { raiseVerified } from "./steps/raise-verified.ts";
+import { judgedTime } from "./trust/clock.ts";
+import { MAX_ROOT_BYTES } from "./trust/root.ts";
+import { openRoot, type RootInForce } from "./trust/root-chain.ts";
 
 /**
  * Returns an agent, ready for its first cycle. Reads the root of trust and heals the pointers; touches nothing else.
@@ -18,7 +21,8 @@ import { MAX_ROOT_BYTES, type Root } from "./trust/root.ts";
 export async function openAgent(settings: Settings, apply: ApplyContext, log: Logger): Promise<Agent> {
   const { paths } = apply;
   for (const note of await healPointers(paths.pointers)) log.warn({ event: "pointer-healed", note });
-  const root = await readRoot(settings);
+  const installed = await readRoot(settings);
+  const clock = await openPassedClock(paths.clock);
   if (settings.trust.insecure) log.warn({ event: "insecure", reason: "trust.insecure is true: unsigned policies run" });
   if (settings.lifeline.length === 0) {
     const reason =
@@ -31,7 +35,14 @@ export async function openAgent(settings: Settings, apply: ApplyContext, log: Lo
     dnsPort: settings.dns.upstreamPort,
   });
   const reporter = settings.report.github === null ? null : await openReporter({ settings, folder: paths.outbox, log });
-  return { settings, paths, root, source, apply, reporter, log, memory: { settledCommit: null, last: null } };
+  const agent: Agent = {
+    ...{ settings, paths, installed, source, apply, reporter, log, clock },
+    memory: { settledCommit: null, trust: null, last: null },
+    judgedMs: () => judgedTime(clock.read()),
+    readRevoked: () => readRevokedFile(settings.trust.revokedFile),
+  };
+  await raiseVerified(agent);
+  return agent;
 }
 
 /** Ends what an agent has open; statuses that wait stay in the outbox. */
@@ -40,11 +51,11 @@ export async function closeAgent(agent: Agent): Promise<void> {
   await agent.source.close();
 }
 
-async function readRoot(settings: Settings): Promise<Root> {
+async function readRoot(settings: Settings): Promise<RootInForce> {
   const path = settings.trust.root;
-  const result = parseRoot(await readFileBytes(path, MAX_ROOT_BYTES), path);
-  if (result.ok) return result.root;
-  throw new AgentError("TRUST_ROOT_INVALID", result.issues.map(formatTextIssue).join("\n"), {
+  const result = openRoot(await readFileBytes(path, MAX_ROOT_BYTES), path);
+  if ("root" in result) return result;
+  throw new AgentError("TRUST_ROOT_INVALID", result.issues.join("\n"), {
     remedy: "install a sound root of trust at trust.root",
   });
 }

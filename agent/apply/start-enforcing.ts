@@ -1,7 +1,7 @@
 import { type AgentError, toAgentError } from "../errors.ts";
 import { ensureProbeNamespace } from "../health/namespace.ts";
 import { nowMs } from "../host/clock.ts";
-import { readPointers, writeConfirmed } from "../host/pointer-store.ts";
+import { assertOwnState, readPointers, writeConfirmed } from "../host/pointer-store.ts";
 import { probeAddresses } from "../settings/settings.ts";
 import { enableForwarding, ensureBase } from "./base-service.ts";
 import type { CheckedRelease } from "./check-artifacts.ts";
@@ -25,6 +25,7 @@ import { closeConfirmed, readTransaction, winTransaction } from "./transaction.t
  */
 export async function startEnforcing(context: ApplyContext): Promise<AgentError | null> {
   const { settings, paths, log } = context;
+  await assertOwnState(paths.pointers, { gateway: settings.gateway, repository: settings.repository.name });
   // A timer that still waits finds nothing to do and ends; one that has won is waited for, or found dead.
   const unfinished = await readTransaction(paths.transaction, "armed");
   if (await winTransaction(paths.transaction, "reverting")) log.warn({ event: "apply-unfinished", ...unfinished });
@@ -51,7 +52,7 @@ export async function settleConfirmed({ paths, log }: ApplyContext): Promise<voi
   const isNews = confirmed.release !== won.next || confirmed.commit !== won.commit;
   if (won.next !== "" && isNews && won.serial >= confirmed.serial) {
     const { next: release, serial, commit } = won;
-    await writeConfirmed(paths.pointers, { release, serial, commit, at: new Date(nowMs()).toISOString() });
+    await writeConfirmed(paths.pointers, { release, serial, commit, at: new Date(nowMs()).toISOString(), whole: null });
     log.warn({ event: "pointer-settled", release, serial, commit });
   }
   await closeConfirmed(paths.transaction);

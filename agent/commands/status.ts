@@ -1,6 +1,6 @@
 import { type HoldNote, readHold } from "../apply/hold-notes.ts";
 import { type LifelineNote, readLifeline } from "../apply/lifeline-note.ts";
-import { readProxyState } from "../apply/proxy-service.ts";
+import { type ProxyState, readProxyState } from "../apply/proxy-service.ts";
 import { codes, type Json } from "../errors.ts";
 import { createGateControl } from "../gate/control-client.ts";
 import { findDaemon } from "../host/daemon.ts";
@@ -8,13 +8,14 @@ import { readFileIfAny } from "../host/files.ts";
 import { readPointers } from "../host/pointer-store.ts";
 import type { AgentStatus } from "../report/status-file.ts";
 import { pathsOf } from "../settings/paths.ts";
-import type { ConfirmedPointer } from "../trust/pointers.ts";
+import type { Settings } from "../settings/settings.ts";
+import type { ConfirmedPointer, VerifiedPointer } from "../trust/pointers.ts";
 import { loadSettings } from "./load-settings.ts";
 import type { Output } from "./output.ts";
 
 const MAX_STATUS_BYTES = 64 * 1024;
 
-/** Says what is enforced, by whose approval, and what is wrong. Returns 0 when gate, named and the proxy serve what was confirmed, else the status of what is wrong. */
+/** Says what is enforced, by whose approval, and what is wrong. Returns 0 when gate, named and the proxy serve what was confirmed and nothing stands against trusting it, else the status of what is wrong. */
 export async function showStatus(options: { readonly config: string }, output: Output): Promise<number> {
   const settings = await loadSettings(options.config);
   const paths = pathsOf(settings);
@@ -39,31 +40,57 @@ export async function showStatus(options: { readonly config: string }, output: O
   const audited = gate?.audited ?? [];
   for (const line of describeAudited(audited)) output.line(line);
   output.line(`verified  serial ${verified.serial}${verified.commit === null ? "" : `, commit ${verified.commit}`}`);
+  for (const line of describeTrust(agent?.trust ?? null, confirmed.whole !== null)) output.line(line);
   output.line(`gate      ${describeGate(gate)}`);
   output.line(`named     ${describeDaemon(named, "")}`);
   if (proxy.isNeeded) output.line(`proxy     ${describeDaemon(proxy.pid, ": 443 and 80 are closed")}`);
   output.line(`ulogd     ${describeDaemon(ulogd, ": refused packets are counted, not recorded")}`);
   output.line(`last      ${describeLast(agent)}`);
   for (const note of notes) output.line(`note      ${note}`);
-  output.document({
+  output.document(
+    toDocument({ settings, serves, verified, confirmed, notes, lifeline, suspended, gate, named, ulogd, proxy, agent }),
+  );
+  if (lifeline !== null) return codes[lifeline.code].exit;
+  if (!serves) return codes.GATE_UNREACHABLE.exit;
+  const [alarm] = agent?.trust?.alarms ?? [];
+  return alarm === undefined ? 0 : codes[alarm.code].exit;
+}
+
+interface Parts {
+  readonly settings: Settings;
+  readonly serves: boolean;
+  readonly verified: VerifiedPointer;
+  readonly confirmed: ConfirmedPointer;
+  readonly notes: readonly string[];
+  readonly lifeline: LifelineNote | null;
+  readonly suspended: HoldNote | null;
+  readonly gate: GateStatus | null;
+  readonly named: number | null;
+  readonly ulogd: number | null;
+  readonly proxy: ProxyState;
+  readonly agent: AgentStatus | null;
+}
+
+function toDocument(parts: Parts): { readonly [key: string]: Json } {
+  const { settings, serves, verified, confirmed, notes, lifeline, suspended, gate, named, ulogd, proxy, agent } = parts;
+  return {
     ok: serves,
     gateway: settings.gateway,
     insecure: settings.trust.insecure,
-    verified: { ...verified },
+    verified: { ...verified } as unknown as Json,
     confirmed: { ...confirmed },
     state: lifeline === null ? (serves ? "enforcing" : "not-serving") : lifeline.state,
     lifeline: lifeline === null ? null : { ...lifeline },
     suspended: suspended === null ? null : { ...suspended },
-    audited: [...audited],
+    audited: [...(gate?.audited ?? [])],
     gate: gate as unknown as Json,
     named: { pid: named },
     ulogd: { pid: ulogd },
     proxy: { pid: proxy.pid, isNeeded: proxy.isNeeded },
+    trust: (agent?.trust ?? null) as unknown as Json,
     last: (agent?.last ?? null) as unknown as Json,
     notes: [...notes],
-  });
-  if (lifeline !== null) return codes[lifeline.code].exit;
-  return serves ? 0 : codes.GATE_UNREACHABLE.exit;
+  };
 }
 
 type GateStatus = Awaited<ReturnType<ReturnType<typeof createGateControl>["status"]>>;
@@ -98,6 +125,26 @@ function describeLifeline(note: LifelineNote | null): readonly string[] {
 
 function describeSuspended(note: HoldNote | null): readonly string[] {
   return note === null ? [] : [`SUSPENDED by ${note.by} since ${note.since}: ${note.reason}`];
+}
+
+/** Root, freshness and what stands against trusting what is enforced, as the agent found it after its last poll. */
+function describeTrust(trust: AgentStatus["trust"], isNarrowed: boolean): readonly string[] {
+  if (trust === null) return [];
+  const { root, freshness, alarms, narrowing, clockBehindMs } = trust;
+  const until = freshness.untilMs === null ? "" : new Date(freshness.untilMs).toISOString();
+  const states = {
+    FRESH: `FRESH until ${until}`,
+    STALE: `STALE since ${until}`,
+    EXPIRED: `EXPIRED, not fresh since ${until}`,
+    UNWATCHED: "nobody watches for withheld updates",
+  };
+  const behindS = Math.round(clockBehindMs / 1000);
+  return [
+    `trust     root ${root}; ${states[freshness.state]}`,
+    ...alarms.flatMap(({ code, message, remedy }) => [`ALARM     ${code}: ${message}`, `          → ${remedy}`]),
+    ...(isNarrowed ? [`NARROWED  ${narrowing}: less is open than the policy allows, until the alarm is over`] : []),
+    ...(behindS > 60 ? [`clock     ${behindS} s behind what this gateway knows has passed: correct it`] : []),
+  ];
 }
 
 function describeAudited(groups: readonly string[]): readonly string[] {

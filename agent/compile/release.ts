@@ -43,6 +43,8 @@ export interface Provenance {
   readonly repository: string;
   /** Principals whose approvals were counted, sorted; empty when insecure. */
   readonly approvedBy: readonly string[];
+  /** Digests of the locks by which it was approved; missing when that is not known. */
+  readonly locks?: readonly string[];
 }
 
 /** What named answers for the zones of a release. */

@@ -34,7 +34,8 @@ export async function rollBack(agent: Agent, { serial, by, reason }: RollbackOrd
     const next = await checkArtifacts(await openRelease(paths.releases, target.release), apply.tableDigests);
     const [previous, before] = await Promise.all([openEnforced(apply), rehearse(apply, async () => [])]);
     const at = new Date(nowMs()).toISOString();
-    const pointer = { release: target.release, serial: target.serial, commit: target.commit, at };
+    const { release, serial: targetSerial, commit } = target;
+    const pointer = { release, serial: targetSerial, commit, at, whole: null };
     const outcome = await applyRelease(apply, {
       ...{ next, previous, commit: target.commit, serial: target.serial, before, timer },
       extraProbes: async () => [],
@@ -51,7 +52,7 @@ export async function rollBack(agent: Agent, { serial, by, reason }: RollbackOrd
     await reporter?.post(target.commit, { kind: "restored", serial: target.serial });
     log.warn({ event: "rolled-back-by-operator", by, reason, from: confirmed, to: pointer });
     memory.settledCommit = null;
-    return { ...pointer, rollback: { by, reason } };
+    return { release, serial: targetSerial, commit, at, rollback: { by, reason } };
   } finally {
     timer.dismiss();
   }

@@ -47,7 +47,16 @@ const defaults = {
     maxPackBytes: 16 * 1024 * 1024,
   },
   poll: { schedule: "*/30 * * * * *", jitterMs: 5_000 },
-  trust: { mode: "manifest", insecure: false },
+  trust: {
+    mode: "manifest",
+    insecure: false,
+    revokedFile: null,
+    maxAgeS: null,
+    graceS: 86_400,
+    whenExpired: "keep",
+    whenRevoked: "keep",
+    keepLabels: [],
+  },
   dns: {
     upstreamPort: 53,
     validation: "auto",

@@ -9,6 +9,11 @@ export interface Paths {
   /** Fsynced, survives a reboot. */
   readonly releases: string;
   readonly pointers: string;
+  /** The root, locks, signatures and files that were approved. */
+  readonly trust: string;
+  readonly clock: string;
+  /** What a gateway that lost its state asks to have signed; the signatures lie beside it. */
+  readonly recovery: string;
   readonly badReleases: string;
   readonly outbox: string;
   /** An operator's word: nothing is applied, or nothing is open, until it is taken back. */
@@ -64,6 +69,9 @@ export function pathsOf(settings: Pick<Settings, "paths">): Paths {
   return {
     releases: join(state, "releases"),
     pointers: join(state, "pointers"),
+    trust: join(state, "trust"),
+    clock: join(state, "clock.json"),
+    recovery: join(state, "recover.json"),
     badReleases: join(state, "bad-releases.json"),
     outbox: join(state, "outbox"),
     suspended: join(state, "suspended.json"),

@@ -1,3 +1,5 @@
+import type { Narrowing } from "../policy/narrow-policy.ts";
+
 /** agent.json as it is written, once it has the shape of agent.schema.json: optional keys may be missing. */
 export interface RawSettings {
   readonly gateway: string;
@@ -15,7 +17,16 @@ export interface RawSettings {
     readonly maxPackBytes?: number;
   };
   readonly poll?: { readonly schedule?: string; readonly jitterMs?: number };
-  readonly trust: { readonly root: string; readonly insecure?: boolean };
+  readonly trust: {
+    readonly root: string;
+    readonly insecure?: boolean;
+    readonly revokedFile?: string;
+    readonly maxAgeS?: number;
+    readonly graceS?: number;
+    readonly whenExpired?: Narrowing;
+    readonly whenRevoked?: Narrowing;
+    readonly keepLabels?: readonly string[];
+  };
   readonly interfaces: { readonly clients: readonly string[]; readonly upstream: readonly string[] };
   readonly nat?: "masquerade" | "none";
   readonly hosts?: { readonly [host: string]: { readonly interface?: string; readonly mac?: string } };

@@ -24,7 +24,8 @@ export async function confirmUnchanged(agent: Agent, cycle: Cycle): Promise<Step
   const { digest } = need(cycle.release, "release");
   const { confirmed } = await readPointers(agent.paths.pointers);
   if (confirmed.release !== digest || !(await isInForce(agent.apply, digest))) return {};
-  if (confirmed.commit !== cycle.commit) await moveConfirmed(agent, cycle);
+  const isSame = confirmed.commit === cycle.commit && confirmed.whole === (cycle.whole ?? null);
+  if (!isSame) await moveConfirmed(agent, cycle);
   return { done: await describeConfirmed(agent, cycle, false) };
 }
 
@@ -89,7 +90,7 @@ async function applyWith(agent: Agent, cycle: Cycle, timer: RevertTimer): Promis
   );
   if (outcome.kind === "confirmed") {
     for (const { name, detail } of outcome.failedBefore) log.warn({ event: "probe-failed-before", name, detail });
-    await pruneReleases(paths.releases, [next.digest, previous.digest]);
+    await pruneReleases(paths.releases, [next.digest, previous.digest, ...(cycle.whole ? [cycle.whole] : [])]);
     return { done: report };
   }
   const { kind, error } = outcome;
@@ -136,6 +137,7 @@ async function moveConfirmed(agent: Agent, cycle: Cycle): Promise<void> {
     serial: need(cycle.approval, "approval").serial,
     commit: cycle.commit,
     at: new Date(nowMs()).toISOString(),
+    whole: cycle.whole ?? null,
   };
   await writeConfirmed(agent.paths.pointers, pointer);
   await addToHistory(agent.paths.history, pointer);
@@ -155,7 +157,9 @@ async function describeConfirmed(agent: Agent, cycle: Cycle, changed: boolean): 
   };
 }
 
-function provenanceOf(agent: Agent, cycle: Cycle): Provenance {
-  const { serial, approvedBy } = need(cycle.approval, "approval");
-  return { commit: need(cycle.commit, "head"), serial, repository: agent.settings.repository.name, approvedBy };
+/** Returns where the release of a cycle comes from. */
+export function provenanceOf(agent: Agent, cycle: Cycle): Provenance {
+  const { serial, approvedBy, lockDigests: locks } = need(cycle.approval, "approval");
+  const repository = agent.settings.repository.name;
+  return { commit: need(cycle.commit, "head"), serial, repository, approvedBy, locks };
 }
