@@ -14,6 +14,8 @@ export interface ProxyFlow {
   readonly port: number;
   readonly name: string;
   readonly plane: "tls" | "http";
+  /** What the name led to; null in the table of names. */
+  readonly address: string | null;
 }
 
 /** Returns what the proxy answers to one command, as text. @throws AgentError APPLY_FAILED when it does not answer. */
@@ -94,13 +96,15 @@ function* payloads(lines: Iterable<string>): Generator<string> {
   if (payload !== "") yield payload;
 }
 
+const flowPattern = /key=([^| ]+)\|([0-9]+)\|([^| ]+)\|(tls|http)(?:\|([0-9a-f.:]+))? use=[1-9]/;
+
 /** Returns the connections under way in a table of the proxy, judged or being judged. @throws AgentError APPLY_FAILED */
 export async function listProxyFlows(socketPath: string, table: string): Promise<readonly ProxyFlow[]> {
   const answer = await askProxy(socketPath, `show table ${table}`);
   return answer.split("\n").flatMap((line) => {
-    const [, client, port, name, plane] = /key=([^| ]+)\|([0-9]+)\|([^| ]+)\|(tls|http) use=[1-9]/.exec(line) ?? [];
+    const [, client, port, name, plane, address = null] = flowPattern.exec(line) ?? [];
     if (client === undefined || name === undefined || (plane !== "tls" && plane !== "http")) return [];
-    return [{ client, port: Number(port), name, plane }];
+    return [{ client, port: Number(port), name, plane, address }];
   });
 }
 

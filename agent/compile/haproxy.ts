@@ -1,5 +1,5 @@
 import type { ProxySettings, Settings } from "../settings/settings.ts";
-import { httpFrontend, tlsFrontend } from "./haproxy-frontends.ts";
+import { ADDRESS_TABLE, FLOW_TABLE, httpFrontend, tlsFrontend } from "./haproxy-frontends.ts";
 import { numberToken, portToken } from "./tokens.ts";
 
 /** The proxy's configuration among the artifacts. */
@@ -63,10 +63,13 @@ function head({ maxConnections }: ProxySettings, namedPort: string): readonly st
 function backends({ maxConnections }: ProxySettings): readonly string[] {
   const room = numberToken(maxConnections * 2, 1, 2_000_000);
   return [
-    "backend flows",
+    `backend ${FLOW_TABLE}`,
     `\tstick-table type string len 340 size ${room} expire 1s store conn_cur`,
+    `backend ${ADDRESS_TABLE}`,
+    `\tstick-table type string len 380 size ${room} expire 1s store conn_cur`,
+    // What each client was refused, of TLS and of plain HTTP.
     "backend clients",
-    `\tstick-table type ipv6 size ${room} expire 10s store conn_cur`,
+    `\tstick-table type ipv6 size ${room} expire 10m store conn_cur,gpc0,gpc1`,
     "backend tls",
     "\tmode tcp",
     "\tserver far 0.0.0.0:0",

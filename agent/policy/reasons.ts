@@ -22,7 +22,7 @@ export const reasons = {
 
 export type Reason = keyof typeof reasons;
 
-/** What the proxy of SNI mode says to a connection or request, beside `private-answer`; its records have both. */
+/** What the proxy of SNI mode says to a connection or request, beside `private-answer` and `denied-explicit`; its records have all. */
 export const proxyReasons = {
   allowed: "a rule of the client's group allows it",
   "not-tls": "what the client sends to port 443 is no TLS ClientHello",
@@ -41,4 +41,4 @@ export const proxyReasons = {
   "proxy-rate": "the client has too many connections through the proxy, or the proxy is full",
 } as const satisfies Record<string, string>;
 
-export type ProxyReason = keyof typeof proxyReasons | Extract<Reason, "private-answer">;
+export type ProxyReason = keyof typeof proxyReasons | Extract<Reason, "private-answer" | "denied-explicit">;
