@@ -16,11 +16,12 @@ export interface BaseUsers {
   readonly proxyUid: number | null;
 }
 
-const refusal = "counter name denied_output reject with icmpx admin-prohibited";
+const refusal = "goto refuse_output";
 
 /** Returns the chains that say what named, the gate and the proxy may send, by their names. */
 export function confineChains(settings: BaseSettings): readonly (readonly [name: string, rules: readonly string[]])[] {
   return [
+    ["refuse_output", refuseOutputRules],
     ["confine_dns", confineDnsRules(settings)],
     ["confine_gate", confineGateRules],
     ["confine_proxy", confineProxyRules(settings)],
@@ -45,6 +46,13 @@ export function outputRules({ dnsUid, gateUid, proxyUid }: BaseUsers): readonly 
     `meta mark { ${markToken(ANSWER)}, ${markToken(VERDICT)} } meta mark set 0x00000000`,
   ];
 }
+
+/** A reset reaches a socket that is being connected at once; an ICMP error comes while the socket is busy, and waits for the next try. */
+const refuseOutputRules: readonly string[] = [
+  "counter name denied_output",
+  "meta l4proto tcp reject with tcp reset",
+  "reject with icmpx admin-prohibited",
+];
 
 function confineDnsRules({ dns }: BaseSettings): readonly string[] {
   const port = portToken(dns.upstreamPort);
