@@ -109,6 +109,27 @@ export async function listProxyFlows(socketPath: string, table: string): Promise
 }
 
 /**
+ * Returns what each client was refused since the proxy knows it, as `tls <address>` and `http <address>`: a client is
+ * forgotten after 10 minutes of silence. @throws AgentError APPLY_FAILED
+ */
+export async function readProxyRefused(socketPath: string, table: string): Promise<ReadonlyMap<string, number>> {
+  const answer = await askProxy(socketPath, `show table ${table}`);
+  const counts = new Map<string, number>();
+  for (const line of answer.split("\n")) {
+    const client = / key=(?:::ffff:)?([0-9a-f.:]+) /.exec(line)?.[1];
+    if (client === undefined) continue;
+    for (const [plane, counter] of [
+      ["tls", / gpc0=([0-9]+)/],
+      ["http", / gpc1=([0-9]+)/],
+    ] as const) {
+      const count = Number(counter.exec(line)?.[1] ?? 0);
+      if (count > 0) counts.set(`${plane} ${client}`, count);
+    }
+  }
+  return counts;
+}
+
+/**
  * Ends the given connections, both sides at once. A client's port is one connection of a frontend: the kernel gives a
  * second one to another far address another source when it redirects both. @throws AgentError APPLY_FAILED
  */

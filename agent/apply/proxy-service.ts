@@ -219,7 +219,7 @@ async function aboutLines(release: StoredRelease): Promise<readonly string[]> {
   const bytes = await readFileBytes(join(release.folder, "provenance.json"), MAX_FILE_BYTES);
   const { commit, serial } = JSON.parse(bytes.toString("utf8")) as Provenance;
   if (!/^[0-9a-f]{7,64}$/.test(commit) || !Number.isSafeInteger(serial)) return [];
-  return [`commit ${commit}`, `serial ${serial}`];
+  return [`commit ${commit}`, `serial ${serial}`, `release ${release.digest}`];
 }
 
 /** What answers on the gateway itself is no place to be led to by a name. */

@@ -1,5 +1,5 @@
 import { type Family, rangeToCidrs } from "../policy/cidr.ts";
-import type { ProxyReason } from "../policy/reasons.ts";
+import type { Reason } from "../policy/reasons.ts";
 import type { ProxySettings } from "../settings/settings.ts";
 import { closedRanges } from "./closed-networks.ts";
 import { type ProxyMap, proxyMaps } from "./proxy-maps.ts";
@@ -10,7 +10,9 @@ import { numberToken, portToken } from "./tokens.ts";
 export const FLOW_TABLE = "flows";
 /** The same by `client|port|name|plane|address`, once a name has led to an address. */
 export const ADDRESS_TABLE = "reached";
-/** Commit and serial in force, for answers to people: no part of a release, whose bytes no commit changes. */
+/** Connections of each client, and how many of TLS (gpc0) and plain HTTP (gpc1) were refused. */
+export const CLIENT_TABLE = "clients";
+/** Commit and serial in force, for answers to people, and the release: no part of a release, whose bytes no commit changes. */
 export const ABOUT_MAP = "about.map";
 
 const NAME_PATTERN = "^([a-z0-9_-]{1,63}\\.)*[a-z0-9_-]{1,63}$";
@@ -29,7 +31,7 @@ type Scope = "sess" | "txn";
  */
 export function tlsFrontend(proxy: ProxySettings, family: Family): readonly string[] {
   const set = (variable: string, value: string): string => `\ttcp-request content set-var(sess.${variable}) ${value}`;
-  const rejectAs = (reason: ProxyReason, ...conditions: readonly string[]): readonly string[] => [
+  const rejectAs = (reason: Reason, ...conditions: readonly string[]): readonly string[] => [
     set("reason", `str(${reason})`),
     ...conditions.map((condition) => `${set("no", "bool(1)")} if ${condition}`),
     "\ttcp-request content sc-inc-gpc0(0) if no",
@@ -41,7 +43,7 @@ export function tlsFrontend(proxy: ProxySettings, family: Family): readonly stri
     bind(family, proxy.httpsPort),
     `\tlog-format '${recordFormat("tls", "sess")}'`,
     "\ttcp-request inspect-delay 5s",
-    "\ttcp-request connection track-sc0 src table clients",
+    `\ttcp-request connection track-sc0 src table ${CLIENT_TABLE}`,
     "\tacl no var(sess.no) -m bool",
     ...rejectAs("proxy-rate", tooMany(proxy)),
     ...rejectAs("hello-timeout", "!{ req.len gt 0 }"),
@@ -89,7 +91,7 @@ export function tlsFrontend(proxy: ProxySettings, family: Family): readonly stri
 /** Returns the frontend for intercepted plain HTTP of one address family: every request is judged by its own Host. */
 export function httpFrontend(proxy: ProxySettings, family: Family): readonly string[] {
   const set = (variable: string, value: string): string => `\thttp-request set-var(txn.${variable}) ${value}`;
-  const denyAs = (reason: ProxyReason, ...conditions: readonly string[]): readonly string[] =>
+  const denyAs = (reason: Reason, ...conditions: readonly string[]): readonly string[] =>
     conditions.map((condition) => `${set("reason", `str(${reason})`)} if ok ${condition}`);
   const answer = (status: number, error: string, how: string): string =>
     `\thttp-request return status ${status} content-type application/json hdr cache-control no-store lf-string '${answerFormat(error, how)}'`;
@@ -101,7 +103,7 @@ export function httpFrontend(proxy: ProxySettings, family: Family): readonly str
     "\toption dontlognull",
     "\toption http-ignore-probes",
     `\tlog-format '${recordFormat("http", "txn")}'`,
-    "\ttcp-request connection track-sc0 src table clients",
+    `\ttcp-request connection track-sc0 src table ${CLIENT_TABLE}`,
     `\ttcp-request connection sc-inc-gpc1(0) if ${tooMany(proxy)}`,
     `\ttcp-request connection reject if ${tooMany(proxy)}`,
     "\tacl ok var(txn.reason) -m str allowed",
@@ -230,11 +232,11 @@ function recordFormat(plane: "tls" | "http", scope: Scope): string {
   const variable = (name: string): string => `"%[var(${scope}.${name})]"`;
   const fields: readonly (readonly [key: string, value: string])[] = [
     ["id", '"%[uuid]"'],
-    ["ts", '"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]"'],
+    ["at", "%[date(0,ms)]"],
     ["plane", `"${plane}"`],
     ["reason", variable("reason")],
     ["client", '"%ci"'],
-    ["port", "%cp"],
+    ["clientPort", "%cp"],
     ["group", variable("group")],
     ["name", variable("shown")],
     ["address", variable("address")],

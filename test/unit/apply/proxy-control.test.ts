@@ -8,6 +8,7 @@ import {
   endProxyFlows,
   listProxyFlows,
   readProxyMap,
+  readProxyRefused,
   replaceProxyMap,
 } from "../../../agent/apply/proxy-control.ts";
 
@@ -97,6 +98,23 @@ describe("connections", () => {
     expect(await listProxyFlows(path, "flows")).toEqual([
       { client: "10.0.0.1", port: 4000, name: "a.test", plane: "tls", address: null },
       { client: "fd80::10", port: 4000, name: "a.test", plane: "http", address: "2001:db8::1" },
+    ]);
+  });
+
+  test("are counted by client and plane when they are refused", async () => {
+    answers = {
+      "show table clients": `# table: clients, type: ipv6, size:8192, used:3
+0x556aca815210: key=::ffff:127.0.0.1 use=0 exp=599997 gpc0=665 conn_cur=0 gpc1=2
+0x556aca815211: key=fd80::10 use=1 exp=10 gpc0=0 conn_cur=1 gpc1=7
+0x556aca815212: key=fd80::11 use=1 exp=10 gpc0=0 conn_cur=1 gpc1=0
+
+`,
+    };
+    const refused = await readProxyRefused(path, "clients");
+    expect([...refused]).toEqual([
+      ["tls 127.0.0.1", 665],
+      ["http 127.0.0.1", 2],
+      ["http fd80::10", 7],
     ]);
   });
 
