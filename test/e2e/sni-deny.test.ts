@@ -25,6 +25,7 @@ const domains = [
   "*.wild.test",
   "*.corp.test",
   { domain: "private.allowed.test", answers: ["192.168.0.0/16", "172.16.0.0/12", "fd12::/16"] },
+  { domain: "shared-space.allowed.test", answers: ["100.64.0.0/10"] },
   ...closed.map((name) => ({ domain: `${name}.allowed.test`, answers: everywhere })),
 ];
 const agent2 = {
@@ -52,6 +53,10 @@ async function apply(document: object): Promise<void> {
 
 beforeAll(async () => {
   lab = await startLab();
+  for (const address of ["192.168.1.1", "172.16.0.1", "fd12:3456::1"]) {
+    const family = address.includes(":") ? "-6" : "-4";
+    await lab.execChecked("internet", ["ip", family, "route", "add", "local", address, "dev", "lo"]);
+  }
   const program = fileURLToPath(new URL("../support/inner-resolver.mjs", import.meta.url));
   lab.spawn("mgmt", [process.execPath, program, lab.addresses.admin.v4, "192.168.1.1"], {
     logFile: join(lab.folder, "inner.log"),
@@ -68,8 +73,8 @@ afterAll(async () => {
 
 const connected = { outcome: "connected" };
 const cut = { outcome: "reset" };
-const tls = (node: "agent1" | "agent2", servername: string, family: 4 | 6) =>
-  lab.client(node).tls(service(60, family), 443, { servername });
+const tls = (node: "agent1" | "agent2", servername: string, family: 4 | 6, timeoutMs = 3_000) =>
+  lab.client(node).tls(service(60, family), 443, { servername, timeoutMs });
 const get = (node: "agent1" | "agent2", name: string, family: 4 | 6) =>
   lab.client(node).get(service(60, family), 80, { name });
 
@@ -95,7 +100,7 @@ describe("answers", () => {
       expect(await tls("agent1", "private.allowed.test", family)).toMatchObject(connected);
       expect(await get("agent1", "private.allowed.test", family)).toMatchObject({ ...connected, status: 200 });
       const through = await records.find({ reason: "allowed", plane: "tls", name: "private.allowed.test" });
-      expect(through.address).toMatch(/^(192\.168\.1\.1|172\.16\.0\.1|fd12:3456::1)$/);
+      expect(through.destination).toMatch(/^(192\.168\.1\.1|172\.16\.0\.1|fd12:3456::1)$/);
       await lab.mark();
       expect(await tls("agent2", "private.allowed.test", family)).toMatchObject(cut);
       expect(await get("agent2", "private.allowed.test", family)).toMatchObject({ status: 403 });
@@ -108,7 +113,7 @@ describe("answers", () => {
 
   test("of a zone with resolvers of its own hold for its names", async () => {
     expect(await tls("agent1", "host.corp.test", 4)).toMatchObject(connected);
-    await records.find({ reason: "allowed", name: "host.corp.test", address: "192.168.1.1" });
+    await records.find({ reason: "allowed", name: "host.corp.test", destination: "192.168.1.1" });
   });
 
   test.each(closed)("never lead %s to management, clients, metadata or the gateway", async (label) => {
@@ -129,9 +134,10 @@ describe("answers", () => {
 });
 
 describe("deny", () => {
-  const without = domains.map((entry) =>
-    typeof entry !== "string" && entry.domain === "private.allowed.test" ? entry.domain : entry,
-  );
+  const without = domains.flatMap((entry) => {
+    if (typeof entry === "string" || !/^(private|shared-space)/.test(entry.domain)) return [entry];
+    return entry.domain.startsWith("private") ? [entry.domain] : [];
+  });
   const denying = () =>
     policy(
       {
@@ -160,9 +166,14 @@ describe("deny", () => {
       openBoth("a.allowed.test", 443, "agent2"),
       openBoth("www.allowed.test", 443, "agent2"),
       // It stays allowed, but has no answers any more.
-      openBoth("private.allowed.test", 443),
+      openBoth("private.allowed.test", 80),
     ]);
+    // Nobody answers there, so it is still being connected when it is no longer allowed.
+    const waiting = tls("agent1", "shared-space.allowed.test", 4, 8_000);
     await apply(denying());
+    const { outcome, ms } = await waiting;
+    expect(outcome).toBe("reset");
+    expect(ms).toBeLessThan(4_500);
     const fatesOf = async (streams: readonly (readonly LabStream[])[]) => await Promise.all(streams.flat().map(fateOf));
     const [keptFates, goneFates] = await Promise.all([fatesOf(kept), fatesOf(gone)]);
     expect(keptFates).toEqual(Array(8).fill("goes on"));
@@ -189,9 +200,11 @@ describe("deny", () => {
     }
   });
 
-  test("holds for what an allowed name is only an alias of", async () => {
-    expect(await tls("agent1", "to-denied.allowed.test", 4)).toMatchObject(cut);
-    expect((await lab.packets({ to: service(40, 4) })).packets).toBe(0);
+  test("counts for the name in the ClientHello: of an alias only the DNS knows, which gives no address", async () => {
+    const answer = await lab.client("agent1").resolve("to-denied.allowed.test");
+    expect(answer).toMatchObject({ rcode: "NXDOMAIN", addresses: [] });
+    // Documented as what is left: whoever dials without asking is led on, and only a denied network ends that.
+    expect(await tls("agent1", "to-denied.allowed.test", 4)).toMatchObject(connected);
   });
 
   test("opens again what it no longer names", async () => {
@@ -229,6 +242,7 @@ describe("an audit in SNI mode", () => {
   test("ends with what nobody allows, and the proxy carries on", async () => {
     const forbidden = await open("www.denied.test", 443, 4, "agent1");
     await apply(policy());
+    await forbidden.write();
     expect(await fateOf(forbidden)).toBe("ended");
     expect(await tls("agent1", "www.denied.test", 4)).toMatchObject(cut);
     expect(await tls("agent1", "a.allowed.test", 4)).toMatchObject(connected);
