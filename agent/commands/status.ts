@@ -1,12 +1,13 @@
 import { readLifeline } from "../apply/lifeline-note.ts";
 import { readProxyState } from "../apply/proxy-service.ts";
-import { codes, type Json } from "../errors.ts";
+import { type Code, codes, type Json } from "../errors.ts";
 import { createGateControl } from "../gate/control-client.ts";
 import { findDaemon } from "../host/daemon.ts";
 import { readFileIfAny } from "../host/files.ts";
 import { readPointers } from "../host/pointer-store.ts";
 import type { AgentStatus } from "../report/status-file.ts";
 import { pathsOf } from "../settings/paths.ts";
+import type { ConfirmedPointer, VerifiedPointer } from "../trust/pointers.ts";
 import { loadSettings } from "./load-settings.ts";
 import type { Output } from "./output.ts";
 
@@ -36,14 +37,10 @@ export async function showStatus(options: { readonly config: string }, output: O
     );
     output.line(`          ${lifeline.code}: ${lifeline.message}`);
   }
-  output.line(
-    confirmed.release === null
-      ? "enforced  nothing is confirmed yet: everything but the lifeline is denied"
-      : `${lifeline === null ? "enforced " : "confirmed"} serial ${confirmed.serial}, commit ${confirmed.commit}, since ${confirmed.at}`,
-  );
+  output.line(describeConfirmed(confirmed, lifeline === null));
   const audited = gate?.audited ?? [];
   if (audited.length > 0) output.line(`mode      AUDIT: NOTHING IS DENIED to ${describeAudited(audited)}`);
-  output.line(`verified  serial ${verified.serial}${verified.commit === null ? "" : `, commit ${verified.commit}`}`);
+  output.line(describeVerified(verified));
   for (const line of describeTrust(agent?.trust ?? null, confirmed.whole !== null)) output.line(line);
   output.line(`gate      ${describeGate(gate)}`);
   output.line(`named     ${describeDaemon(named, "")}`);
@@ -68,10 +65,14 @@ export async function showStatus(options: { readonly config: string }, output: O
     last: (agent?.last ?? null) as unknown as Json,
     notes: [...notes],
   });
-  if (lifeline !== null) return codes[lifeline.code].exit;
-  if (!serves) return codes.GATE_UNREACHABLE.exit;
-  const [alarm] = agent?.trust?.alarms ?? [];
-  return alarm === undefined ? 0 : codes[alarm.code].exit;
+  const alarm = agent?.trust?.alarms[0]?.code ?? null;
+  return exitOf([lifeline?.code ?? null, serves ? null : "GATE_UNREACHABLE", alarm]);
+}
+
+/** The first thing that is wrong decides. */
+function exitOf(wrong: readonly (Code | null)[]): number {
+  const first = wrong.find((code) => code !== null);
+  return first == null ? 0 : codes[first].exit;
 }
 
 type GateStatus = Awaited<ReturnType<ReturnType<typeof createGateControl>["status"]>>;
@@ -87,6 +88,15 @@ async function askGate(socket: string): Promise<GateStatus | null> {
 
 function describeDaemon(pid: number | null, consequence: string): string {
   return pid === null ? `does not run${consequence}` : `runs (pid ${pid})`;
+}
+
+function describeVerified({ serial, commit }: VerifiedPointer): string {
+  return `verified  serial ${serial}${commit === null ? "" : `, commit ${commit}`}`;
+}
+
+function describeConfirmed({ release, serial, commit, at }: ConfirmedPointer, isInForce: boolean): string {
+  if (release === null) return "enforced  nothing is confirmed yet: everything but the lifeline is denied";
+  return `${isInForce ? "enforced " : "confirmed"} serial ${serial}, commit ${commit}, since ${at}`;
 }
 
 /** Root, freshness and what stands against trusting what is enforced, as the agent found it after its last poll. */
