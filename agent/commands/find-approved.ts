@@ -37,12 +37,19 @@ export async function findApproved(
     const bytes = await tree.readFile(LOCK_PATH, MAX_LOCK_BYTES).catch(() => null);
     if (bytes === null || bytes.equals(plan.bytes)) continue;
     const parsed = parseLock(bytes);
-    const signature = parsed.ok
-      ? await tree.readFile(approvalPath(digestOf(bytes), principal), MAX_SIGNATURE_BYTES).catch(() => null)
-      : null;
-    if (!parsed.ok || signature === null) continue;
+    const path = approvalPath(digestOf(bytes), principal);
+    // One that was there before may be of the branch, which everybody approved.
+    if (!parsed.ok || !(await addsFile(folder, commit, path))) continue;
+    const signature = await tree.readFile(path, MAX_SIGNATURE_BYTES).catch(() => null);
+    if (signature === null) continue;
     const { counted } = countPolicyApprovals(root, bytes, new Map([[principal, signature]]), judgeNow);
     if (counted.length > 0) return { commit, serial: parsed.lock.serial, tree };
   }
   return null;
+}
+
+async function addsFile(folder: string, commit: string, path: string): Promise<boolean> {
+  const args = ["diff-tree", "--no-commit-id", "--name-only", "--diff-filter=A", "-r", commit, "--", path];
+  const result = await runGit(folder, args);
+  return result.exitCode === 0 && result.stdout.trim() === path;
 }

@@ -11,7 +11,7 @@ import {
   countPolicyApprovals,
   POLICY_NAMESPACE,
 } from "../trust/approvals.ts";
-import { digestOf } from "../trust/lock.ts";
+import { digestOf, renderLock } from "../trust/lock.ts";
 import { policyPrincipals, type Root } from "../trust/root.ts";
 import { missingOf } from "../trust/verify-approval.ts";
 import { findApproved } from "./find-approved.ts";
@@ -142,7 +142,11 @@ async function makeApproval(root: Root, plan: LockPlan, key: SigningKey, output:
   });
 }
 
-/** Writes signatures first: a lock without its approvals would look like an accident. Returns the stale folders that were removed. */
+/**
+ * Writes signatures first: a lock without its approvals would look like an accident. Approvals of the branch's own lock
+ * stay until the next time: were they gone, Git would take the new ones for them renamed, and refuse to merge a change
+ * beside one that adds an approval there. Returns the stale folders that were removed.
+ */
 async function writeApprovals(
   folder: string,
   plans: readonly LockPlan[],
@@ -158,7 +162,8 @@ async function writeApprovals(
     await replaceFile(join(folder, approvalPath(digestOf(plan.bytes), key.principal)), signature);
   }
   for (const plan of plans) await replaceFile(join(folder, plan.path), plan.bytes);
-  const keep = new Set(plans.map(({ bytes }) => approvalFolder(digestOf(bytes)).slice(APPROVALS_FOLDER.length + 1)));
+  const locks = plans.flatMap(({ bytes, base }) => [bytes, ...(base === null ? [] : [renderLock(base.lock)])]);
+  const keep = new Set(locks.map((bytes) => approvalFolder(digestOf(bytes)).slice(APPROVALS_FOLDER.length + 1)));
   return await removeFolders(folder, APPROVALS_FOLDER, (name) => /^[0-9a-f]{16}$/.test(name) && !keep.has(name));
 }
 

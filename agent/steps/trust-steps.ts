@@ -141,7 +141,9 @@ export async function rememberVerified(agent: Agent, cycle: Cycle): Promise<Step
     root: root.root.root,
     rootDigest: root.digest,
     ...(isSame ? {} : { serial: approval.serial, lockDigest: approval.lockDigest }),
-    ...(isSame ? {} : { commit: cycle.commit, at: formatTime(nowMs()) }),
+    ...(isSame ? {} : { at: formatTime(nowMs()) }),
+    // The commit moves too, though its lock is the same: history goes on from the newest one that held.
+    commit: cycle.commit,
     parts: { ...verified.parts, ...Object.fromEntries(parts) },
   };
   const next = noteProof(moved, verified, await readVouched(agent, cycle), seenAtMs);

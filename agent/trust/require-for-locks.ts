@@ -32,7 +32,7 @@ export function requireForLocks(input: LocksInput): readonly (readonly Requireme
   const { root, policyPath, last, locks, present } = input;
   if (!dependsOnMeaning(root)) return locks.map(() => [fullRequirement(root)]);
   if (last === null) {
-    const after = { files: {}, policy: null };
+    const after = { files: {}, policy: null, contents: new Map() };
     return locks.map(({ part }) => requireApprovals({ root, part, before: null, after, isNext: false }));
   }
   const final = read(policyPath, overlay(new Map(), locks, present));
@@ -46,8 +46,9 @@ export function requireForLocks(input: LocksInput): readonly (readonly Requireme
     // In between it may be no policy, when one file waits for another: then the whole way counts for each.
     const next = read(policyPath, nextFiles) ?? final;
     const isNext = lock.serial === (before?.lock.serial ?? 0) + 1;
-    const from = { files: before?.lock.files ?? {}, policy };
-    required.push(requireApprovals({ root, part, before: from, after: { files: lock.files, policy: next }, isNext }));
+    const from = { files: before?.lock.files ?? {}, policy, contents: files };
+    const to = { files: lock.files, policy: next, contents: nextFiles };
+    required.push(requireApprovals({ root, part, before: from, after: to, isNext }));
     files = nextFiles;
     policy = next;
   }

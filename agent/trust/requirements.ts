@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import { type AddressRange, cidrRange } from "../policy/cidr.ts";
 import { compareReach, type ReachChange } from "../policy/compare-reach.ts";
 import { compareTexts } from "../policy/compare-texts.ts";
@@ -34,6 +35,8 @@ export interface LockStep {
 }
 
 export interface State {
+  /** path → bytes, as far as they are at hand. */
+  readonly contents: ReadonlyMap<string, Buffer>;
   /** Files of this lock. */
   readonly files: Lock["files"];
   /** What all locks together mean; null when it is no policy that this version reads. */
@@ -67,8 +70,7 @@ export function requireApprovals(step: LockStep): readonly Requirement[] {
   }
   const changes = compareReach(before.policy, after.policy);
   const tightens = isNext && !changes.some(({ widens }) => widens);
-  const rules =
-    part === null ? rulesFor(root, before.files, after.files, changes) : rulesOfPart(part, before, after, changes);
+  const rules = part === null ? rulesFor(root, before, after, changes) : rulesOfPart(part, before, after, changes);
   const names = [...new Set(rules)].sort(compareTexts);
   return names.map((rule) => renewRequirement(root, { rule, tightens }));
 }
@@ -78,14 +80,9 @@ function requirementOf(rule: string, { principals, threshold, tighten }: Role, t
 }
 
 /** Of each changed file the first rule that is for it and holds the change in; else, by whom it reaches. */
-function rulesFor(
-  root: Root,
-  before: Lock["files"],
-  after: Lock["files"],
-  changes: readonly ReachChange[],
-): readonly string[] {
-  const paths = new Set([...Object.keys(before), ...Object.keys(after)]);
-  const changed = [...paths].filter((path) => before[path] !== after[path]);
+function rulesFor(root: Root, before: State, after: State, changes: readonly ReachChange[]): readonly string[] {
+  const paths = new Set([...Object.keys(before.files), ...Object.keys(after.files)]);
+  const changed = [...paths].filter((path) => before.files[path] !== after.files[path]);
   const common = root.rules.filter(({ lock }) => !lock);
   const byFile = changed.map((path) =>
     common.find((rule) => rule.files !== null && fitsAny(rule.files, path) && staysWithin(rule, changes)),
@@ -95,8 +92,28 @@ function rulesFor(
     return owners.filter((name) => name !== undefined);
   const hostRules = common.filter(({ files }) => files === null);
   const byHost = changes.map((change) => hostRules.find((rule) => staysWithin(rule, [change]))?.name ?? POLICY_RULE);
+  const patterns = hostRules.flatMap(({ hosts }) => hosts ?? []);
+  const others = changed.filter((_path, index) => owners[index] === undefined);
+  const isBeyond = others.some((path) => !isSameBeyond(patterns, before.contents.get(path), after.contents.get(path)));
   // What changes nothing for anybody is still a change of the text that people have to read.
-  return [...owners.filter((name) => name !== undefined), ...(byHost.length === 0 ? [POLICY_RULE] : byHost)];
+  const more = byHost.length === 0 || isBeyond ? [POLICY_RULE] : [];
+  return [...owners.filter((name) => name !== undefined), ...byHost, ...more];
+}
+
+/** Returns whether two texts of a policy say the same but for the entries of some hosts; labels and tests are others'. */
+function isSameBeyond(hosts: readonly string[], before: Buffer | undefined, after: Buffer | undefined): boolean {
+  const [was, is] = [withoutHosts(hosts, before), withoutHosts(hosts, after)];
+  return was !== null && is !== null && isDeepStrictEqual(was, is);
+}
+
+function withoutHosts(hosts: readonly string[], bytes: Buffer | undefined): object | null {
+  try {
+    const document = JSON.parse(bytes?.toString("utf8") ?? "") as { readonly hosts?: object };
+    const rest = Object.entries(document.hosts ?? {}).filter(([name]) => !fitsAny(hosts, name));
+    return { ...document, hosts: Object.fromEntries(rest) };
+  } catch {
+    return null;
+  }
 }
 
 /** A part may be others' too: what its files say must be about its own hosts, or the role `policy` has to agree. */

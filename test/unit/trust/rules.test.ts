@@ -179,6 +179,18 @@ describe("a rule for some hosts", () => {
     repository.writeLock(4, { signers: { carol } });
     expect(await offer(other)).toMatchObject({ code: "TRUST_UNSIGNED" });
   });
+  test("what stands beside its hosts is not theirs to change, though it changes nothing for anybody", async () => {
+    const gateway = await start();
+    for (const more of [
+      { labels: { "a.test": "l" } },
+      { tests: [{ from: "office", to: "o.test:443", expect: "allow" }] },
+      { groups: { spare: { allow: allow("s.test") } } },
+    ]) {
+      write({ ...policy(["y.test"]), ...more });
+      repository.writeLock(2, { signers: { carol } });
+      expect(await offer(gateway)).toMatchObject({ code: "TRUST_UNSIGNED", text: expect.stringMatching(/2 of 2/) });
+    }
+  });
   test("text that changes nothing for anybody is the leads' to approve", async () => {
     const gateway = await start();
     write({ ...policy(["x.test"]), labels: { "x.test": "l" } });
