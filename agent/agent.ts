@@ -6,12 +6,15 @@ import type { Paths } from "./settings/paths.ts";
 import type { Settings } from "./settings/settings.ts";
 import type { CommitId, Source } from "./source/source.ts";
 import type { Root } from "./trust/root.ts";
+import type { OpenPgpCheck } from "./trust/verify-commit.ts";
 
 /** One running agent: what it was told, what it works with, and the little that it remembers between cycles. */
 export interface Agent {
   readonly settings: Settings;
   readonly paths: Paths;
   readonly root: Root;
+  /** Null when the root has no OpenPGP keys, or trust.mode asks for no signed commit. */
+  readonly checkOpenPgp: OpenPgpCheck | null;
   readonly source: Source;
   readonly apply: ApplyContext;
   /** Null when no forge is configured. */

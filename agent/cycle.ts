@@ -23,8 +23,9 @@ export interface Cycle {
 
 /** What trust makes of a commit. */
 export interface Approval {
+  /** Of the lock; with trust.mode `commit` the one that was verified last, 0 when there was none. */
   readonly serial: number;
-  readonly lockDigest: string;
+  readonly lockDigest: string | null;
   readonly approvedBy: readonly string[];
   /** path → bytes of every file that the lock lists, each checked against it. */
   readonly files: ReadonlyMap<string, Buffer>;

@@ -34,6 +34,11 @@ export const codes = {
   SOURCE_NO_BRANCH: { response: "retry", exit: 16, about: "the server positively says that the branch does not exist" },
   SOURCE_UNSUPPORTED: { response: "hold", exit: 17, about: "the repository uses a format that is not supported" },
   SOURCE_FILE: { response: "hold", exit: 18, about: "a file in the commit is missing or is not a regular file" },
+  SOURCE_COMMIT: {
+    response: "hold",
+    exit: 19,
+    about: "the commit object is malformed: two readers could see two commits",
+  },
 
   TRUST_UNSIGNED: { response: "hold", exit: 20, about: "the lock has fewer valid approvals than the threshold" },
   TRUST_LOCK_INVALID: { response: "hold", exit: 21, about: "the lock file is missing or malformed" },
@@ -46,6 +51,11 @@ export const codes = {
     response: "hold",
     exit: 27,
     about: "the repository carries a newer root; rotation is not supported yet",
+  },
+  TRUST_COMMIT_UNSIGNED: {
+    response: "hold",
+    exit: 33,
+    about: "trust.mode asks for a signed commit, and nobody who may has signed the head",
   },
   TRUST_SIGNING_FAILED: { response: "stop", exit: 28, about: "ssh-keygen could not sign" },
 

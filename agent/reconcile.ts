@@ -3,6 +3,7 @@ import type { Cycle, CycleOutcome, StepResult } from "./cycle.ts";
 import { type AgentError, codes, toAgentError } from "./errors.ts";
 import { nowMs } from "./host/clock.ts";
 import { applyStaged, confirmUnchanged, stageRelease } from "./steps/apply-steps.ts";
+import { approveCommit } from "./steps/commit-steps.ts";
 import { compileCommit, readPolicy, refuseBadRelease } from "./steps/policy-steps.ts";
 import { openHead, pollHead } from "./steps/source-steps.ts";
 import { approveContent, rememberVerified } from "./steps/trust-steps.ts";
@@ -11,6 +12,7 @@ import { approveContent, rememberVerified } from "./steps/trust-steps.ts";
 const steps: readonly ((agent: Agent, cycle: Cycle) => Promise<StepResult>)[] = [
   pollHead,
   openHead,
+  approveCommit,
   approveContent,
   rememberVerified,
   readPolicy,

@@ -15,7 +15,11 @@ export interface RawSettings {
     readonly maxPackBytes?: number;
   };
   readonly poll?: { readonly schedule?: string; readonly jitterMs?: number };
-  readonly trust: { readonly root: string; readonly insecure?: boolean };
+  readonly trust: {
+    readonly mode?: "manifest" | "commit" | "both";
+    readonly root: string;
+    readonly insecure?: boolean;
+  };
   readonly interfaces: { readonly clients: readonly string[]; readonly upstream: readonly string[] };
   readonly nat?: "masquerade" | "none";
   readonly hosts?: { readonly [host: string]: { readonly interface?: string; readonly mac?: string } };

@@ -48,7 +48,8 @@ export interface RepositorySettings {
 }
 
 export interface TrustSettings {
-  readonly mode: "manifest";
+  /** What must be signed: the lock, the head commit, or both. */
+  readonly mode: "manifest" | "commit" | "both";
   /** The root of trust that this gateway was installed with. */
   readonly root: string;
   /** True runs unsigned policies; shown in status and statuses. */

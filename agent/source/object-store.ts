@@ -36,6 +36,9 @@ const transportCodes: ReadonlySet<Code> = new Set([
   "SOURCE_REDIRECT",
 ]);
 
+/** What was read whole, hash and all, and says something that is refused. */
+const refusalCodes: ReadonlySet<Code> = new Set(["SOURCE_FILE", "SOURCE_COMMIT"]);
+
 /** Returns a store of the commits that were fetched. Nothing is touched before the first `open`. */
 export function openObjectStore(options: StoreOptions): ObjectStore {
   let isDamaged = false;
@@ -105,11 +108,11 @@ export function openObjectStore(options: StoreOptions): ObjectStore {
 
 /** What was read whole and refused for what it says stays refused; all else may be the cache's fault. */
 function isFinal(error: unknown): boolean {
-  return error instanceof AgentError && (transportCodes.has(error.code) || error.code === "SOURCE_FILE");
+  return error instanceof AgentError && (transportCodes.has(error.code) || refusalCodes.has(error.code));
 }
 
 function onlyRefusals(error: unknown): null {
-  if (error instanceof AgentError && error.code === "SOURCE_FILE") throw error;
+  if (error instanceof AgentError && refusalCodes.has(error.code)) throw error;
   return null;
 }
 

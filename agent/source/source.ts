@@ -1,4 +1,5 @@
 /** What the rest of the program sees of a remote repository: a head, and the bytes of files in a commit's tree. */
+import type { CommitObject } from "../trust/commit-object.ts";
 
 /** 40 lower-case hex digits. */
 export type CommitId = string;
@@ -8,6 +9,8 @@ export interface CommitReader {
   readonly commit: CommitId;
   /** The raw bytes of the commit object. */
   readonly raw: Buffer;
+  /** The same, taken apart strictly. */
+  readonly object: CommitObject;
   /**
    * Returns the bytes of a regular file (mode 100644), or null when there is none at that path.
    * @throws AgentError SOURCE_FILE for a symlink, submodule, folder or executable; SOURCE_TOO_LARGE past maxBytes.

@@ -12,6 +12,7 @@ import { type TrustRefusal, verifyManifest } from "../trust/verify-approval.ts";
 /** Reads the lock, its approvals and every file it lists, and judges them by the root of trust and what was verified before. */
 export async function approveContent(agent: Agent, cycle: Cycle): Promise<StepResult> {
   const { settings, root } = agent;
+  if (settings.trust.mode === "commit") return {};
   const reader = need(cycle.reader, "commit");
   const newer = refuseNewerRoot(root, await reader.listFiles(ROOT_FOLDER, MAX_ROOT_FILES));
   if (newer !== null) throw toError(newer);
@@ -46,7 +47,9 @@ export async function approveContent(agent: Agent, cycle: Cycle): Promise<StepRe
 export async function rememberVerified(agent: Agent, cycle: Cycle): Promise<StepResult> {
   const { serial, lockDigest } = need(cycle.approval, "approval");
   const { verified } = await readPointers(agent.paths.pointers);
-  if (verified.serial === serial && verified.lockDigest === lockDigest && verified.root === agent.root.root) return {};
+  const isSame = verified.serial === serial && verified.lockDigest === lockDigest && verified.root === agent.root.root;
+  // The commit moves too, though its lock is the same: history goes on from the newest one that held.
+  if (isSame && verified.commit === cycle.commit) return {};
   await writeVerified(agent.paths.pointers, {
     root: agent.root.root,
     serial,

@@ -5,6 +5,7 @@ import { parseJsonText, type TextIssue } from "../policy/json-text.ts";
 import { quoteText } from "../policy/parsed.ts";
 import { type FieldReader, readFields } from "./fields.ts";
 import { nameRule, principalRule } from "./names.ts";
+import { MAX_OPENPGP_CHARACTERS, type OpenPgpKey, parseOpenPgpKey } from "./openpgp-key.ts";
 import {
   MAX_KEYS_PER_PRINCIPAL,
   MAX_PRINCIPALS,
@@ -19,6 +20,10 @@ export type RootResult =
   | { readonly ok: true; readonly root: Root }
   | { readonly ok: false; readonly issues: readonly TextIssue[] };
 
+const SOME_BASE64 = {
+  pattern: new RegExp(`^[A-Za-z0-9+/=]{1,${MAX_OPENPGP_CHARACTERS}}$`),
+  about: "a certificate in one line of base64",
+};
 const SOME_TEXT = { pattern: /^[\x20-\x7e]{1,8192}$/, about: "a line of printable ASCII" };
 
 /**
@@ -56,13 +61,13 @@ function readPrincipals(value: Json | undefined, fields: FieldReader): readonly 
     if (!principalRule.pattern.test(name)) {
       fields.refuse(pointer, `${quoteText(name)} is not ${principalRule.about}`, "rename the principal", "key");
     }
-    const object = fields.object(entry, pointer, { required: ["keys"] });
+    const object = fields.object(entry, pointer, { required: ["keys"], optional: ["openpgp"] });
     const lines = object === null ? null : fields.list(object["keys"], `${pointer}/keys`, MAX_KEYS_PER_PRINCIPAL);
     const keys = (lines ?? []).flatMap((line, index) => {
       const key = readKey(line, `${pointer}/keys/${index}`, fields);
       return key === null ? [] : [claimKey(key, { name, pointer: `${pointer}/keys/${index}`, owners }, fields)];
     });
-    return { name, keys };
+    return { name, keys, openpgp: readOpenPgpKeys(object?.["openpgp"], { name, pointer, owners }, fields) };
   });
   return principals.sort((a, b) => compareTexts(a.name, b.name));
 }
@@ -75,6 +80,24 @@ function readKey(line: Json, pointer: string, fields: FieldReader): SshPublicKey
   return fields.refuse(pointer, `the key is refused: ${parsed.why}`, "paste the one line of the .pub file");
 }
 
+function readOpenPgpKeys(
+  value: Json | undefined,
+  { name, pointer, owners }: Claim,
+  fields: FieldReader,
+): readonly OpenPgpKey[] {
+  if (value === undefined) return [];
+  const blocks = fields.list(value, `${pointer}/openpgp`, MAX_KEYS_PER_PRINCIPAL) ?? [];
+  return blocks.flatMap((block, index) => {
+    const at = `${pointer}/openpgp/${index}`;
+    const text = fields.text(block, at, SOME_BASE64);
+    if (text === null) return [];
+    const parsed = parseOpenPgpKey(text);
+    if (parsed.ok) return [claimKey(parsed.value, { name, pointer: at, owners }, fields)];
+    fields.refuse(at, `the OpenPGP key is refused: ${parsed.why}`, "paste what `gpg --export KEY | base64 -w0` prints");
+    return [];
+  });
+}
+
 interface Claim {
   readonly name: string;
   readonly pointer: string;
@@ -83,7 +106,11 @@ interface Claim {
 }
 
 /** One key for two principals would let one person be counted twice. */
-function claimKey(key: SshPublicKey, { name, pointer, owners }: Claim, fields: FieldReader): SshPublicKey {
+function claimKey<Key extends { readonly fingerprint: string }>(
+  key: Key,
+  { name, pointer, owners }: Claim,
+  fields: FieldReader,
+): Key {
   const owner = owners.get(key.fingerprint);
   if (owner !== undefined) {
     const message = `the key ${key.fingerprint} stands here and at the principal ${quoteText(owner)}`;

@@ -1,3 +1,4 @@
+import type { OpenPgpKey } from "./openpgp-key.ts";
 import type { SshPublicKey } from "./ssh-key.ts";
 
 /** Who is trusted: the parsed `trust/<root>.json`. */
@@ -23,6 +24,8 @@ export interface Root {
 export interface Principal {
   readonly name: string;
   readonly keys: readonly SshPublicKey[];
+  /** Certificates that count for signatures of commits, and for nothing else. */
+  readonly openpgp: readonly OpenPgpKey[];
 }
 
 export interface Role {

@@ -121,11 +121,17 @@ test.each([
 
 test("a commit whose root folder is malformed does not open", async () => {
   const objects: { readonly [type: string]: Buffer } = {
-    commit: Buffer.from(`tree ${"1".repeat(40)}\n\n`),
+    commit: Buffer.from(`tree ${"1".repeat(40)}\nauthor A <a@b> 0 +0000\ncommitter A <a@b> 0 +0000\n\n`),
     tree: Buffer.from("100644 ..\0aaaaaaaaaaaaaaaaaaaa"),
   };
   const opening = openCommit("2".repeat(40), async (_, type) => objects[type] ?? Buffer.alloc(0));
   await expect(opening).rejects.toMatchObject({ code: "SOURCE_FILE" });
+});
+
+test("GB15 a commit object in which two readers could see two trees does not open", async () => {
+  const text = `tree ${"1".repeat(40)}\nauthor A <a@b> 0 +0000\ncommitter A <a@b> 0 +0000\ntree ${"2".repeat(40)}\n\n`;
+  const opening = openCommit("2".repeat(40), async () => Buffer.from(text));
+  await expect(opening).rejects.toMatchObject({ code: "SOURCE_COMMIT" });
 });
 
 test("a commit object over 1 MiB does not open", async () => {
