@@ -68,6 +68,7 @@ export async function openSource(settings: RepositorySettings, options: SourceOp
       }
     },
     open: (commit, signal) => store.open(commit, signal),
+    relate: (floor, head, signal) => store.relate(floor, head, signal),
     close: () => http.close(),
   };
 }

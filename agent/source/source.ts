@@ -20,10 +20,18 @@ export interface CommitReader {
   listFiles(folder: string, maxEntries: number): Promise<readonly string[]>;
 }
 
+/**
+ * How a head stands to a commit that was believed before: the same; `forward`, when that commit is proved to be behind it;
+ * `behind`, when it is itself behind that commit; `apart` else.
+ */
+export type Relation = "same" | "forward" | "behind" | "apart";
+
 export interface Source {
   /** Returns the head of the configured branch by one protocol-v2 `ls-refs` request. @throws AgentError SOURCE_* */
   poll(signal: AbortSignal): Promise<CommitId>;
   /** Fetches a commit into the local object cache and opens it. @throws AgentError SOURCE_* */
   open(commit: CommitId, signal: AbortSignal): Promise<CommitReader>;
+  /** Returns how a head stands to a commit that was believed before, asking the server for what lies between. @throws AgentError SOURCE_* */
+  relate(floor: CommitId, head: CommitId, signal: AbortSignal): Promise<Relation>;
   close(): Promise<void>;
 }
