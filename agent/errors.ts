@@ -44,8 +44,17 @@ export const codes = {
   TRUST_LOCK_INVALID: { response: "hold", exit: 21, about: "the lock file is missing or malformed" },
   TRUST_LOCK_MISMATCH: { response: "hold", exit: 22, about: "a file differs from what the lock lists" },
   TRUST_WRONG_TARGET: { response: "hold", exit: 23, about: "the lock is for another repository, branch or group" },
-  TRUST_ROLLBACK: { response: "hold", exit: 24, about: "the serial is lower than one already verified" },
+  TRUST_ROLLBACK: {
+    response: "hold",
+    exit: 24,
+    about: "the serial is lower than one already verified, or the head older",
+  },
   TRUST_EQUIVOCATION: { response: "hold", exit: 25, about: "the same serial was verified with other content" },
+  TRUST_APART: {
+    response: "hold",
+    exit: 34,
+    about: "the head does not descend from the commit that was verified before, or remotes show different histories",
+  },
   TRUST_ROOT_INVALID: { response: "stop", exit: 26, about: "the root of trust is malformed" },
   TRUST_ROOT_UNSUPPORTED: {
     response: "hold",

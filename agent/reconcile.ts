@@ -4,6 +4,7 @@ import { type AgentError, codes, toAgentError } from "./errors.ts";
 import { nowMs } from "./host/clock.ts";
 import { applyStaged, confirmUnchanged, stageRelease } from "./steps/apply-steps.ts";
 import { approveCommit } from "./steps/commit-steps.ts";
+import { checkHistory } from "./steps/history-steps.ts";
 import { compileCommit, readPolicy, refuseBadRelease } from "./steps/policy-steps.ts";
 import { openHead, pollHead } from "./steps/source-steps.ts";
 import { approveContent, rememberVerified } from "./steps/trust-steps.ts";
@@ -14,6 +15,7 @@ const steps: readonly ((agent: Agent, cycle: Cycle) => Promise<StepResult>)[] = 
   openHead,
   approveCommit,
   approveContent,
+  checkHistory,
   rememberVerified,
   readPolicy,
   compileCommit,

@@ -30,6 +30,7 @@ export async function openAgent(settings: Settings, apply: ApplyContext, log: Lo
   }
   const source = await openSource(settings.repository, {
     gitFolder: paths.git,
+    notice: (notice) => log.warn(notice),
     dnsServers: settings.dns.upstreams,
     dnsPort: settings.dns.upstreamPort,
   });

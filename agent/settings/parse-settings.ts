@@ -83,7 +83,16 @@ function fillDefaults(raw: RawSettings, report: Report): Settings {
   return {
     version: 1,
     gateway: raw.gateway,
-    repository: { ...repository, url: withoutSlash(repository.url) },
+    repository: {
+      ...repository,
+      url: withoutSlash(repository.url),
+      // Nothing secret of the first server goes to another one.
+      mirrors: (raw.repository.mirrors ?? []).map((mirror) => ({
+        ...{ caFile: null, proxy: null, tokenFile: null, username: repository.username },
+        ...mirror,
+        url: withoutSlash(mirror.url),
+      })),
+    },
     poll: { ...defaults.poll, ...raw.poll },
     trust: { ...defaults.trust, ...raw.trust },
     interfaces: raw.interfaces,

@@ -13,6 +13,13 @@ export interface RawSettings {
     readonly tokenFile?: string;
     readonly timeoutMs?: number;
     readonly maxPackBytes?: number;
+    readonly mirrors?: readonly {
+      readonly url: string;
+      readonly caFile?: string;
+      readonly proxy?: string;
+      readonly username?: string;
+      readonly tokenFile?: string;
+    }[];
   };
   readonly poll?: { readonly schedule?: string; readonly jitterMs?: number };
   readonly trust: {

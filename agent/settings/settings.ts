@@ -31,18 +31,24 @@ export interface HostBinding {
   readonly mac: string | null;
 }
 
-export interface RepositorySettings {
+/** One Git server, and how it is reached. */
+export interface RemoteSettings {
   readonly url: string;
+  readonly caFile: string | null;
+  readonly proxy: string | null;
+  readonly username: string;
+  readonly tokenFile: string | null;
+}
+
+export interface RepositorySettings extends RemoteSettings {
+  /** Other servers that carry the same repository: any may be down, and none may tell another story. */
+  readonly mirrors: readonly RemoteSettings[];
   readonly branch: string;
   /** The opaque name that the lock must carry, so that a signature is never valid for another repository. */
   readonly name: string;
   /** The gateway group that the lock must carry. */
   readonly group: string;
   readonly policyPath: string;
-  readonly caFile: string | null;
-  readonly proxy: string | null;
-  readonly username: string;
-  readonly tokenFile: string | null;
   readonly timeoutMs: number;
   readonly maxPackBytes: number;
 }

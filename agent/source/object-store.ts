@@ -14,16 +14,20 @@ import { createUploadPackReader, type UploadPackAnswer } from "./upload-pack.ts"
 export interface StoreOptions {
   /** A folder of packs that is only a cache: whatever is wrong with it, it is fetched again. */
   readonly folder: string;
-  readonly http: HttpClient;
   readonly timeoutMs: number;
   readonly maxPackBytes: number;
 }
 
 export interface ObjectStore {
   /** Returns a reader of a commit, fetching what is not there yet. The reader serves until the next call. @throws AgentError SOURCE_*, HOST_FILE */
-  open(commit: CommitId, signal: AbortSignal): Promise<CommitReader>;
+  open(http: HttpClient, commit: CommitId, signal: AbortSignal): Promise<CommitReader>;
   /** @see Source.relate */
-  relate(floor: CommitId, head: CommitId, signal: AbortSignal): Promise<Relation>;
+  relate(http: HttpClient, floor: CommitId, head: CommitId, signal: AbortSignal): Promise<Relation>;
+}
+
+interface Server {
+  readonly http: HttpClient;
+  readonly signal: AbortSignal;
 }
 
 /** Each fetch adds a pack, and every read may go through all of them. */
@@ -75,8 +79,8 @@ export function openObjectStore(options: StoreOptions): ObjectStore {
     return store;
   };
 
-  const fetchInto = async (before: PackStore, request: FetchRequest, signal: AbortSignal): Promise<CommitReader> => {
-    const { pack, shallowLines } = await fetchPack(options, request, signal);
+  const fetchInto = async (before: PackStore, request: FetchRequest, from: Server): Promise<CommitReader> => {
+    const { pack, shallowLines } = await fetchPack(options, request, from);
     const index = await indexPack(pack, defaultPackLimits);
     const shallow = shallowLines.filter((line) => line.startsWith("shallow ")).map((line) => line.slice(8));
     store = await addPack(folder, before, { pack, index, tip: request.want, shallow });
@@ -91,45 +95,45 @@ export function openObjectStore(options: StoreOptions): ObjectStore {
   };
 
   /** Returns a reader after a fetch of what is new, or null when the cache is not fit for that. */
-  const openIncrement = async (commit: CommitId, signal: AbortSignal): Promise<CommitReader | null> => {
+  const openIncrement = async (commit: CommitId, from: Server): Promise<CommitReader | null> => {
     const current = await loaded();
     if (current.tips.length === 0 || isFull(current, maxPackBytes)) return null;
     const { tips, shallow } = current;
     try {
       const request = { want: commit, haves: tips, shallow, depth: null, onlyCommits: false };
-      return await fetchInto(current, request, signal);
+      return await fetchInto(current, request, from);
     } catch (error) {
-      if (signal.aborted || isFinal(error)) throw error;
+      if (from.signal.aborted || isFinal(error)) throw error;
       return null;
     }
   };
 
   /** The old store serves until the new one stands, in the same folder. */
-  const openFresh = async (commit: CommitId, signal: AbortSignal): Promise<CommitReader> => {
+  const openFresh = async (commit: CommitId, from: Server): Promise<CommitReader> => {
     const request = { want: commit, haves: [], shallow: [], depth: 1, onlyCommits: false } as const;
     try {
-      return await fetchInto(emptyStore, request, signal);
+      return await fetchInto(emptyStore, request, from);
     } catch (error) {
       if (!(error instanceof AgentError) || error.code !== "HOST_FILE") throw error;
       // Something else is in the place of the folder.
       await removeFolder(folder);
-      return await fetchInto(emptyStore, request, signal);
+      return await fetchInto(emptyStore, request, from);
     }
   };
 
-  const open = async (commit: CommitId, signal: AbortSignal): Promise<CommitReader> => {
+  const open = async (commit: CommitId, from: Server): Promise<CommitReader> => {
     requireName(commit);
-    return (await openCached(commit)) ?? (await openIncrement(commit, signal)) ?? (await openFresh(commit, signal));
+    return (await openCached(commit)) ?? (await openIncrement(commit, from)) ?? (await openFresh(commit, from));
   };
 
-  const relate = async (floor: CommitId, head: CommitId, signal: AbortSignal): Promise<Relation> => {
+  const relate = async (floor: CommitId, head: CommitId, from: Server): Promise<Relation> => {
     requireName(floor);
     requireName(head);
     if (floor === head) return "same";
     const here = parentsInStore(await loaded());
     if (reaches(head, floor, here)) return "forward";
     if (reaches(floor, head, here)) return "behind";
-    return await relateByServer(options, { floor, head, here }, signal);
+    return await relateByServer(options, { floor, head, here }, from);
   };
 
   /** One at a time: the folder is shared. */
@@ -139,8 +143,8 @@ export function openObjectStore(options: StoreOptions): ObjectStore {
     return await mine;
   };
   return {
-    open: (commit, signal) => inTurn(() => open(commit, signal)),
-    relate: (floor, head, signal) => inTurn(() => relate(floor, head, signal)),
+    open: (http, commit, signal) => inTurn(() => open(commit, { http, signal })),
+    relate: (http, floor, head, signal) => inTurn(() => relate(floor, head, { http, signal })),
   };
 }
 
@@ -152,12 +156,12 @@ export function openObjectStore(options: StoreOptions): ObjectStore {
 async function relateByServer(
   options: StoreOptions,
   { floor, head, here }: { floor: CommitId; head: CommitId; here: ParentsOf },
-  signal: AbortSignal,
+  from: Server,
 ): Promise<Relation> {
-  const onlyCommits = await canFilter(options, signal);
+  const onlyCommits = await canFilter(options, from);
   const request = { want: head, haves: [floor], shallow: [], depth: null, onlyCommits };
   try {
-    const { pack } = await fetchPack(options, request, signal);
+    const { pack } = await fetchPack(options, request, from);
     const { objects, parents } = await indexPack(pack, defaultPackLimits);
     if (objects.size === 0) return "behind";
     return reaches(head, floor, (commit) => parents.get(commit) ?? here(commit)) ? "forward" : "apart";
@@ -167,7 +171,7 @@ async function relateByServer(
   }
 }
 
-async function canFilter({ http, timeoutMs }: StoreOptions, signal: AbortSignal): Promise<boolean> {
+async function canFilter({ timeoutMs }: StoreOptions, { http, signal }: Server): Promise<boolean> {
   try {
     const limits = { timeoutMs, maxBytes: MAX_ADVERTISEMENT_BYTES, signal };
     return parseAdvertisement(await getAdvertisement(http, limits)).canFilter;
@@ -179,9 +183,9 @@ async function canFilter({ http, timeoutMs }: StoreOptions, signal: AbortSignal)
 }
 
 async function fetchPack(
-  { http, timeoutMs, maxPackBytes }: StoreOptions,
+  { timeoutMs, maxPackBytes }: StoreOptions,
   request: FetchRequest,
-  signal: AbortSignal,
+  { http, signal }: Server,
 ): Promise<UploadPackAnswer> {
   const reader = createUploadPackReader(maxPackBytes, () => {
     if (request.haves.length > 0) throw new NothingInCommon();
