@@ -17,7 +17,7 @@ export interface PackLimits {
 }
 
 export const defaultPackLimits: PackLimits = {
-  maxObjects: 150_000,
+  maxObjects: 75_000,
   maxObjectBytes: 16 * 1024 * 1024,
   maxTotalBytes: 192 * 1024 * 1024,
   maxDeltaDepth: 256,
