@@ -195,7 +195,7 @@ test.each<[string, Answer, { kind: string; waitMs?: number | null; reason: RegEx
     { status: 201, body: "<html>" },
     { kind: "retry", waitMs: null, reason: /does not repeat/ },
   ],
-])("%s", async (_, answer, want) => {
+])("GD11 GD14 %s", async (_, answer, want) => {
   answers = [answer];
   expect(await post()).toMatchObject({ ...want, reason: expect.stringMatching(want.reason) });
   expect(seen).toHaveLength(1);
@@ -211,7 +211,7 @@ test("a missing token or a dead server is a reason to try again, without a word 
   expect(seen).toHaveLength(0);
 });
 
-test("an outbox is delivered in order after the forge comes back, also by another process", async () => {
+test("GD10 an outbox is delivered in order after the forge comes back, also by another process", async () => {
   const file = join(folder, "outbox.json");
   const events: string[] = [];
   const log = pino({ level: "debug" }, { write: (line: string) => void events.push(JSON.parse(line).event) });

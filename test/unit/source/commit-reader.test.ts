@@ -76,22 +76,22 @@ test.each(["absent", "folder/absent", "policy.json/x", "Policy.json", "folder/d/
 );
 
 test.each([
-  ["link.json", /is a symbolic link/],
-  ["module", /is a submodule/],
-  ["run.json", /is an executable/],
-  ["folder", /is a folder/],
-  ["folder/c", /is an executable/],
-  ["linked/b", /lies behind a symbolic link/],
-  ["module/x", /lies behind a submodule/],
-  ["/policy.json", /not a path/],
-  ["folder//b", /not a path/],
-  ["./policy.json", /not a path/],
-  ["folder/../policy.json", /not a path/],
-  ["", /not a path/],
-  ["a\0b", /not a path/],
-  ["a/".repeat(40), /not a path/],
-  ["x".repeat(2_000), /not a path/],
-])("%s is refused", async (path, message) => {
+  ["link.json", /is a symbolic link/, "GC1"],
+  ["module", /is a submodule/, "GC1"],
+  ["run.json", /is an executable/, "GC2"],
+  ["folder", /is a folder/, "GC1"],
+  ["folder/c", /is an executable/, "GC2"],
+  ["linked/b", /lies behind a symbolic link/, "GC1"],
+  ["module/x", /lies behind a submodule/, "GC1"],
+  ["/policy.json", /not a path/, "GC5"],
+  ["folder//b", /not a path/, "GC5"],
+  ["./policy.json", /not a path/, "GC5"],
+  ["folder/../policy.json", /not a path/, "GC5"],
+  ["", /not a path/, "GC5"],
+  ["a\0b", /not a path/, "GC5"],
+  ["a/".repeat(40), /not a path/, "GC5"],
+  ["x".repeat(2_000), /not a path/, "GC5"],
+])("%s is refused %s %s", async (path, message) => {
   await expect(reader.readFile(path, 1_000)).rejects.toMatchObject({
     code: "SOURCE_FILE",
     message: expect.stringMatching(message),

@@ -64,11 +64,11 @@ test.each<[string, Buffer, RegExp]>([
   ["an id that is cut off", tree(["100644", "a"]).subarray(0, -1), /cut off/],
   ["a name without end", Buffer.from("100644 a"), /cut off/],
   ["no space", Buffer.from("100644"), /cut off/],
-])("a tree with %s is refused", (_, bytes, message) => {
+])("GC1 GC5 a tree with %s is refused", (_, bytes, message) => {
   expect(() => parseTree(bytes)).toThrow(error("SOURCE_FILE", message) as Error);
 });
 
-test("a tree with 100,001 entries is too large", () => {
+test("GC6 a tree with 100,001 entries is too large", () => {
   const rows = Array.from({ length: 100_001 }, (_, index): Row => ["100644", String(index).padStart(6, "0")]);
   expect(() => parseTree(tree(...rows))).toThrow(error("SOURCE_TOO_LARGE", /100000/) as Error);
 });
