@@ -238,6 +238,57 @@ describe("GD6 proxy", () => {
     expect(await get(client)).toBe("200 again");
   });
 
+  /** A SOCKS5 proxy (RFC 1928, RFC 1929) that takes the user `u` with the password `p` and answers a request with `reply`. */
+  async function startSocks(reply: number): Promise<{ port: number; asked: string[] }> {
+    const asked: string[] = [];
+    const proxy = createTcpServer((socket) => {
+      socket.once("data", () => {
+        socket.once("data", (login) => {
+          const ok = login.toString("latin1").endsWith("\x01u\x01p");
+          socket.write(Buffer.of(1, ok ? 0 : 1));
+          socket.once("data", (request) => {
+            const name = request.toString("latin1", 5, request.length - 2);
+            asked.push(`${request[3]} ${name}:${request.readUInt16BE(request.length - 2)}`);
+            socket.write(Buffer.of(5, reply, 0, 1, 0, 0, 0, 0, 0, 0));
+            if (reply !== 0) return;
+            const upstream = connect(request.readUInt16BE(request.length - 2), "127.0.0.1");
+            upstream.pipe(socket).pipe(upstream);
+            upstream.on("error", () => socket.destroy());
+            socket.on("close", () => upstream.destroy());
+          });
+        });
+        socket.write(Buffer.of(5, 2));
+      });
+      socket.on("error", () => socket.destroy());
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+    closers.push(() => proxy.close());
+    return { port: (proxy.address() as AddressInfo).port, asked };
+  }
+
+  test("SOCKS5: the tunnel goes to the server by name, and certificates are checked through it", async () => {
+    const { port, asked } = await startSocks(0);
+    const target = await startTls(first);
+    const proxy = `socks5://u:p@127.0.0.1:${port}`;
+    expect(await get(open(`https://forge.test:${target}`, { caFile: first.file, proxy }))).toBe("200 hello");
+    // 3 is the type of a name.
+    expect(asked).toEqual([`3 forge.test:${target}`]);
+    const wrong = open(`https://forge.test:${target}`, { caFile: second.file, proxy });
+    await expect(get(wrong)).rejects.toMatchObject({ code: "SOURCE_UNREACHABLE" });
+    expect(seen).toHaveLength(1);
+  });
+
+  test.each([
+    ["a request that the proxy refuses", 5, "u:p"],
+    ["a wrong password", 0, "u:secret"],
+  ])("SOCKS5: %s is an error without the password", async (_, reply, login) => {
+    const { port } = await startSocks(reply);
+    const client = open("https://forge.test", { proxy: `socks5://${login}@127.0.0.1:${port}` });
+    const error = await get(client, "/", 2_000).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: expect.stringMatching(/^SOURCE_/) });
+    expect(String(error)).not.toContain("secret");
+  });
+
   test("what the environment says of proxies is not heard: each remote has the one that agent.json gives it", async () => {
     vi.stubEnv("HTTPS_PROXY", "http://127.0.0.1:1");
     vi.stubEnv("ALL_PROXY", "http://127.0.0.1:1");
