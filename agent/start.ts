@@ -34,7 +34,7 @@ export async function openAgent(settings: Settings, apply: ApplyContext, log: Lo
     dnsServers: settings.dns.upstreams,
     dnsPort: settings.dns.upstreamPort,
   });
-  const reporter = settings.report.github === null ? null : await openReporter({ settings, folder: paths.outbox, log });
+  const reporter = settings.report.forge === null ? null : await openReporter({ settings, folder: paths.outbox, log });
   return {
     settings,
     paths,

@@ -7,7 +7,7 @@ import type { Cidr, DomainName } from "../policy/policy.ts";
 import { explainSchemaErrors } from "../policy/schema-issues.ts";
 import { validate } from "./agent-validator.generated.mjs";
 import type { RawProbe, RawSettings } from "./raw-settings.ts";
-import type { GithubSettings, ProbeSettings, Settings } from "./settings.ts";
+import type { ForgeSettings, ProbeSettings, Settings } from "./settings.ts";
 
 export type SettingsResult =
   | { readonly ok: true; readonly settings: Settings }
@@ -65,7 +65,7 @@ const defaults = {
     maxConnectionsPerClient: 512,
   },
   health: { confirmTimeoutMs: 30_000, namespace: "clawgress-probe" },
-  github: { api: "https://api.github.com", caFile: null },
+  api: { github: "https://api.github.com", gitlab: "https://gitlab.com/api/v4", gitea: "" },
   paths: { state: "/var/lib/clawgress", run: "/run/clawgress" },
 } as const;
 
@@ -78,7 +78,6 @@ export const defaultCompileSettings: Pick<Settings, "dns" | "proxy" | "health" |
 };
 
 function fillDefaults(raw: RawSettings, report: Report): Settings {
-  const github = raw.report?.github;
   const repository = { ...defaults.repository, ...raw.repository };
   return {
     version: 1,
@@ -108,14 +107,20 @@ function fillDefaults(raw: RawSettings, report: Report): Settings {
       ...raw.health,
       probes: (raw.health?.probes ?? []).map((probe, index) => parseProbe(probe, index, report)),
     },
-    report: { github: github === undefined ? null : withApi({ ...defaults.github, ...github }) },
+    report: { forge: parseForge(raw.report ?? {}) },
     driver: "process",
     paths: { ...defaults.paths, ...raw.paths },
   };
 }
 
-function withApi(github: GithubSettings): GithubSettings {
-  return { ...github, api: withoutSlash(github.api) };
+function parseForge(raw: NonNullable<RawSettings["report"]>): ForgeSettings | null {
+  // The schema lets one of them stand, and asks for the address where there is no usual one.
+  for (const kind of ["github", "gitlab", "gitea"] as const) {
+    const forge = raw[kind];
+    if (forge === undefined) continue;
+    return { kind, caFile: null, ...forge, api: withoutSlash(forge.api ?? defaults.api[kind]) };
+  }
+  return null;
 }
 
 function withoutSlash(url: string): string {

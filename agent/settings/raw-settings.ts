@@ -61,14 +61,18 @@ export interface RawSettings {
     readonly probes?: readonly RawProbe[];
   };
   readonly report?: {
-    readonly github?: {
-      readonly repository: string;
-      readonly tokenFile: string;
-      readonly api?: string;
-      readonly caFile?: string;
-    };
+    readonly github?: RawForge;
+    readonly gitlab?: RawForge;
+    readonly gitea?: RawForge & { readonly api: string };
   };
   readonly paths?: { readonly state?: string; readonly run?: string };
+}
+
+export interface RawForge {
+  readonly repository: string;
+  readonly tokenFile: string;
+  readonly api?: string;
+  readonly caFile?: string;
 }
 
 export interface RawProbe {

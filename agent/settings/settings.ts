@@ -19,7 +19,8 @@ export interface Settings {
   readonly records: RecordSettings;
   readonly proxy: ProxySettings;
   readonly health: HealthSettings;
-  readonly report: { readonly github: GithubSettings | null };
+  /** Where commit statuses go; null when nowhere. */
+  readonly report: { readonly forge: ForgeSettings | null };
   readonly driver: "process";
   readonly paths: { readonly state: string; readonly run: string };
 }
@@ -121,9 +122,10 @@ export interface ProbeSettings {
   readonly attempts: number;
 }
 
-export interface GithubSettings {
+export interface ForgeSettings {
+  readonly kind: "github" | "gitlab" | "gitea";
   readonly api: string;
-  /** `owner/name` */
+  /** `owner/name`; with GitLab its number, or its path with groups. */
   readonly repository: string;
   readonly tokenFile: string;
   readonly caFile: string | null;

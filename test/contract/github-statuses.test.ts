@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { pino } from "pino";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { openGithub, type StatusClient } from "../../agent/report/github.ts";
+import { openForge, type StatusClient } from "../../agent/report/forge.ts";
+import { describeGithub } from "../../agent/report/github.ts";
 import { startReporter } from "../../agent/report/reporter.ts";
 
 /** Requests and answers against GitHub's own description of POST /repos/{owner}/{repo}/statuses/{sha}. */
@@ -84,8 +85,8 @@ afterAll(async () => {
 });
 
 function open(): StatusClient {
-  return openGithub({
-    settings: { api, repository: "acme/policy", tokenFile, caFile: null },
+  return openForge(describeGithub("acme/policy"), {
+    ...{ api, tokenFile, caFile: null },
     proxy: null,
     dnsServers: [],
     dnsPort: 53,
