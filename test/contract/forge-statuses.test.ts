@@ -190,7 +190,7 @@ describe.each(kinds)("$name", (kind) => {
     });
   });
 
-  test.each<Row>(kind.rows)("%s", async (_, answer, want, reason) => {
+  test.each(kind.rows.map((row) => [row[0], row] as const))("%s", async (_, [, answer, want, reason]) => {
     answers = [answer];
     const delivery = await post();
     expect(delivery.kind).toBe(want);

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import type { Source } from "../../../agent/source/source.ts";
@@ -99,6 +99,44 @@ test("past 50 packs the cache is made anew in one fetch", async () => {
   expect((await reader.readFile("policy.json", 100))?.toString()).toBe('{"new":true}');
   expect(packs(gitFolder)).toBe(1);
 });
+
+/** A campaign of 10,000 changes: `CHANGES=10000 npx vitest run --project unit test/unit/source/source.test.ts -t changes`. */
+const changes = Number(process.env["CHANGES"] ?? 150);
+
+test(
+  "over many changes the cache stays within its bound on disk, and no file is left over",
+  async () => {
+    const one = (index: number): string => {
+      const text = `{"change":${index},"x":"${"y".repeat(500)}"}`;
+      const head = `commit refs/heads/main\ncommitter Ada <ada@example.org> 1714521600 +0000\ndata 1\nm\n`;
+      return `${head}${index === 0 ? `from ${repository.git(["rev-parse", "main"])}\n` : ""}M 100644 inline policy.json\ndata ${text.length}\n${text}\n`;
+    };
+    const before = repository.git(["rev-parse", "main"]);
+    const stream = Array.from({ length: changes }, (_, index) => one(index)).join("\n");
+    repository.git(["fast-import", "--quiet", "--force"], stream);
+    const commits = repository.git(["rev-list", "--reverse", `${before}..main`]).split("\n");
+    expect(commits).toHaveLength(changes);
+    const { source, gitFolder } = await open();
+    let mostBytes = 0;
+    let mostFiles = 0;
+    for (const [index, commit] of commits.entries()) {
+      writeFileSync(join(repository.folder, "refs/heads/main"), `${commit}\n`);
+      const reader = await source.open(await source.poll(quiet()), quiet());
+      if (index % 7 === 0)
+        expect((await reader.readFile("policy.json", 1_000))?.toString()).toContain(`"change":${index},`);
+      const files = readdirSync(gitFolder);
+      mostFiles = Math.max(mostFiles, files.length);
+      mostBytes = Math.max(
+        mostBytes,
+        files.reduce((sum, name) => sum + statSync(join(gitFolder, name)).size, 0),
+      );
+    }
+    expect(mostFiles).toBeLessThanOrEqual(51);
+    expect(mostBytes).toBeLessThan(200_000);
+    if (process.env["CHANGES"] !== undefined) console.log(`${changes} changes: ${mostFiles} files, ${mostBytes} bytes`);
+  },
+  60_000 + changes * 100,
+);
 
 test("a force push to an unrelated history is fetched like any other head", async () => {
   const { source } = await open();
