@@ -10,6 +10,7 @@ import { beWorker } from "./workers.ts";
 
 const measures: { readonly [name: string]: () => Promise<Measure> } = {
   poll: async () => (await import("./poll.ts")).measurePoll,
+  fetch: async () => (await import("./fetch.ts")).measureFetch,
   enforce: async () => (await import("./enforce.ts")).measureEnforce,
   compile: async () => (await import("./compile.ts")).measureCompile,
   ruleset: async () => (await import("./ruleset.ts")).measureRuleset,
