@@ -36,7 +36,7 @@ export const codes = {
   SOURCE_FILE: { response: "hold", exit: 18, about: "a file in the commit is missing or is not a regular file" },
   SOURCE_COMMIT: {
     response: "hold",
-    exit: 19,
+    exit: 35,
     about: "the commit object is malformed: two readers could see two commits",
   },
 
