@@ -68,6 +68,7 @@ test("GA1 GA2 a head that goes back or aside is refused, what was enforced stays
   await push("HEAD~1:main");
   expect(await gateway.sync()).toMatchObject({ ok: false });
   expect(await reaches("b.allowed.test")).toBe(true);
+  await push();
   await gateway.commit(policy("a.allowed.test", "b.allowed.test", "c.allowed.test"), { signers: ["alice"] });
   expect(await gateway.sync()).toMatchObject({ ok: true, outcome: "confirmed" });
   expect(await reaches("c.allowed.test")).toBe(true);
