@@ -1,7 +1,9 @@
 import { defineConfig } from "vitest/config";
 
 /** Tests that measure time or load: with others beside them they would measure those. */
-const alone = ["bench", "datapath-load", "deny-flood", "faults", "limits"].map((name) => `test/e2e/${name}.test.ts`);
+const alone = ["bench", "datapath-load", "deny-flood", "faults", "limits", "sni-flood"].map(
+  (name) => `test/e2e/${name}.test.ts`,
+);
 
 export default defineConfig({
   test: {

@@ -8,8 +8,8 @@ export interface Artifact {
 
 /**
  * What a policy becomes. Artifacts: `block.zone`, `allow.zone`, `deny.zone`, `named.conf`, `policy.nft`, `gate.json` and `manifest.json`
- * (path → SHA-256 of the others); in SNI mode also `haproxy.cfg`, `groups4.map`,
- * `groups6.map`, `tls.map` and `http.map`. `digest` is the SHA-256 of manifest.json in hex and names the release's folder.
+ * (path → SHA-256 of the others); in SNI mode also `haproxy.cfg` and the proxy's
+ * maps (`proxyMaps`). `digest` is the SHA-256 of manifest.json in hex and names the release's folder.
  */
 export interface Release {
   readonly digest: string;

@@ -61,6 +61,8 @@ export interface Paths {
   readonly proxyLog: string;
   /** What the proxy decided, a JSON object a line. */
   readonly proxyRecords: string;
+  /** What the proxy has denied, counted. */
+  readonly proxyTotals: string;
 }
 
 /** Returns the absolute paths of everything the program owns. */
@@ -107,5 +109,6 @@ export function pathsOf(settings: Pick<Settings, "paths">): Paths {
     proxySocket: join(run, "proxy", "control", "stats.sock"),
     proxyLog: join(run, "proxy.log"),
     proxyRecords: join(run, "proxy.jsonl"),
+    proxyTotals: join(run, "proxy-totals.json"),
   };
 }
