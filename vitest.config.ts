@@ -1,5 +1,10 @@
 import { defineConfig } from "vitest/config";
 
+/** Tests that measure time or load: with others beside them they would measure those. */
+const alone = ["bench", "datapath-load", "deny-flood", "faults", "limits", "sni-flood"].map(
+  (name) => `test/e2e/${name}.test.ts`,
+);
+
 export default defineConfig({
   test: {
     projects: [
@@ -14,6 +19,17 @@ export default defineConfig({
         test: {
           name: "e2e",
           include: ["test/e2e/**/*.test.ts"],
+          exclude: alone,
+          testTimeout: 120_000,
+          hookTimeout: 60_000,
+          // Each file has a lab of its own, and most of its time is waiting.
+          maxWorkers: 3,
+        },
+      },
+      {
+        test: {
+          name: "alone",
+          include: alone,
           testTimeout: 120_000,
           hookTimeout: 60_000,
           fileParallelism: false,

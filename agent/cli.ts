@@ -72,12 +72,58 @@ function buildProgram(choose: (verb: Verb) => void): Command {
     .action((from, to, options) =>
       choose(async (output) => (await import("./commands/explain.ts")).explain({ from, to, ...options }, output)),
     );
+  addOperatorVerbs(verb, choose);
   addTrustVerbs(verb, choose);
   return program;
 }
 
 function collect(value: string, previous: readonly string[] = []): readonly string[] {
   return [...previous, value];
+}
+
+function addOperatorVerbs(
+  verb: (name: string, about: string, sample: string) => Command,
+  choose: (verb: Verb) => void,
+): void {
+  const config = ["--config <file>", "this gateway's configuration", DEFAULT_CONFIG] as const;
+  const by = ["--by <name>", "who you are; default: your login"] as const;
+  verb("suspend", "keep what is enforced, whatever is merged", 'clawgress suspend --reason "audit until noon"')
+    .requiredOption("--reason <text>", "why, for whoever finds it so")
+    .option(...by)
+    .option(...config)
+    .action((options) => choose(async (output) => (await import("./commands/hold.ts")).suspend(options, output)));
+  verb("resume", "end suspend, and follow the branch again", "clawgress resume")
+    .option("--retry", "let releases be tried once more that were rolled back")
+    .option(...config)
+    .action((options) => choose(async (output) => (await import("./commands/hold.ts")).resume(options, output)));
+  verb("rollback", "go back to a release that was confirmed before", 'clawgress rollback 41 --reason "builds fail"')
+    .argument("[serial]", "default: the one before the present one")
+    .requiredOption("--reason <text>", "why, for the commit's status and the history")
+    .option(...by)
+    .option(...config)
+    .action((serial, options) =>
+      choose(async (output) =>
+        (await import("./commands/rollback.ts")).rollback(
+          { ...options, ...(serial === undefined ? {} : { serial: Number(serial) }) },
+          output,
+        ),
+      ),
+    );
+  verb("lockdown", "close everything but the lifeline, at once", 'clawgress lockdown --reason "agent-3 is compromised"')
+    .option("--reason <text>", "why, for whoever finds it so", "no reason given")
+    .option("--end", "put in force again what was confirmed")
+    .option(...by)
+    .option(...config)
+    .action((options) =>
+      choose(async (output) => {
+        const { endLockdown, lockDown } = await import("./commands/lockdown.ts");
+        return options.end === true ? await endLockdown(options, output) : await lockDown(options, output);
+      }),
+    );
+  verb("cleanup", "remove enforcement from this machine; asks first", "clawgress cleanup --yes")
+    .option("--yes", "do not ask")
+    .option(...config)
+    .action((options) => choose(async (output) => (await import("./commands/cleanup.ts")).cleanUp(options, output)));
 }
 
 function addTrustVerbs(
@@ -90,12 +136,36 @@ function addTrustVerbs(
     .option("--principal <name>", "who you are in the root of trust; default: the key's owner")
     .option("--serial <number>", "default: the last serial on the branch + 1", Number)
     .option("--file <path>", "list this file in the lock too", collect)
+    .option("--rebase", "first bring the branch up to date with the one that gateways follow")
+    .option("--root-of-trust", "approve the newest trust/N.json instead of the policy")
+    .option("--recovery <file>", "approve that a gateway which lost its state goes on, by its recover.json")
+    .option("--fresh <hours>", "vouch that the lock is the newest, for so long, instead of approving it", Number)
     .action((options) => choose(async (output) => (await import("./commands/sign.ts")).sign(options, output)));
   verb("verify", "who approved what, and what is missing", "clawgress verify --commit HEAD")
     .option("--repository-folder <folder>", "a clone of the policy repository", ".")
     .option("--root <file>", "root of trust; default: the newest in trust/")
     .option("--commit <revision>", "judge this commit instead of the working tree")
     .action((options) => choose(async (output) => (await import("./commands/verify.ts")).verify(options, output)));
+  verb("recover", "give a gateway with damaged or lost state a sound one, by the right approvals", "clawgress recover")
+    .option("--config <file>", "this gateway's configuration", DEFAULT_CONFIG)
+    .option("--above <serial>", "take locks with a serial above this; default: by what is left on the disk", Number)
+    .option("--part-above <rule=serial>", "the same for the lock of a rule", collect)
+    .action((options) => choose(async (output) => (await import("./commands/recover.ts")).recover(options, output)));
+  verb(
+    "rotate",
+    "write the next root of trust: who may approve from now on",
+    "clawgress rotate --principal dave=dave.pub --remove bob --revoke bob.pub",
+  )
+    .option("--repository-folder <folder>", "a clone of the policy repository", ".")
+    .option("--principal <name=key.pub>", "a new signer, or another key of one", collect)
+    .option("--remove <name>", "a signer who leaves", collect)
+    .option("--revoke <key>", "a .pub file or fingerprint that counts nowhere any more", collect)
+    .option("--threshold <number>", "how many must approve", Number)
+    .option("--tighten <number>", "how many must approve what lets nothing more through", Number)
+    .option("--freshness <name>", "who vouches that a state is the newest", collect)
+    .option("--void-serials <number>", "serials from this one on count nowhere", Number)
+    .option("--restart-serial <number>", "the serial that gateways go back to from a void one", Number)
+    .action((options) => choose(async (output) => (await import("./commands/rotate.ts")).rotate(options, output)));
   verb(
     "init",
     "start a policy repository, or a gateway's state",

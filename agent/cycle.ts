@@ -6,15 +6,26 @@ import type { ProbeResult } from "./health/probe.ts";
 import type { Policy } from "./policy/policy.ts";
 import type { Outcome } from "./report/describe.ts";
 import type { CommitId, CommitReader } from "./source/source.ts";
+import type { Evidence } from "./trust/evidence.ts";
+import type { Lock } from "./trust/lock.ts";
+import type { RootInForce } from "./trust/root-chain.ts";
 
 /** What the steps of one cycle have found out so far. */
 export interface Cycle {
   readonly signal: AbortSignal;
   readonly commit: CommitId | null;
   readonly reader?: CommitReader;
+  /** The root by which the commit is judged. */
+  readonly root?: RootInForce;
+  /** When this gateway first saw the commit, in milliseconds since the epoch, by a clock that never goes back. */
+  readonly seenAtMs?: number;
+  /** Fingerprints that this gateway lets count nowhere, besides those that the root revokes. */
+  readonly revoked?: ReadonlySet<string>;
   readonly approval?: Approval;
   readonly policy?: Policy;
   readonly release?: Release;
+  /** Digest of the release of the whole policy, when `release` is a narrower one. */
+  readonly whole?: string;
   readonly next?: CheckedRelease;
   readonly previous?: CheckedRelease;
   readonly before?: readonly ProbeResult[];
@@ -26,13 +37,23 @@ export interface Approval {
   /** Of the lock; with trust.mode `commit` the one that was verified last, 0 when there was none. */
   readonly serial: number;
   readonly lockDigest: string | null;
+  /** Of all locks, the common one first. */
+  readonly lockDigests: readonly string[];
   readonly approvedBy: readonly string[];
-  /** path → bytes of every file that the lock lists, each checked against it. */
+  /** path → bytes of every file that the locks list, each checked against them. */
   readonly files: ReadonlyMap<string, Buffer>;
+  /** The common lock, and after it those of rules that have their own. */
+  readonly locks: readonly ApprovedLock[];
+}
+
+export interface ApprovedLock {
+  readonly lock: Lock;
+  readonly evidence: Evidence;
+  readonly approvedBy: readonly string[];
 }
 
 /**
- * How a cycle ended. `failed` is tried again at the next poll; the others wait for another commit. After `rollback-failed`
+ * How a cycle ended. `failed` is tried again at the next poll, `waiting` when an operator lets it; the others wait for another commit. After `rollback-failed`
  * only the lifeline is open, and every cycle tries to put the old release back.
  */
 export type CycleOutcome =
@@ -47,7 +68,7 @@ export type CycleOutcome =
       readonly report: Outcome;
     }
   | {
-      readonly kind: "refused" | "rolled-back" | "rollback-failed" | "failed";
+      readonly kind: "refused" | "rolled-back" | "rollback-failed" | "failed" | "waiting";
       readonly commit: CommitId | null;
       readonly error: AgentError;
     };

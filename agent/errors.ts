@@ -3,8 +3,8 @@
  * never on message text. The prefix names the stage (folder) that throws it.
  */
 
-/** What the loop does next: try the same commit again; wait for another commit; restore the old release; end the process. */
-export type Response = "retry" | "hold" | "roll-back" | "stop";
+/** What the loop does next: try the same commit again; wait for another commit; wait for an operator; restore the old release; end the process. */
+export type Response = "retry" | "hold" | "wait" | "roll-back" | "stop";
 
 interface CodeRow {
   readonly response: Response;
@@ -56,10 +56,10 @@ export const codes = {
     about: "the head does not descend from the commit that was verified before, or remotes show different histories",
   },
   TRUST_ROOT_INVALID: { response: "stop", exit: 26, about: "the root of trust is malformed" },
-  TRUST_ROOT_UNSUPPORTED: {
+  TRUST_ROOT_CHAIN: {
     response: "hold",
     exit: 27,
-    about: "the repository carries a newer root; rotation is not supported yet",
+    about: "the next root of trust is missing, malformed or not approved by the one before it and by itself",
   },
   TRUST_COMMIT_UNSIGNED: {
     response: "hold",
@@ -67,6 +67,16 @@ export const codes = {
     about: "trust.mode asks for a signed commit, and nobody who may has signed the head",
   },
   TRUST_SIGNING_FAILED: { response: "stop", exit: 28, about: "ssh-keygen could not sign" },
+  TRUST_REVOKED: {
+    response: "hold",
+    exit: 29,
+    about: "what is enforced has lost approvals to a revocation and has too few; `trust.whenRevoked` says what happens",
+  },
+  TRUST_STALE: {
+    response: "retry",
+    exit: 19,
+    about: "nothing proves any more that what is enforced is the newest; `trust.whenExpired` says what happens",
+  },
 
   POLICY_INVALID: { response: "hold", exit: 30, about: "the policy has errors" },
   POLICY_UNSUPPORTED: { response: "hold", exit: 31, about: "the policy uses a key whose enforcement is not built yet" },
@@ -95,6 +105,11 @@ export const codes = {
     about: "the old release could not be restored: only the lifeline is open",
   },
   APPLY_RELEASE_DAMAGED: { response: "retry", exit: 46, about: "a release on disk does not match its digests" },
+  APPLY_ROLLED_BACK: {
+    response: "hold",
+    exit: 48,
+    about: "an operator went back to an earlier release; this one is not tried again",
+  },
   APPLY_NOT_CONFIRMED: {
     response: "roll-back",
     exit: 47,
@@ -102,6 +117,13 @@ export const codes = {
   },
 
   HEALTH_FAILED: { response: "roll-back", exit: 50, about: "a probe that passed before the change fails after it" },
+
+  HELD_SUSPENDED: { response: "wait", exit: 70, about: "an operator suspended updates; the enforced policy stays" },
+  HELD_LOCKDOWN: {
+    response: "wait",
+    exit: 71,
+    about: "an operator locked the gateway down: only the lifeline is open",
+  },
 
   GATE_UNREACHABLE: { response: "retry", exit: 60, about: "the DNS gate does not answer on its control socket" },
   GATE_REFUSED: { response: "roll-back", exit: 61, about: "the DNS gate refused a release" },

@@ -1,11 +1,14 @@
 import type { Agent } from "./agent.ts";
 import type { Cycle, CycleOutcome, StepResult } from "./cycle.ts";
-import { type AgentError, codes, toAgentError } from "./errors.ts";
+import { type AgentError, codes, type Response, toAgentError } from "./errors.ts";
 import { nowMs } from "./host/clock.ts";
 import { applyStaged, confirmUnchanged, stageRelease } from "./steps/apply-steps.ts";
 import { approveCommit } from "./steps/commit-steps.ts";
+import { guardTrust, narrowIfDistrusted } from "./steps/guard-trust.ts";
 import { checkHistory } from "./steps/history-steps.ts";
+import { waitForOperator } from "./steps/hold-steps.ts";
 import { compileCommit, readPolicy, refuseBadRelease } from "./steps/policy-steps.ts";
+import { followRoots } from "./steps/root-steps.ts";
 import { openHead, pollHead } from "./steps/source-steps.ts";
 import { approveContent, rememberVerified } from "./steps/trust-steps.ts";
 
@@ -13,14 +16,17 @@ import { approveContent, rememberVerified } from "./steps/trust-steps.ts";
 const steps: readonly ((agent: Agent, cycle: Cycle) => Promise<StepResult>)[] = [
   pollHead,
   openHead,
+  followRoots,
   approveCommit,
   approveContent,
   checkHistory,
   rememberVerified,
   readPolicy,
+  narrowIfDistrusted,
   compileCommit,
   confirmUnchanged,
   refuseBadRelease,
+  waitForOperator,
   stageRelease,
   applyStaged,
 ];
@@ -45,13 +51,17 @@ export async function reconcile(agent: Agent, signal: AbortSignal): Promise<Cycl
     }
   })();
   await settle(agent, outcome, nowMs() - startedAtMs);
+  await guardTrust(agent, signal);
   return outcome;
 }
 
+const endings = {
+  ...{ retry: "failed", hold: "refused", stop: "refused", wait: "waiting", "roll-back": "rolled-back" },
+} as const satisfies Record<Response, CycleOutcome["kind"]>;
+
 function endWithError(cycle: Cycle, error: AgentError): CycleOutcome {
   const { response } = codes[error.code];
-  const kind = response === "roll-back" ? "rolled-back" : response === "retry" ? "failed" : "refused";
-  return { kind, commit: cycle.commit, error };
+  return { kind: endings[response], commit: cycle.commit, error };
 }
 
 /** Logs and reports how a cycle ended, and remembers a commit that needs no second look. */
@@ -67,7 +77,7 @@ async function settle(agent: Agent, outcome: CycleOutcome, tookMs: number): Prom
   } else {
     const { code, message, remedy } = outcome.error;
     log.warn({ event: `cycle-${outcome.kind}`, commit: outcome.commit, code, reason: message, remedy, tookMs });
-    if (outcome.kind !== "failed") memory.settledCommit = outcome.commit;
+    if (outcome.kind !== "failed" && outcome.kind !== "waiting") memory.settledCommit = outcome.commit;
     if (outcome.commit !== null) await reporter?.post(outcome.commit, { kind: outcome.kind, code, message });
   }
   memory.last = { outcome, atMs: nowMs() };

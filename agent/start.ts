@@ -2,16 +2,18 @@ import type { Logger } from "pino";
 import type { Agent } from "./agent.ts";
 import type { ApplyContext } from "./apply/context.ts";
 import { AgentError } from "./errors.ts";
+import { openPassedClock } from "./host/clock-store.ts";
 import { readFileBytes } from "./host/files.ts";
 import { loadOpenPgp } from "./host/openpgp.ts";
 import { healPointers } from "./host/pointer-store.ts";
-import { formatTextIssue } from "./policy/json-text.ts";
+import { readRevokedFile } from "./host/revoked-file.ts";
 import { openReporter } from "./report/reporter.ts";
 import type { Settings } from "./settings/settings.ts";
 import { openSource } from "./source/open-source.ts";
-import { parseRoot } from "./trust/parse-root.ts";
+import { raiseVerified } from "./steps/raise-verified.ts";
+import { judgedTime } from "./trust/clock.ts";
 import { MAX_ROOT_BYTES, type Root } from "./trust/root.ts";
-import type { OpenPgpCheck } from "./trust/verify-commit.ts";
+import { openRoot, type RootInForce } from "./trust/root-chain.ts";
 
 /**
  * Returns an agent, ready for its first cycle. Reads the root of trust and heals the pointers; touches nothing else.
@@ -20,8 +22,9 @@ import type { OpenPgpCheck } from "./trust/verify-commit.ts";
 export async function openAgent(settings: Settings, apply: ApplyContext, log: Logger): Promise<Agent> {
   const { paths } = apply;
   for (const note of await healPointers(paths.pointers)) log.warn({ event: "pointer-healed", note });
-  const root = await readRoot(settings);
-  const checkOpenPgp = await prepareCommitMode(settings, root);
+  const installed = await readRoot(settings);
+  const clock = await openPassedClock(paths.clock);
+  await checkCommitMode(settings, installed.root);
   if (settings.trust.insecure) log.warn({ event: "insecure", reason: "trust.insecure is true: unsigned policies run" });
   if (settings.lifeline.length === 0) {
     const reason =
@@ -35,33 +38,30 @@ export async function openAgent(settings: Settings, apply: ApplyContext, log: Lo
     dnsPort: settings.dns.upstreamPort,
   });
   const reporter = settings.report.forge === null ? null : await openReporter({ settings, folder: paths.outbox, log });
-  return {
-    settings,
-    paths,
-    root,
-    checkOpenPgp,
-    source,
-    apply,
-    reporter,
-    log,
-    memory: { settledCommit: null, last: null },
+  const agent: Agent = {
+    ...{ settings, paths, installed, source, apply, reporter, log, clock },
+    memory: { settledCommit: null, trust: null, last: null },
+    judgedMs: () => judgedTime(clock.read()),
+    readRevoked: () => readRevokedFile(settings.trust.revokedFile),
   };
+  await raiseVerified(agent);
+  return agent;
 }
 
 /**
- * Returns the check of OpenPGP signatures when it can be needed.
+ * Says at the start what would else be said of every commit.
  * @throws AgentError SETTINGS_INVALID for a threshold that no commit can reach; HOST_MISSING without the OpenPGP library
  */
-async function prepareCommitMode({ trust }: Settings, root: Root): Promise<OpenPgpCheck | null> {
+async function checkCommitMode({ trust }: Settings, root: Root): Promise<void> {
   const { threshold } = root.roles.policy;
-  if (trust.mode === "manifest") return null;
+  if (trust.mode === "manifest") return;
   if (trust.mode === "commit" && threshold > 1) {
     const text = `trust.mode is "commit", and the root of trust asks for ${threshold} approvals: a commit has one signature`;
     throw new AgentError("SETTINGS_INVALID", text, {
       remedy: 'write "both" or "manifest", or install a root of trust with a policy threshold of 1',
     });
   }
-  return root.principals.some(({ openpgp }) => openpgp.length > 0) ? await loadOpenPgp() : null;
+  if (root.principals.some(({ openpgp }) => openpgp.length > 0)) await loadOpenPgp();
 }
 
 /** Ends what an agent has open; statuses that wait stay in the outbox. */
@@ -70,11 +70,11 @@ export async function closeAgent(agent: Agent): Promise<void> {
   await agent.source.close();
 }
 
-async function readRoot(settings: Settings): Promise<Root> {
+async function readRoot(settings: Settings): Promise<RootInForce> {
   const path = settings.trust.root;
-  const result = parseRoot(await readFileBytes(path, MAX_ROOT_BYTES), path);
-  if (result.ok) return result.root;
-  throw new AgentError("TRUST_ROOT_INVALID", result.issues.map(formatTextIssue).join("\n"), {
+  const result = openRoot(await readFileBytes(path, MAX_ROOT_BYTES), path);
+  if ("root" in result) return result;
+  throw new AgentError("TRUST_ROOT_INVALID", result.issues.join("\n"), {
     remedy: "install a sound root of trust at trust.root",
   });
 }

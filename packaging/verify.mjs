@@ -55,6 +55,7 @@ check("generated files are current", ["node", "packaging/generate.mjs", "--check
 check("build", ["node", "packaging/bundle.mjs"]);
 tests("unit");
 tests("e2e");
+tests("alone");
 rmSync(scratch, { recursive: true, force: true });
 
 console.log(`\n${passed} passed, ${failed} failed`);

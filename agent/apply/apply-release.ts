@@ -6,6 +6,7 @@ import { runProbes } from "../health/run-probes.ts";
 import { bootTimeMs, monotonicMs } from "../host/clock.ts";
 import type { CheckedRelease } from "./check-artifacts.ts";
 import type { ApplyContext } from "./context.ts";
+import { heldBy, readHold } from "./hold-notes.ts";
 import { fallToLifeline } from "./lifeline.ts";
 import { removeLifeline } from "./lifeline-note.ts";
 import { readBack } from "./read-back.ts";
@@ -143,6 +144,13 @@ async function undo(
   const reason = isWon ? error : notConfirmed();
   log.warn({ event: "apply-reverting", code: reason.code, reason: reason.message, byTimer: !isWon });
   return await context.locked(async () => {
+    const lockdown = await readHold(paths.lockdown);
+    if (lockdown !== null) {
+      // The record stays, so that the old release is put back from scratch when the lockdown ends.
+      const held = heldBy("HELD_LOCKDOWN", lockdown);
+      await fallToLifeline(context, held, "lockdown");
+      return { kind: "reverted", error: held };
+    }
     try {
       const reverting = await readTransaction(paths.transaction, "reverting");
       if (reverting !== null) await restoreRelease(context, previous);

@@ -6,7 +6,7 @@ import type { ApplyContext } from "./context.ts";
 import { hasTable, loadRuleset } from "./kernel.ts";
 
 const MAX_BASE_BYTES = 1024 * 1024;
-const FORWARDING = ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"] as const;
+export const FORWARDING = ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"] as const;
 
 /**
  * Loads the static table from agent.json when it does not stand or is another one. It denies everything but the lifeline,

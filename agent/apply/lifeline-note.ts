@@ -4,8 +4,8 @@ import { readFileIfAny, replaceFile } from "../host/files.ts";
 
 /** Why only the lifeline is open: what should be in force could not be put in force. */
 export interface LifelineNote {
-  /** `rollback-failed`: a change could not be undone. `closed`: what was confirmed could not be put in force at a start. */
-  readonly state: "rollback-failed" | "closed";
+  /** `rollback-failed`: a change could not be undone. `closed`: what was confirmed could not be put in force at a start. `lockdown`: an operator's word. */
+  readonly state: "rollback-failed" | "closed" | "lockdown";
   readonly code: Code;
   readonly message: string;
   /** ISO 8601, UTC. */
@@ -26,7 +26,7 @@ export async function readLifeline(path: string): Promise<LifelineNote | null> {
   try {
     const { state, code, message, since } = JSON.parse(bytes.toString("utf8")) as Partial<LifelineNote>;
     if (code !== undefined && code in codes && typeof message === "string" && typeof since === "string") {
-      return { state: state === "closed" ? state : "rollback-failed", code, message, since };
+      return { state: state === "closed" || state === "lockdown" ? state : "rollback-failed", code, message, since };
     }
   } catch {
     // A damaged note still says that there was a reason to write one.

@@ -14,6 +14,8 @@ export interface ProxyFlow {
   readonly port: number;
   readonly name: string;
   readonly plane: "tls" | "http";
+  /** What the name led to; null in the table of names. */
+  readonly address: string | null;
 }
 
 /** Returns what the proxy answers to one command, as text. @throws AgentError APPLY_FAILED when it does not answer. */
@@ -94,14 +96,37 @@ function* payloads(lines: Iterable<string>): Generator<string> {
   if (payload !== "") yield payload;
 }
 
+const flowPattern = /key=([^| ]+)\|([0-9]+)\|([^| ]+)\|(tls|http)(?:\|([0-9a-f.:]+))? use=[1-9]/;
+
 /** Returns the connections under way in a table of the proxy, judged or being judged. @throws AgentError APPLY_FAILED */
 export async function listProxyFlows(socketPath: string, table: string): Promise<readonly ProxyFlow[]> {
   const answer = await askProxy(socketPath, `show table ${table}`);
   return answer.split("\n").flatMap((line) => {
-    const [, client, port, name, plane] = /key=([^| ]+)\|([0-9]+)\|([^| ]+)\|(tls|http) use=[1-9]/.exec(line) ?? [];
+    const [, client, port, name, plane, address = null] = flowPattern.exec(line) ?? [];
     if (client === undefined || name === undefined || (plane !== "tls" && plane !== "http")) return [];
-    return [{ client, port: Number(port), name, plane }];
+    return [{ client, port: Number(port), name, plane, address }];
   });
+}
+
+/**
+ * Returns what each client was refused since the proxy knows it, as `tls <address>` and `http <address>`: a client is
+ * forgotten after 10 minutes of silence. @throws AgentError APPLY_FAILED
+ */
+export async function readProxyRefused(socketPath: string, table: string): Promise<ReadonlyMap<string, number>> {
+  const answer = await askProxy(socketPath, `show table ${table}`);
+  const counts = new Map<string, number>();
+  for (const line of answer.split("\n")) {
+    const client = / key=(?:::ffff:)?([0-9a-f.:]+) /.exec(line)?.[1];
+    if (client === undefined) continue;
+    for (const [plane, counter] of [
+      ["tls", / gpc0=([0-9]+)/],
+      ["http", / gpc1=([0-9]+)/],
+    ] as const) {
+      const count = Number(counter.exec(line)?.[1] ?? 0);
+      if (count > 0) counts.set(`${plane} ${client}`, count);
+    }
+  }
+  return counts;
 }
 
 /**

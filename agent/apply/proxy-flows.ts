@@ -1,4 +1,4 @@
-import { FLOW_TABLE } from "../compile/haproxy-frontends.ts";
+import { ADDRESS_TABLE, FLOW_TABLE } from "../compile/haproxy-frontends.ts";
 import { AgentError } from "../errors.ts";
 import { monotonicMs, sleepMs } from "../host/clock.ts";
 import { buildDecider } from "../policy/decide.ts";
@@ -6,6 +6,7 @@ import type { Policy } from "../policy/policy.ts";
 import { HTTP_PORT, isProxiedPort, TLS_PORT } from "../policy/proxied.ts";
 import type { ApplyContext } from "./context.ts";
 import { endProxyFlows, listProxyFlows, type ProxyFlow } from "./proxy-control.ts";
+import { mayLead } from "./proxy-leads.ts";
 
 const END_FLOWS_TIMEOUT_MS = 1_000;
 const POLL_MS = 10;
@@ -18,7 +19,11 @@ export async function endForbiddenFlows(
   { paths, log }: Pick<ApplyContext, "paths" | "log">,
   policy: Policy,
 ): Promise<void> {
-  const list = (): Promise<readonly ProxyFlow[]> => listProxyFlows(paths.proxySocket, FLOW_TABLE);
+  // By name from before it is judged, and by address from before that is: who is judged by old maps is in a table.
+  const list = async (): Promise<readonly ProxyFlow[]> => [
+    ...(await listProxyFlows(paths.proxySocket, FLOW_TABLE)),
+    ...(await listProxyFlows(paths.proxySocket, ADDRESS_TABLE)),
+  ];
   let flows = await list();
   // An index of 100,000 names takes its time, and often nobody is connected.
   if (flows.length === 0) return;
@@ -39,10 +44,12 @@ export async function endForbiddenFlows(
 
 function judgeFlows(policy: Policy): (flow: ProxyFlow) => boolean {
   const decider = buildDecider(policy);
-  return ({ client: address, name, plane }) => {
-    const client = decider.clientOf(address);
+  return ({ client: source, name, plane, address }) => {
+    const client = decider.clientOf(source);
     const port = plane === "tls" ? TLS_PORT.first : HTTP_PORT.first;
     if (!isProxiedPort(client.group, "tcp", port)) return false;
-    return decider.decideNameFlow(client, name, "tcp", port).verdict === "allow";
+    const decision = decider.decideNameFlow(client, name, "tcp", port);
+    if (decision.verdict === "deny") return false;
+    return address === null || mayLead(decider, decision, address);
   };
 }

@@ -14,6 +14,7 @@ import { needsProxy } from "../policy/proxied.ts";
 import type { ApplyContext } from "./context.ts";
 import { askProxy, changeProxyMap, readProxyMap, replaceProxyMap } from "./proxy-control.ts";
 import { endForbiddenFlows } from "./proxy-flows.ts";
+import { loosenSteps, type MapStep, tightenSteps, wholeMaps } from "./proxy-map-steps.ts";
 import type { StoredRelease } from "./release-store.ts";
 
 const START_TIMEOUT_MS = 10_000;
@@ -22,10 +23,6 @@ const POLL_MS = 10;
 const MAX_FILE_BYTES = 256 * 1024 * 1024;
 const MAX_SINGLE_CHANGES = 100;
 const REUSE_PORTS = "/proc/sys/net/ipv4/tcp_tw_reuse";
-
-/** In this order: what a group may do follows who is in it. */
-const GROUP_MAPS = [proxyMaps.groups4, proxyMaps.groups6] as const;
-const NAME_MAPS = [proxyMaps.tls, proxyMaps.http] as const;
 
 /** What tighten and loosen move to. */
 export interface ProxyTarget {
@@ -47,8 +44,8 @@ export function checkProxyUser(context: Pick<ApplyContext, "users" | "settings">
 }
 
 /**
- * Swap, before the kernel: takes from the running proxy the names that go, so that until the end nothing is open that
- * both releases would not allow. Starts the proxy when it does not run or its configuration is another one. Does nothing
+ * Swap, before the kernel: takes from the running proxy the names that go and gives it the denials that come, so that
+ * until the end nothing is open that both releases would not allow. Starts the proxy when it does not run or its configuration is another one. Does nothing
  * for a release without SNI mode.
  * @throws AgentError HOST_MISSING, HOST_SERVICE, APPLY_FAILED
  */
@@ -63,11 +60,7 @@ export async function tightenProxy(context: ApplyContext, { release, policy }: P
     await startProxy(context);
     return;
   }
-  for (const map of NAME_MAPS) {
-    const next = await readLines(release, map);
-    const current = await readProxyMap(paths.proxySocket, map);
-    await putNames(context, map, current, new Set([...current].filter((line) => next.has(line))));
-  }
+  await takeSteps(context, release, tightenSteps);
 }
 
 /**
@@ -76,15 +69,8 @@ export async function tightenProxy(context: ApplyContext, { release, policy }: P
  * @throws AgentError APPLY_FAILED
  */
 export async function loosenProxy(context: ApplyContext, { release, policy }: ProxyTarget): Promise<void> {
-  const { paths } = context;
   if (!needsProxy(policy)) return await removeProxy(context);
-  for (const map of GROUP_MAPS) {
-    const next = await readLines(release, map);
-    if (!isSame(await readProxyMap(paths.proxySocket, map), next)) await putMap(context, map, [...next]);
-  }
-  for (const map of NAME_MAPS) {
-    await putNames(context, map, await readProxyMap(paths.proxySocket, map), await readLines(release, map));
-  }
+  await takeSteps(context, release, loosenSteps);
   await putMap(context, ABOUT_MAP, await aboutLines(release));
   await endForbiddenFlows(context, policy);
 }
@@ -137,7 +123,7 @@ export async function findProxyDifference(
   const wanted = await readFileBytes(join(release.folder, PROXY_CONF), MAX_FILE_BYTES);
   const present = await readFileIfAny(join(paths.proxy, PROXY_CONF), MAX_FILE_BYTES);
   if (present?.equals(wanted) !== true) return "the proxy has another configuration";
-  for (const map of [...GROUP_MAPS, ...NAME_MAPS]) {
+  for (const map of Object.values(proxyMaps)) {
     if (!isSame(await readProxyMap(paths.proxySocket, map), await readLines(release, map))) {
       return `the proxy goes by another ${map}`;
     }
@@ -152,7 +138,7 @@ async function writeFolder(context: ApplyContext, release: StoredRelease, config
   const control = join(paths.proxySocket, "..");
   await mkdir(control, { recursive: true });
   await chown(control, uid, gid);
-  for (const map of [...GROUP_MAPS, ...NAME_MAPS]) {
+  for (const map of Object.values(proxyMaps)) {
     await replaceFile(join(paths.proxy, map), await readFileBytes(join(release.folder, map), MAX_FILE_BYTES));
   }
   await replaceFile(join(paths.proxy, ABOUT_MAP), toText(await aboutLines(release)));
@@ -194,14 +180,24 @@ async function awaitSocket({ paths }: ApplyContext): Promise<void> {
   }
 }
 
+async function takeSteps(context: ApplyContext, release: StoredRelease, steps: readonly MapStep[]): Promise<void> {
+  for (const { map, toLines } of steps) {
+    const current = await readProxyMap(context.paths.proxySocket, map);
+    const lines = toLines(current, await readLines(release, map));
+    if (isSame(current, lines)) continue;
+    if (wholeMaps.has(map)) await putMap(context, map, [...lines]);
+    else await putKeys(context, map, current, lines);
+  }
+}
+
 /** The file first: a proxy that dies in between starts again with what it was about to get. */
 async function putMap({ paths }: ApplyContext, map: string, lines: readonly string[]): Promise<void> {
   await replaceFile(join(paths.proxy, map), toText(lines));
   await replaceProxyMap(paths.proxySocket, map, lines);
 }
 
-/** A name map only loses or only gains lines at a time, so a few may go one by one: a whole one of 100,000 takes 0.4 s. */
-async function putNames(
+/** A map of keys only loses or only gains lines at a time, so a few may go one by one: a whole one of 100,000 takes 0.4 s. */
+async function putKeys(
   { paths }: ApplyContext,
   map: string,
   current: ReadonlySet<string>,
@@ -209,7 +205,6 @@ async function putNames(
 ): Promise<void> {
   const removed = [...current].filter((line) => !next.has(line));
   const added = [...next].filter((line) => !current.has(line));
-  if (removed.length + added.length === 0) return;
   await replaceFile(join(paths.proxy, map), toText([...next]));
   if (removed.length + added.length > MAX_SINGLE_CHANGES) await replaceProxyMap(paths.proxySocket, map, next);
   else await changeProxyMap(paths.proxySocket, map, { removed, added });
@@ -224,7 +219,7 @@ async function aboutLines(release: StoredRelease): Promise<readonly string[]> {
   const bytes = await readFileBytes(join(release.folder, "provenance.json"), MAX_FILE_BYTES);
   const { commit, serial } = JSON.parse(bytes.toString("utf8")) as Provenance;
   if (!/^[0-9a-f]{7,64}$/.test(commit) || !Number.isSafeInteger(serial)) return [];
-  return [`commit ${commit}`, `serial ${serial}`];
+  return [`commit ${commit}`, `serial ${serial}`, `release ${release.digest}`];
 }
 
 /** What answers on the gateway itself is no place to be led to by a name. */

@@ -79,6 +79,16 @@ async function readIfUsable(path: string, maxBytes: number): Promise<Buffer | nu
   }
 }
 
+/** Returns who approved a stored release, and for which commit; null when that is not known any more. */
+export async function readProvenance(releases: string, digest: string): Promise<Provenance | null> {
+  const bytes = await readIfUsable(join(releases, digest, "provenance.json"), MAX_MANIFEST_BYTES);
+  try {
+    return bytes === null ? null : (JSON.parse(bytes.toString("utf8")) as Provenance);
+  } catch {
+    return null;
+  }
+}
+
 /** Removes all but the newest ten releases, never one of those named. */
 export async function pruneReleases(releases: string, keep: readonly string[]): Promise<void> {
   const names = await readdir(releases);

@@ -2,6 +2,7 @@ import { toAgentError } from "../errors.ts";
 import { bootTimeMs, nowMs, sleepMs } from "../host/clock.ts";
 import { rememberBadRelease } from "./bad-releases.ts";
 import type { ApplyContext } from "./context.ts";
+import { heldBy, readHold } from "./hold-notes.ts";
 import { fallToLifeline } from "./lifeline.ts";
 import { openRelease } from "./release-store.ts";
 import { restoreRelease } from "./restore.ts";
@@ -42,6 +43,8 @@ async function revertWon(context: ApplyContext): Promise<void> {
   const won = await readTransaction(paths.transaction, "reverting");
   // An agent that was faster to the lock has undone it.
   if (won === null) return;
+  const lockdown = await readHold(paths.lockdown);
+  if (lockdown !== null) return await fallToLifeline(context, heldBy("HELD_LOCKDOWN", lockdown), "lockdown");
   const { commit, serial } = won;
   // Before the revert, so that no crash loses them; a disk that is full must not hold it up.
   await note(context, won, "reverted", notConfirmed().message);

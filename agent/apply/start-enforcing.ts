@@ -1,7 +1,7 @@
 import { type AgentError, toAgentError } from "../errors.ts";
 import { ensureProbeNamespace } from "../health/namespace.ts";
 import { nowMs } from "../host/clock.ts";
-import { readPointers, writeConfirmed } from "../host/pointer-store.ts";
+import { assertOwnState, readPointers, writeConfirmed } from "../host/pointer-store.ts";
 import { probeAddresses } from "../settings/settings.ts";
 import { enableForwarding, ensureBase } from "./base-service.ts";
 import type { CheckedRelease } from "./check-artifacts.ts";
@@ -9,6 +9,7 @@ import { clearScratch } from "./clear-scratch.ts";
 import type { ApplyContext } from "./context.ts";
 import { openConfirmed } from "./enforced.ts";
 import { ensureGate } from "./gate-service.ts";
+import { requireNoLockdown } from "./hold-notes.ts";
 import { fallToLifeline } from "./lifeline.ts";
 import { readLifeline, removeLifeline } from "./lifeline-note.ts";
 import { tryPacketLog } from "./packet-log-service.ts";
@@ -24,6 +25,7 @@ import { closeConfirmed, readTransaction, winTransaction } from "./transaction.t
  */
 export async function startEnforcing(context: ApplyContext): Promise<AgentError | null> {
   const { settings, paths, log } = context;
+  await assertOwnState(paths.pointers, { gateway: settings.gateway, repository: settings.repository.name });
   // A timer that still waits finds nothing to do and ends; one that has won is waited for, or found dead.
   const unfinished = await readTransaction(paths.transaction, "armed");
   if (await winTransaction(paths.transaction, "reverting")) log.warn({ event: "apply-unfinished", ...unfinished });
@@ -50,7 +52,7 @@ export async function settleConfirmed({ paths, log }: ApplyContext): Promise<voi
   const isNews = confirmed.release !== won.next || confirmed.commit !== won.commit;
   if (won.next !== "" && isNews && won.serial >= confirmed.serial) {
     const { next: release, serial, commit } = won;
-    await writeConfirmed(paths.pointers, { release, serial, commit, at: new Date(nowMs()).toISOString() });
+    await writeConfirmed(paths.pointers, { release, serial, commit, at: new Date(nowMs()).toISOString(), whole: null });
     log.warn({ event: "pointer-settled", release, serial, commit });
   }
   await closeConfirmed(paths.transaction);
@@ -72,6 +74,7 @@ export async function hasUnfinished({ paths }: ApplyContext): Promise<boolean> {
 export async function enforceConfirmed(context: ApplyContext, because: string | null): Promise<AgentError | null> {
   const { paths, log } = context;
   try {
+    await requireNoLockdown(paths);
     const release = await openConfirmed(context);
     await ensureGate(context);
     const reason = because ?? (await whyNotInForce(context, release));
@@ -86,7 +89,7 @@ export async function enforceConfirmed(context: ApplyContext, because: string | 
   } catch (error) {
     const failure = toAgentError(error, "APPLY_REVERT_FAILED", "the confirmed release could not be put in force");
     if (failure.code === "STATE_CORRUPT") throw failure;
-    await fallToLifeline(context, failure, "closed");
+    await fallToLifeline(context, failure, failure.code === "HELD_LOCKDOWN" ? "lockdown" : "closed");
     return failure;
   }
 }

@@ -5,8 +5,10 @@ import { removeBudgets } from "../compile/budgets.ts";
 import { passFence, takeFence } from "../compile/fence.ts";
 import { type LivePair, liveDelta } from "../compile/live-delta.ts";
 import { networkLive } from "../compile/network-live.ts";
+import { lifelineRuleset } from "../compile/nft-chains.ts";
 import type { GateRelease } from "../compile/release.ts";
 import type { ApplyContext } from "./context.ts";
+import { readHold, requireNoLockdown } from "./hold-notes.ts";
 import { loadRuleset, readBudgets, readLivePairs } from "./kernel.ts";
 import { publishZones } from "./named-service.ts";
 import { loosenProxy, tightenProxy } from "./proxy-service.ts";
@@ -32,6 +34,7 @@ export type Guard = () => Promise<void>;
  */
 export async function swapRelease(context: ApplyContext, release: StoredRelease, guard: Guard): Promise<void> {
   const { gate, step } = context;
+  await requireNoLockdown(context.paths);
   const gateRelease = await readGateRelease(release);
   const target = { release, policy: gateRelease.policy };
   const fence = randomInt(1, MAX_FENCE);
@@ -53,6 +56,7 @@ export async function swapRelease(context: ApplyContext, release: StoredRelease,
     const fenced = passFence(fence) + ruleset + grants + removeBudgets(budgets, gateRelease.policy);
     await guard();
     await step("4c-kernel", () => loadRuleset(fenced));
+    await closeIfLockedDown(context);
     await guard();
     await step("4d-gate", () => gate.activate(release.digest));
   } finally {
@@ -60,6 +64,13 @@ export async function swapRelease(context: ApplyContext, release: StoredRelease,
   }
   await guard();
   await step("4e-proxy", () => loosenProxy(context, target));
+}
+
+/** A lockdown waits for nobody: one that came just before the kernel took the release is put back after it. */
+async function closeIfLockedDown({ paths }: ApplyContext): Promise<void> {
+  if ((await readHold(paths.lockdown)) === null) return;
+  await loadRuleset(lifelineRuleset);
+  await requireNoLockdown(paths);
 }
 
 /** Resolves or rejects when all are over: nothing of a swap that failed goes on while the next one begins. */

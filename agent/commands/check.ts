@@ -7,7 +7,7 @@ import { defaultCompileSettings } from "../settings/parse-settings.ts";
 import { MAX_POLICY_BYTES, readPolicyFiles } from "../source/read-policy-files.ts";
 import { loadNewestRoot } from "./load-root.ts";
 import type { Output } from "./output.ts";
-import { POLICY_PATH, planLock } from "./plan-lock.ts";
+import { POLICY_PATH, planLocks } from "./plan-lock.ts";
 import { verify } from "./verify.ts";
 
 export interface CheckOptions {
@@ -57,10 +57,13 @@ async function checkLock(folder: string): Promise<readonly Finding[]> {
   try {
     const tree = openWorkTree(folder);
     const options = { repositoryFolder: folder, serial: null, files: [], branch: null, group: null };
-    const plan = await planLock(options, await loadNewestRoot(tree), tree);
-    if (plan.kept) return [];
-    const text = `the lock is not the one for this content: serial ${plan.lock.serial} is next; run \`clawgress sign\``;
-    return [{ code: "TRUST_LOCK_MISMATCH", text }];
+    const plans = await planLocks(options, (await loadNewestRoot(tree)).root, tree);
+    return plans
+      .filter(({ kept }) => !kept)
+      .map(({ path, lock: { serial } }) => ({
+        code: "TRUST_LOCK_MISMATCH",
+        text: `${path} is not the lock for this content: serial ${serial} is next; run \`clawgress sign\``,
+      }));
   } catch (error) {
     if (error instanceof AgentError) return [{ code: error.code, text: error.message }];
     throw error;

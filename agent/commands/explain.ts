@@ -64,7 +64,7 @@ function describe(
     const near = decision.nearMiss === null ? [] : [`  nearest: ${decision.nearMiss}${where}`];
     return [
       `DENY  ${who} → ${options.to}`,
-      `  by ${rules}: ${decision.reason}, ${reasons[decision.reason]}`,
+      `  by ${rules}: ${decision.reason}, ${reasons[decision.reason].text}`,
       ...near,
       ...describeNotes(decision.nearRule?.notes),
     ];
@@ -75,7 +75,7 @@ function describe(
     const near = wouldDeny?.nearMiss == null ? [] : [`  nearest: ${wouldDeny.nearMiss}`];
     return [
       `ALLOW, ONLY BECAUSE OF AUDIT  ${who} → ${options.to}`,
-      `  by ${rules} it would be denied: ${why}, ${reasons[why]}`,
+      `  by ${rules} it would be denied: ${why}, ${reasons[why].text}`,
       ...near,
       ...describeNotes(wouldDeny?.nearRule?.notes),
     ];

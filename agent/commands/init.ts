@@ -1,7 +1,10 @@
 import { join } from "node:path";
 import { AgentError } from "../errors.ts";
+import { nowMs } from "../host/clock.ts";
+import { writePassed } from "../host/clock-store.ts";
 import { readFileBytes, replaceFile } from "../host/files.ts";
 import { initialisePointers } from "../host/pointer-store.ts";
+import { hasEntries } from "../host/trust-store.ts";
 import { isWithin } from "../host/work-tree.ts";
 import { formatTextIssue } from "../policy/json-text.ts";
 import { quoteText } from "../policy/parsed.ts";
@@ -117,9 +120,20 @@ async function initRepository(options: RepositoryOptions, output: Output): Promi
  */
 async function initGateway(config: string, output: Output): Promise<number> {
   const settings = await loadSettings(config);
-  const { pointers } = pathsOf(settings);
-  await initialisePointers(pointers);
+  const { pointers, releases, trust, clock } = pathsOf(settings);
+  for (const folder of [releases, trust]) {
+    if (!(await hasEntries(folder))) continue;
+    throw new AgentError("STATE_CORRUPT", `${folder} is in use: this gateway was initialised before`, {
+      remedy:
+        "if its pointers are lost, `clawgress recover` says how to go on; starting again would open the way to every old serial",
+    });
+  }
+  await initialisePointers(pointers, { gateway: settings.gateway, repository: settings.repository.name });
+  await writePassed(clock, nowMs());
   output.line(`${pointers} holds the empty start: the first approved serial, whatever it is, will be accepted.`);
+  output.line(
+    `The clock of this machine says ${new Date(nowMs()).toISOString()}: earlier times will not be believed from now on.`,
+  );
   output.document({ gateway: settings.gateway, pointers });
   return 0;
 }

@@ -10,17 +10,16 @@ import { ensureProxy, isProxyDue } from "../apply/proxy-service.ts";
 import { enforceConfirmed, hasUnfinished, settleConfirmed, startEnforcing } from "../apply/start-enforcing.ts";
 import type { RunStep } from "../apply/step.ts";
 import { winTransaction } from "../apply/transaction.ts";
-import { RECORD_RING } from "../compile/haproxy.ts";
 import { AgentError, codes, toAgentError } from "../errors.ts";
-import { openAppendLog } from "../host/append-log.ts";
 import { monotonicMs, sleepMs } from "../host/clock.ts";
 import { findDaemon } from "../host/daemon.ts";
-import { readFileIfAny } from "../host/files.ts";
 import { createLog } from "../host/log.ts";
 import { lockInstance } from "../host/single-instance.ts";
 import { openApplyContext } from "../open-apply-context.ts";
+import { doRequest } from "../operator/do-request.ts";
+import { answerRequests } from "../operator/requests.ts";
 import { reconcile } from "../reconcile.ts";
-import { followProxyRecords } from "../report/proxy-records.ts";
+import { keepProxyRecords } from "../report/keep-proxy-records.ts";
 import { writeStatusFile } from "../report/status-file.ts";
 import { tellClosed, tellRestored } from "../report/tell-restored.ts";
 import { tellTimerNote } from "../report/tell-timer-note.ts";
@@ -41,7 +40,6 @@ const SERVICE_RETRY_MS = 1_000;
 const REVERT_RETRY_MS = 2_000;
 /** Each try keeps applies waiting for a moment, and nothing that is enforced waits for ulogd. */
 const PACKET_LOG_RETRY_MS = 10_000;
-const MAX_RECORD_BYTES = 8 * 1024 * 1024;
 
 /**
  * Runs the agent until SIGTERM or SIGINT: enforces what was confirmed, does one cycle at once and then on schedule, and
@@ -70,7 +68,15 @@ export async function runAgent(options: RunOptions, _output: Output): Promise<nu
       await tellTimerNote(agent);
       await writeStatus(agent);
       const { signal } = stop;
-      const works = [pollOnSchedule, watchTables, watchServices, watchReverts, watchPacketLog, keepProxyRecords];
+      const works = [
+        pollOnSchedule,
+        watchTables,
+        watchServices,
+        watchReverts,
+        watchPacketLog,
+        watchRequests,
+        followProxy,
+      ];
       await Promise.all(works.map((work) => work(agent, signal)));
     } finally {
       await closeAgent(agent);
@@ -192,6 +198,17 @@ async function watchPacketLog(agent: Agent, signal: AbortSignal): Promise<void> 
   await watch(agent, signal, PACKET_LOG_RETRY_MS, () => apply.inTurn(follow));
 }
 
+/** What operators ask is done within a quarter of a second, in turn with applies. */
+async function watchRequests(agent: Agent, signal: AbortSignal): Promise<void> {
+  await watch(agent, signal, SERVICE_RETRY_MS, async () => {
+    await answerRequests(agent.paths, async (request) => {
+      const answer = await doRequest(agent, request);
+      await writeStatus(agent);
+      return answer;
+    });
+  });
+}
+
 /** Looks after something four times a second, less often while it fails; what goes wrong is logged when it is something new. */
 async function watch(agent: Agent, signal: AbortSignal, retryMs: number, look: () => Promise<void>): Promise<void> {
   let said = "";
@@ -212,20 +229,9 @@ async function watch(agent: Agent, signal: AbortSignal, retryMs: number, look: (
   }
 }
 
-/** Writes what the proxy of SNI mode decides to a file of bounded size, for as long as there is a proxy. */
-async function keepProxyRecords({ paths, settings, log }: Agent, signal: AbortSignal): Promise<void> {
-  const { proxyRecords: path, proxySocket: socketPath } = paths;
-  const onError = (error: unknown): void => log.warn({ event: "proxy-record-lost", reason: (error as Error).message });
-  try {
-    const files = await Promise.all([`${path}.1`, path].map((file) => readFileIfAny(file, 2 * MAX_RECORD_BYTES)));
-    const known = files.flatMap((bytes) => bytes?.toString("utf8").split("\n") ?? []);
-    const records = openAppendLog(path, { mode: 0o640, maxBytes: MAX_RECORD_BYTES });
-    const { gateway } = settings;
-    await followProxyRecords({ gateway, socketPath, ring: RECORD_RING, log: records, known, onError }, signal);
-    records.close();
-  } catch (error) {
-    onError(error);
-  }
+/** For as long as there is a proxy. */
+async function followProxy({ settings, paths, log }: Agent, signal: AbortSignal): Promise<void> {
+  await keepProxyRecords({ gateway: settings.gateway, paths, log }, signal);
 }
 
 /** A poll that is skipped because a cycle takes longer than the schedule is nothing to worry a person with. */

@@ -3,22 +3,29 @@ import { AgentError, type Json } from "../errors.ts";
 import { replaceFile } from "../host/files.ts";
 import { signWithSshKeygen } from "../host/ssh-keygen.ts";
 import { isWithin, openWorkTree, removeFolders } from "../host/work-tree.ts";
-import { readApprovals } from "../source/read-manifest.ts";
+import { compareTexts } from "../policy/compare-texts.ts";
 import {
   APPROVALS_FOLDER,
   approvalFolder,
   approvalPath,
-  type Count,
   countPolicyApprovals,
   POLICY_NAMESPACE,
 } from "../trust/approvals.ts";
-import { digestOf, LOCK_PATH } from "../trust/lock.ts";
-import type { Root } from "../trust/root.ts";
+import { digestOf } from "../trust/lock.ts";
+import { policyPrincipals, type Root } from "../trust/root.ts";
+import { missingOf } from "../trust/verify-approval.ts";
+import { findApproved } from "./find-approved.ts";
+import { approvalDocument, describeApproval, type JudgedLock, judgeNow } from "./judge-locks.ts";
 import { loadNewestRoot } from "./load-root.ts";
-import { type ChangeReport, reportChanges } from "./lock-changes.ts";
+import { describePolicy, describeSince, type FileChange, listFileChanges } from "./lock-changes.ts";
 import type { Output } from "./output.ts";
-import { type LockPlan, planLock } from "./plan-lock.ts";
+import { type LockPlan, planLocks } from "./plan-lock.ts";
+import { rebaseBranch } from "./rebase-branch.ts";
+import { signFresh } from "./sign-fresh.ts";
+import { signRecovery } from "./sign-recovery.ts";
+import { signRoot } from "./sign-root.ts";
 import { findSigningKey, type SigningKey } from "./signing-key.ts";
+import { judgeTree } from "./verify.ts";
 
 export interface SignOptions {
   readonly repositoryFolder: string;
@@ -30,19 +37,34 @@ export interface SignOptions {
   readonly file?: readonly string[];
   readonly branch?: string;
   readonly group?: string;
+  /** Brings the branch up to date with the one that gateways follow first. */
+  readonly rebase?: boolean;
+  /** Approves the newest root of trust instead of the policy. */
+  readonly rootOfTrust?: boolean;
+  /** Vouches, for so many hours, that the lock is the newest, instead of approving it. */
+  readonly fresh?: number;
+  /** Approves the request of a gateway that lost its state instead. */
+  readonly recovery?: string;
 }
 
 /**
- * Approves the policy in a working clone: shows what would change, writes the lock unless it already says so, signs it
- * and says who is missing. Nothing is written before the signature is made and verified. Returns 0.
+ * Approves what a working clone holds: shows what would change, writes each lock unless it already says so, signs those
+ * that the caller may approve, and says who is missing. Nothing is written before a signature is made and verified.
+ * Returns 0.
  * @throws AgentError USAGE, SOURCE_FILE, POLICY_INVALID, TRUST_LOCK_INVALID, TRUST_LOCK_MISMATCH, TRUST_SIGNING_FAILED
  */
 export async function sign(options: SignOptions, output: Output): Promise<number> {
+  if (options.rootOfTrust === true) return await signRoot(options, output);
+  if (options.fresh !== undefined) return await signFresh({ ...options, fresh: options.fresh }, output);
+  if (options.recovery !== undefined) return await signRecovery({ ...options, recovery: options.recovery }, output);
   const folder = options.repositoryFolder;
+  const rebased = options.rebase === true ? await rebaseBranch(folder, options.branch ?? null, output) : false;
   const tree = openWorkTree(folder);
-  const root = await loadNewestRoot(tree);
-  const key = await findSigningKey(root, { key: options.key ?? null, principal: options.principal ?? null });
-  const plan = await planLock(
+  const { root } = await loadNewestRoot(tree);
+  const principals = policyPrincipals(root);
+  const choice = { key: options.key ?? null, principal: options.principal ?? null };
+  const key = await findSigningKey([{ root, principals }], choice);
+  const plans = await planLocks(
     {
       repositoryFolder: folder,
       serial: options.serial ?? null,
@@ -53,44 +75,66 @@ export async function sign(options: SignOptions, output: Output): Promise<number
     root,
     tree,
   );
-  const changes = await reportChanges(plan);
-  for (const line of describePlan(plan, changes)) output.line(line);
+  const policy = await describePolicy(plans);
+  const mine = pickPlans(plans, root, await judgeTree(folder, root, tree), key);
+  for (const line of describePlans(plans, policy)) output.line(line);
+  for (const line of await describeApproved(folder, root, plans, key)) output.line(line);
 
-  const existing = await readApprovals(tree, root, plan.bytes);
-  const already = countPolicyApprovals(root, plan.bytes, existing).counted.includes(key.principal);
-  const signatures = already
-    ? existing
-    : new Map([...existing, [key.principal, await makeApproval(root, plan, key, output)]]);
-  const removed = await writeApproval(folder, plan, key, signatures);
-
-  const count = countPolicyApprovals(root, plan.bytes, signatures);
-  output.line(
-    already ? `${key.principal} has approved serial ${plan.lock.serial} already.` : describeSigned(plan, key),
-  );
-  for (const line of describeNext(root, plan, count)) output.line(line);
-  output.document({
-    serial: plan.lock.serial,
-    lockDigest: digestOf(plan.bytes),
-    lockKept: plan.kept,
-    principal: key.principal,
-    key: key.fingerprint,
-    file: approvalPath(digestOf(plan.bytes), key.principal),
-    removed: [...removed],
-    changes: {
-      files: changes.files.map(({ sign: mark, path }) => ({ sign: mark, path })),
-      policy: [...changes.policy],
-    },
-    ...documentOf(root, count),
-  });
+  const made = new Map<LockPlan, Buffer>();
+  for (const plan of mine.toSign) made.set(plan, await makeApproval(root, plan, key, output));
+  const removed = await writeApprovals(folder, plans, made, key);
+  const judged = await judgeTree(folder, root, openWorkTree(folder));
+  for (const plan of plans) {
+    if (made.has(plan)) output.line(describeSigned(plan, key));
+    else if (mine.already.includes(plan)) output.line(`${key.principal} has approved ${nameOf(plan)} already.`);
+  }
+  for (const line of describeNext(plans, judged, rebased)) output.line(line);
+  output.document(documentOf(plans, judged, { key, policy, removed }));
   return 0;
+}
+
+/**
+ * The common lock is always the caller's to approve, when the root lets them; the locks of teams only when they changed
+ * or wait for somebody.
+ */
+function pickPlans(
+  plans: readonly LockPlan[],
+  root: Root,
+  judged: readonly JudgedLock[],
+  { principal }: SigningKey,
+): { readonly toSign: readonly LockPlan[]; readonly already: readonly LockPlan[] } {
+  const stateOf = (plan: LockPlan): JudgedLock | undefined =>
+    plan.kept ? judged.find(({ part }) => part === plan.part) : undefined;
+  const already = plans.filter((plan) => stateOf(plan)?.count.counted.includes(principal) === true);
+  const may = plans.filter((plan) => {
+    if (already.includes(plan)) return false;
+    if (plan.part === null) return root.roles.policy.principals.includes(principal) || !isSettled(stateOf(plan));
+    return plan.part.principals.includes(principal)
+      ? !isSettled(stateOf(plan))
+      : waitsForPolicy(stateOf(plan), principal);
+  });
+  // Who is asked for nothing else may still add a voice to the common lock.
+  return { toSign: may, already };
+}
+
+function isSettled(judged: JudgedLock | undefined): boolean {
+  return judged?.requirements.every((asked) => missingOf(asked, judged.count.counted) === 0) ?? false;
+}
+
+function waitsForPolicy(judged: JudgedLock | undefined, principal: string): boolean {
+  return (
+    judged?.requirements.some(
+      (asked) => asked.principals.includes(principal) && missingOf(asked, judged.count.counted) > 0,
+    ) ?? false
+  );
 }
 
 async function makeApproval(root: Root, plan: LockPlan, key: SigningKey, output: Output): Promise<Buffer> {
   output.note(
-    `Signing as ${key.principal} with ${key.fingerprint} (${key.candidate.origin}); touch the key if it blinks.`,
+    `Signing ${nameOf(plan)} as ${key.principal} with ${key.fingerprint} (${key.candidate.origin}); touch the key if it blinks.`,
   );
   const signature = await signWithSshKeygen(key.candidate, POLICY_NAMESPACE, plan.bytes);
-  const check = countPolicyApprovals(root, plan.bytes, new Map([[key.principal, signature]]));
+  const check = countPolicyApprovals(root, plan.bytes, new Map([[key.principal, signature]]), judgeNow);
   if (check.counted.includes(key.principal)) return signature;
   const why = check.rejected[0]?.why ?? "it was not counted";
   throw new AgentError("TRUST_SIGNING_FAILED", `gateways would not count the signature that ssh-keygen made: ${why}`, {
@@ -98,69 +142,115 @@ async function makeApproval(root: Root, plan: LockPlan, key: SigningKey, output:
   });
 }
 
-/** Writes the signature first: a lock without its approvals would look like an accident. Returns the stale folders that were removed. */
-async function writeApproval(
+/** Writes signatures first: a lock without its approvals would look like an accident. Returns the stale folders that were removed. */
+async function writeApprovals(
   folder: string,
-  plan: LockPlan,
+  plans: readonly LockPlan[],
+  made: ReadonlyMap<LockPlan, Buffer>,
   key: SigningKey,
-  signatures: ReadonlyMap<string, Buffer>,
 ): Promise<readonly string[]> {
-  const lockDigest = digestOf(plan.bytes);
-  const path = approvalPath(lockDigest, key.principal);
-  // Throws when a symbolic link would lead the writes out of the clone.
-  await isWithin(folder, path);
-  await isWithin(folder, LOCK_PATH);
-  const signature = signatures.get(key.principal);
-  if (signature !== undefined) await replaceFile(join(folder, path), signature);
-  await replaceFile(join(folder, LOCK_PATH), plan.bytes);
-  const keep = approvalFolder(lockDigest).slice(APPROVALS_FOLDER.length + 1);
-  return await removeFolders(folder, APPROVALS_FOLDER, (name) => /^[0-9a-f]{16}$/.test(name) && name !== keep);
+  for (const plan of plans) {
+    // Throws when a symbolic link would lead the writes out of the clone.
+    await isWithin(folder, approvalPath(digestOf(plan.bytes), key.principal));
+    await isWithin(folder, plan.path);
+  }
+  for (const [plan, signature] of made) {
+    await replaceFile(join(folder, approvalPath(digestOf(plan.bytes), key.principal)), signature);
+  }
+  for (const plan of plans) await replaceFile(join(folder, plan.path), plan.bytes);
+  const keep = new Set(plans.map(({ bytes }) => approvalFolder(digestOf(bytes)).slice(APPROVALS_FOLDER.length + 1)));
+  return await removeFolders(folder, APPROVALS_FOLDER, (name) => /^[0-9a-f]{16}$/.test(name) && !keep.has(name));
 }
 
-function describePlan({ lock, kept, base }: LockPlan, changes: ChangeReport): readonly string[] {
+/** Returns what differs from what the caller approved on this branch before, so that nobody reads the same twice. */
+async function describeApproved(
+  folder: string,
+  root: Root,
+  plans: readonly LockPlan[],
+  { principal }: SigningKey,
+): Promise<readonly string[]> {
+  const [common] = plans;
+  if (common === undefined) return [];
+  const approved = await findApproved(folder, root, principal, common);
+  if (approved === null) return [];
+  const changes = await describeSince(approved.tree, plans);
+  const head = `${principal} approved serial ${approved.serial} of this before (commit ${approved.commit.slice(0, 12)}). Since then:`;
+  return changes.length === 0
+    ? [`${head} nothing else is allowed or denied.`]
+    : [head, ...changes.map((line) => `    ${line}`)];
+}
+
+function describePlans(plans: readonly LockPlan[], policy: readonly string[]): readonly string[] {
+  return [...plans.flatMap(describePlan), ...policy.map((line) => `    ${line}`)];
+}
+
+function describePlan(plan: LockPlan): readonly string[] {
+  const { lock, kept, base, part } = plan;
+  const changes = listFileChanges(plan);
+  // A team's lock that nobody touched is nothing to read about.
+  if (part !== null && kept && changes.length === 0) return [];
   const since = base === null ? "the first lock" : `since serial ${base.lock.serial} (${base.ref})`;
-  const head = `Serial ${lock.serial} for ${lock.repository}, branch ${lock.branch}, group ${lock.group}: ${since}.`;
-  const files = changes.files.map(({ sign, path }) => `  ${sign} ${path}`);
-  const policy = changes.policy.map((line) => `    ${line}`);
-  const nothing = files.length === 0 ? ["  No file is different."] : [];
+  const whose = part === null ? "" : ` of ${part.name}`;
+  const head = `Serial ${lock.serial}${whose} for ${lock.repository}, branch ${lock.branch}, group ${lock.group}: ${since}.`;
+  const files = changes.map(({ sign: mark, path }) => `  ${mark} ${path}`);
   return [
     head,
-    ...nothing,
-    ...files,
-    ...policy,
+    ...(files.length === 0 ? ["  No file is different."] : files),
     ...(kept ? ["The lock is there already; the same bytes are approved."] : []),
   ];
 }
 
-function describeSigned({ lock, bytes }: LockPlan, key: SigningKey): string {
-  return `Signed serial ${lock.serial} as ${key.principal}: ${approvalPath(digestOf(bytes), key.principal)}`;
+function nameOf({ lock, part }: LockPlan): string {
+  return part === null ? `serial ${lock.serial}` : `serial ${lock.serial} of ${part.name}`;
+}
+
+function describeSigned(plan: LockPlan, key: SigningKey): string {
+  return `Signed ${nameOf(plan)} as ${key.principal}: ${approvalPath(digestOf(plan.bytes), key.principal)}`;
 }
 
 /** Returns who has approved, who is missing, and what to run next, here and by the next person. */
-function describeNext(root: Root, plan: LockPlan, { counted, rejected, missing }: Count): readonly string[] {
-  const { principals, threshold } = root.roles.policy;
-  const others = principals.filter((name) => !counted.includes(name));
-  const paths = [LOCK_PATH, APPROVALS_FOLDER, ...plan.contents.keys()].map(quoteArgument).join(" ");
+function describeNext(plans: readonly LockPlan[], judged: readonly JudgedLock[], rebased: boolean): readonly string[] {
+  const isMissing = judged.some((one) => !isSettled(one));
+  const paths = [
+    ...plans.map(({ path }) => path),
+    APPROVALS_FOLDER,
+    ...plans.flatMap(({ contents }) => [...contents.keys()]),
+  ];
+  const by = [...new Set(judged.flatMap(({ count }) => count.counted))].sort(compareTexts).join(", ");
+  const serial = plans[0]?.lock.serial;
+  const push = rebased ? "git push --force-with-lease" : "git push";
   return [
-    ...rejected.map(({ file, why }) => `${file} does not count: ${why}`),
-    `Approved by ${counted.join(", ")}: ${counted.length} of ${threshold}.`,
+    ...judged.flatMap((one) => [...(one.part === null ? [] : [`${one.path}:`]), ...describeApproval(one)]),
     "Commit and push:",
-    `  git add -A -- ${paths} && git commit -m "policy: serial ${plan.lock.serial}, approved by ${counted.join(", ")}" && git push`,
-    ...(missing === 0 ? ["Enough people have approved; it can be merged."] : []),
-    ...(missing > 0 ? [`${missing} more of ${others.join(", ")} must approve. Each runs, on the same branch:`] : []),
-    ...(missing > 0 ? ["  git pull && clawgress sign"] : []),
+    `  git add -A -- ${paths.map(quoteArgument).join(" ")} && git commit -m "policy: serial ${serial}, approved by ${by}" && ${push}`,
+    ...(isMissing ? [] : ["Enough people have approved; it can be merged."]),
+    ...(isMissing ? ["Each of those who are missing runs, on the same branch:"] : []),
+    ...(isMissing ? [`  git pull${rebased ? " --rebase" : ""} && clawgress sign`] : []),
   ];
 }
 
-function documentOf(root: Root, { counted, rejected, missing }: Count): { readonly [key: string]: Json } {
-  const { principals, threshold } = root.roles.policy;
-  return {
-    approvedBy: [...counted],
-    threshold,
-    missing,
-    mayApprove: principals.filter((name) => !counted.includes(name)),
-    rejected: rejected.map(({ file, why }) => ({ file, why })),
-  };
+interface Done {
+  readonly key: SigningKey;
+  readonly policy: readonly string[];
+  readonly removed: readonly string[];
+}
+
+function documentOf(plans: readonly LockPlan[], judged: readonly JudgedLock[], { key, policy, removed }: Done): Json {
+  const fileDocument = ({ sign: mark, path }: FileChange): Json => ({ sign: mark, path });
+  const locks = plans.map((plan) => {
+    const state = judged.find(({ part }) => part === plan.part);
+    return {
+      part: plan.part?.name ?? null,
+      serial: plan.lock.serial,
+      lockDigest: digestOf(plan.bytes),
+      lockKept: plan.kept,
+      file: approvalPath(digestOf(plan.bytes), key.principal),
+      changes: { files: listFileChanges(plan).map(fileDocument), policy: [...policy] },
+      ...(state === undefined ? {} : approvalDocument(state)),
+    };
+  });
+  const [common] = locks;
+  return { ...common, principal: key.principal, key: key.fingerprint, removed: [...removed], locks };
 }
 
 function quoteArgument(text: string): string {

@@ -1,13 +1,15 @@
 import { AgentError } from "../errors.ts";
 import { type KeyCandidate, listAgentKeys, listHomeKeys, readKeyFile } from "../host/ssh-keygen.ts";
 import { quoteText } from "../policy/parsed.ts";
+import { readOwnKey } from "../trust/find-owner.ts";
 import { type Root, rootPath } from "../trust/root.ts";
-import { parsePublicKey } from "../trust/ssh-key.ts";
 
 export interface SigningKey {
   readonly principal: string;
   readonly fingerprint: string;
   readonly candidate: KeyCandidate;
+  /** Returns the principal whom the key counts as in a root; null for nobody. */
+  readonly ownerIn: (root: Root) => string | null;
 }
 
 export interface KeyChoice {
@@ -17,31 +19,40 @@ export interface KeyChoice {
   readonly principal: string | null;
 }
 
+/** Whose signatures count for what is about to be signed, by one root. */
+export interface Signers {
+  readonly root: Root;
+  readonly principals: readonly string[];
+}
+
 /**
- * Returns the first key of the caller that belongs to a principal who may approve policies.
+ * Returns the first key of the caller that belongs to one of the signers, by the first root that knows it.
  * @throws AgentError USAGE when there is none, with what was looked at
  */
-export async function findSigningKey(root: Root, { key, principal }: KeyChoice): Promise<SigningKey> {
-  const { principals } = root.roles.policy;
-  if (principal !== null && !principals.includes(principal)) {
-    throw new AgentError("USAGE", `${quoteText(principal)} may not approve policies by ${rootPath(root.root)}`, {
-      remedy: `use one of ${principals.join(", ")}`,
+export async function findSigningKey(signers: readonly Signers[], { key, principal }: KeyChoice): Promise<SigningKey> {
+  const allowed = [...new Set(signers.flatMap(({ principals }) => principals))];
+  const paths = signers.map(({ root }) => rootPath(root.root)).join(" and ");
+  if (principal !== null && !allowed.includes(principal)) {
+    throw new AgentError("USAGE", `${quoteText(principal)} may not approve this by ${paths}`, {
+      remedy: `use one of ${allowed.join(", ")}`,
     });
   }
   const candidates = await listCandidates(key);
   const known = candidates.flatMap((candidate) => {
-    const parsed = parsePublicKey(candidate.publicLine);
-    return parsed.ok ? [{ candidate, fingerprint: parsed.value.fingerprint }] : [];
+    const own = readOwnKey(candidate.publicLine);
+    return own === null ? [] : [{ candidate, own }];
   });
-  for (const { candidate, fingerprint } of known) {
-    const owner = root.principals.find(({ keys }) => keys.some((one) => one.fingerprint === fingerprint))?.name;
-    if (owner === undefined || !principals.includes(owner)) continue;
-    if (principal === null || principal === owner) return { principal: owner, fingerprint, candidate };
+  for (const { candidate, own } of known) {
+    for (const { root, principals } of signers) {
+      const owner = own.ownerIn(root);
+      if (owner === null || !principals.includes(owner) || (principal !== null && principal !== owner)) continue;
+      return { principal: owner, fingerprint: own.fingerprint, candidate, ownerIn: own.ownerIn };
+    }
   }
-  const seen = known.map(({ candidate, fingerprint }) => `${fingerprint} (${candidate.origin})`);
-  const whose = principal ?? principals.join(", ");
+  const seen = known.map(({ candidate, own }) => `${own.fingerprint} (${candidate.origin})`);
+  const whose = principal ?? allowed.join(", ");
   throw new AgentError("USAGE", `no key of ${whose} was found among ${seen.join(", ") || "no keys at all"}`, {
-    remedy: `name the key with --key, or load it into ssh-agent; ${rootPath(root.root)} says which keys count`,
+    remedy: `name the key with --key, or load it into ssh-agent; ${paths} says which keys count`,
     details: { looked: candidates.map((candidate) => candidate.origin) },
   });
 }

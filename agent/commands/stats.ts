@@ -4,12 +4,14 @@ import { createGateControl, type GateStatus } from "../gate/control-client.ts";
 import type { PlaneTotals } from "../gate/deny-records.ts";
 import { readForeignFileIfAny } from "../host/files.ts";
 import { plainText } from "../plain-text.ts";
+import { type ProxyTotals, readProxyTotals } from "../report/proxy-totals.ts";
 import { type Ranked, type RecordSummary, summarizeRecords } from "../report/summarize-records.ts";
 import { pathsOf } from "../settings/paths.ts";
 import { loadSettings } from "./load-settings.ts";
 import type { Output } from "./output.ts";
 
 const TOP = 10;
+const MAX_PROXY_RECORD_BYTES = 16 * 1024 * 1024;
 
 /**
  * Says how much was denied, why, to whom and towards what. Returns 0, or the status of GATE_UNREACHABLE when the gate's
@@ -17,17 +19,20 @@ const TOP = 10;
  */
 export async function showStats(options: { readonly config: string }, output: Output): Promise<number> {
   const settings = await loadSettings(options.config);
-  const { denyRecords, gateSocket } = pathsOf(settings);
-  const [gate, counters, files] = await Promise.all([
+  const { denyRecords, gateSocket, proxyRecords, proxyTotals } = pathsOf(settings);
+  const [gate, proxy, counters, files, proxyFiles] = await Promise.all([
     askGate(gateSocket),
+    readProxyTotals(proxyTotals),
     readDenyCounters(),
     readRecordFiles(denyRecords, settings.records.maxBytes),
+    readRecordFiles(proxyRecords, MAX_PROXY_RECORD_BYTES),
   ]);
-  const summary = summarizeRecords(files, TOP);
+  const summary = summarizeRecords([...files, ...proxyFiles], TOP);
   for (const line of [
     ...describeTotals(gate),
+    ...describeProxyTotals(proxy),
     ...describeCounters(counters),
-    ...describeRecords(summary, denyRecords),
+    ...describeRecords(summary, proxy === null ? denyRecords : `${denyRecords} and ${proxyRecords}`),
     ...describeTop("most denied names", summary.names, "lines"),
     ...describeTop("most denied destinations", summary.destinations, "lines"),
     ...describeTop("clients with most denials", summary.clients, "denials"),
@@ -38,10 +43,19 @@ export async function showStats(options: { readonly config: string }, output: Ou
     ok: gate !== null,
     gateway: settings.gateway,
     since: gate?.startedAt ?? null,
-    denied: (gate?.denials.denied ?? null) as Json,
+    denied: (gate === null ? null : { ...gate.denials.denied, ...proxy?.denied }) as Json,
     audited: (gate?.denials.audited ?? null) as Json,
     written: gate?.denials.written ?? null,
     unattributed: gate?.denials.unattributed ?? null,
+    proxy:
+      proxy === null
+        ? null
+        : {
+            since: proxy.since,
+            written: proxy.written,
+            unattributed: proxy.unattributed,
+            denied: proxy.denied as Json,
+          },
     packets: counters as Json,
     records: summary as unknown as Json,
   });
@@ -67,21 +81,33 @@ async function readRecordFiles(path: string, maxBytes: number): Promise<readonly
 
 function describeTotals(gate: GateStatus | null): readonly string[] {
   if (gate === null) return ["the gate does not answer: its totals are missing"];
-  const rowsOf = (totals: PlaneTotals): readonly string[] =>
-    Object.entries(totals).flatMap(([plane, reasons]) =>
-      Object.entries(reasons).map(([reason, count]) => `${String(count).padStart(10)}  ${plane}  ${reason}`),
-    );
   const rows = rowsOf(gate.denials.denied);
   const audited = rowsOf(gate.denials.audited);
   const passed = audited.length === 0 ? [] : ["let pass by an AUDIT, and would be denied", ...audited];
-  const lost = gate.denials.unattributed;
-  const note = lost === 0 ? [] : [`${String(lost).padStart(10)}  packets and questions that no record counts`];
+  const note = describeLost(gate.denials.unattributed, "packets and questions");
   return [
     `denied since ${gate.startedAt} (the gate's start)`,
     ...(rows.length > 0 ? rows : ["   nothing"]),
     ...passed,
     ...note,
   ];
+}
+
+function describeProxyTotals(proxy: ProxyTotals | null): readonly string[] {
+  const rows = proxy === null ? [] : rowsOf(proxy.denied);
+  if (proxy === null || rows.length === 0) return [];
+  const note = describeLost(proxy.unattributed, "connections and requests");
+  return [`denied by the proxy since ${plainText(proxy.since, 40)}`, ...rows, ...note];
+}
+
+function rowsOf(totals: PlaneTotals): readonly string[] {
+  return Object.entries(totals).flatMap(([plane, reasons]) =>
+    Object.entries(reasons).map(([reason, count]) => `${String(count).padStart(10)}  ${plane}  ${reason}`),
+  );
+}
+
+function describeLost(count: number, what: string): readonly string[] {
+  return count === 0 ? [] : [`${String(count).padStart(10)}  ${what} that no record counts`];
 }
 
 const counterTexts: { readonly [counter: string]: string } = {

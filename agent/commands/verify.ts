@@ -1,79 +1,101 @@
-import { AgentError, codes, type Json } from "../errors.ts";
+import { AgentError, codes, type Json, toAgentError } from "../errors.ts";
 import { openCommitTree, resolveCommit } from "../host/git-command.ts";
 import { openWorkTree } from "../host/work-tree.ts";
 import { quoteText } from "../policy/parsed.ts";
-import { digestFiles, readApprovals, readListedFiles, type Tree } from "../source/read-manifest.ts";
-import { approvalFolder, type Count, countPolicyApprovals } from "../trust/approvals.ts";
-import { digestOf, LOCK_PATH, type Lock, MAX_LOCK_BYTES } from "../trust/lock.ts";
-import { parseLock } from "../trust/parse-lock.ts";
-import { emptyPointers } from "../trust/pointers.ts";
-import { MAX_ROOT_FILES, ROOT_FOLDER, type Root, rootPath } from "../trust/root.ts";
-import { refuseNewerRoot } from "../trust/root-chain.ts";
-import { type ManifestResult, verifyManifest } from "../trust/verify-approval.ts";
+import { readFresh } from "../source/read-fresh.ts";
+import type { Tree } from "../source/read-manifest.ts";
+import { walkRoots } from "../source/read-roots.ts";
+import { formatTime } from "../trust/fields.ts";
+import { judgeFresh } from "../trust/freshness.ts";
+import { digestOf, type Lock } from "../trust/lock.ts";
+import { type Root, rootPath } from "../trust/root.ts";
+import type { RootInForce } from "../trust/root-chain.ts";
+import { approvalDocument, describeApproval, type JudgedLock, judgeLocks, judgeNow } from "./judge-locks.ts";
 import { loadNewestRoot, loadRoot } from "./load-root.ts";
 import type { Output } from "./output.ts";
+import { findLastLocks } from "./plan-lock.ts";
 
 export interface VerifyOptions {
   readonly repositoryFolder: string;
-  /** The root of trust to judge by; default: the newest one in the repository, which proves less. */
+  /** The root of trust to begin at; default: the newest one in the repository, which proves less. */
   readonly root?: string;
   /** A revision to read from Git's objects; default: the working tree. */
   readonly commit?: string;
 }
 
-/** Signature files in the folder of one lock, beyond those of principals. */
-const MAX_APPROVAL_FILES = 10_000;
-
 /**
- * Says who approved what and what is missing, as a gateway with that root would see it for the first time. Returns 0
- * when it holds, else the exit status of the code that a gateway would refuse it with.
+ * Says who approved what and what is missing, as a gateway with that root would see it that has what is on the branch.
+ * Returns 0 when it holds, else the exit status of the code that a gateway would refuse it with.
  * @throws AgentError USAGE, TRUST_ROOT_INVALID, SOURCE_FILE
  */
 export async function verify(options: VerifyOptions, output: Output): Promise<number> {
   const { tree, where } = await openPlace(options);
-  const root = options.root === undefined ? await loadNewestRoot(tree) : await loadRoot(options.root);
-  const lockBytes = await tree.readFile(LOCK_PATH, MAX_LOCK_BYTES);
-  const parsed = lockBytes === null ? null : parseLock(lockBytes);
-  const lock = parsed?.ok === true ? parsed.lock : null;
-  const signatures = await readApprovals(tree, root, lockBytes);
-  const files = digestFiles(await readListedFiles(tree, lockBytes));
-  const newer = refuseNewerRoot(root, await tree.listFiles(ROOT_FOLDER, MAX_ROOT_FILES));
-  const result: ManifestResult =
-    newer ??
-    verifyManifest({
-      root,
-      lockBytes,
-      expected: {
-        repository: root.repository,
-        branch: lock?.branch ?? "main",
-        group: lock?.group ?? "default",
-      },
-      verified: emptyPointers.verified,
-      files,
-      signatures,
-      insecure: false,
-    });
-  const count = lockBytes === null || lock === null ? null : countPolicyApprovals(root, lockBytes, signatures);
-  const ignored = lockBytes === null ? [] : await listIgnored(tree, root, lockBytes);
+  const { root, broken } = await findRoot(options, tree, output);
+  const [common, ...parts] = await judgeTree(options.repositoryFolder, root, tree);
+  if (common === undefined) throw new Error("there is always a common lock to judge");
+  const locks = [common, ...parts];
+  const refused = locks.find(({ result }) => !result.ok)?.result;
+  const verdict =
+    broken ??
+    (refused?.ok === false ? new AgentError(refused.code, refused.message, { remedy: refused.remedy }) : null);
 
-  output.line(`${where}, judged by ${options.root ?? `${rootPath(root.root)} of the repository itself`}`);
+  output.line(`${where}, judged by ${rootText(options, root)}`);
   if (options.root === undefined) {
     output.note(
       "A root from the repository shows who is meant to sign; use --root with the file of a gateway for proof.",
     );
   }
-  if (lock !== null) for (const line of describeLock(lock, files)) output.line(line);
-  if (count !== null) for (const line of describeCount(root, count, ignored)) output.line(line);
-  if (result.ok) output.line(`OK: serial ${result.lock.serial} is approved by ${result.approvedBy.join(", ")}.`);
-  else output.line(`${result.code}: ${result.message}\n  → ${result.remedy}`);
+  for (const judged of locks) {
+    if (judged.lock !== null) for (const line of describeLock(judged)) output.line(line);
+    if (judged.lock !== null) for (const line of describeApproval(judged)) output.line(line);
+  }
+  const fresh = await describeFresh(tree, root, common.lock);
+  if (fresh !== null) output.line(fresh);
+  if (verdict === null) {
+    const by = [...new Set(locks.flatMap(({ result }) => (result.ok ? result.approvedBy : [])))].sort();
+    output.line(`OK: serial ${common.lock?.serial} is approved by ${by.join(", ")}.`);
+  } else output.line(`${verdict.code}: ${verdict.message}\n  → ${verdict.remedy}`);
   output.document({
     place: where,
     root: root.root,
-    lock: lockDocument(lock, lockBytes),
-    ...countDocument(root, count, ignored),
-    ...verdict(result),
+    lock: lockDocument(common),
+    ...approvalDocument(common),
+    parts: parts.map((part) => ({ lock: lockDocument(part), ...approvalDocument(part), ok: part.result.ok })),
+    ...(verdict === null
+      ? { ok: true }
+      : { ok: false, code: verdict.code, message: verdict.message, remedy: verdict.remedy }),
   });
-  return result.ok ? 0 : codes[result.code].exit;
+  return verdict === null ? 0 : codes[verdict.code].exit;
+}
+
+/** Returns the locks of a tree of a clone with their verdicts, by what is on the branch that they are for. */
+export async function judgeTree(folder: string, root: Root, tree: Tree): Promise<readonly JudgedLock[]> {
+  const [first] = await judgeLocks(tree, root, null);
+  const branch = first?.lock?.branch ?? "main";
+  return await judgeLocks(tree, root, await findLastLocks(folder, root, tree, branch));
+}
+
+async function findRoot(
+  options: VerifyOptions,
+  tree: Tree,
+  output: Output,
+): Promise<{ readonly root: Root; readonly broken: AgentError | null }> {
+  if (options.root === undefined) return { root: (await loadNewestRoot(tree)).root, broken: null };
+  let reached: RootInForce = await loadRoot(options.root);
+  try {
+    await walkRoots(tree, reached, judgeNow, async (next) => {
+      reached = next;
+      output.note(`Root ${next.root.root} is approved by the root before it and by itself.`);
+    });
+    return { root: reached.root, broken: null };
+  } catch (error) {
+    return { root: reached.root, broken: toAgentError(error, "TRUST_ROOT_CHAIN", "the chain of roots is broken") };
+  }
+}
+
+function rootText(options: VerifyOptions, root: Root): string {
+  if (options.root === undefined) return `${rootPath(root.root)} of the repository itself`;
+  return `${options.root}${root.root === 1 ? "" : `, by which root ${root.root} is in force`}`;
 }
 
 async function openPlace({ repositoryFolder, commit }: VerifyOptions): Promise<{ tree: Tree; where: string }> {
@@ -85,16 +107,12 @@ async function openPlace({ repositoryFolder, commit }: VerifyOptions): Promise<{
   });
 }
 
-/** Files beside the approvals that no gateway looks at. */
-async function listIgnored(tree: Tree, root: Root, lockBytes: Buffer): Promise<readonly string[]> {
-  const names = await tree.listFiles(approvalFolder(digestOf(lockBytes)), MAX_APPROVAL_FILES);
-  return names.filter((name) => !root.roles.policy.principals.some((principal) => name === `${principal}.sig`));
-}
-
-function describeLock(lock: Lock, files: ReadonlyMap<string, string | null>): readonly string[] {
+function describeLock({ lock, files, path }: JudgedLock): readonly string[] {
+  if (lock === null) return [];
+  const part = lock.part === undefined ? "" : ` of ${path}`;
   return [
-    `Serial ${lock.serial} for ${lock.repository}, branch ${lock.branch}, group ${lock.group}`,
-    ...[...files].map(([path, digest]) => `  ${fileState(lock, path, digest)} ${path}`),
+    `Serial ${lock.serial}${part} for ${lock.repository}, branch ${lock.branch}, group ${lock.group}`,
+    ...[...files].map(([file, digest]) => `  ${fileState(lock, file, digest)} ${file}`),
   ];
 }
 
@@ -103,40 +121,16 @@ function fileState(lock: Lock, path: string, digest: string | null): "same" | "m
   return digest === lock.files[path] ? "same" : "changed";
 }
 
-function describeCount(
-  root: Root,
-  { counted, rejected, missing }: Count,
-  ignored: readonly string[],
-): readonly string[] {
-  const { principals, threshold } = root.roles.policy;
-  const others = principals.filter((name) => !counted.includes(name));
-  return [
-    `Approved by ${counted.join(", ") || "nobody"}: ${counted.length} of ${threshold}` +
-      (missing > 0 ? `; ${missing} more of ${others.join(", ")} must approve` : ""),
-    ...rejected.map(({ file, why }) => `  ${file} does not count: ${why}`),
-    ...ignored.map((name) => `  ${quoteText(name)} is ignored: it is the file of nobody who may approve`),
-  ];
+async function describeFresh(tree: Tree, root: Root, lock: Lock | null): Promise<string | null> {
+  const statement = lock === null ? null : await readFresh(tree, root);
+  if (statement === null || lock === null) return null;
+  const verdict = judgeFresh({ root, ...statement, ...judgeNow, expected: lock, serial: lock.serial });
+  if (!verdict.ok) return `The statement of freshness does not count: ${verdict.why}`;
+  return `Vouched for as the newest until ${formatTime(verdict.validUntilMs)}.`;
 }
 
-function lockDocument(lock: Lock | null, lockBytes: Buffer | null): Json {
+function lockDocument({ lock, lockBytes }: JudgedLock): Json {
   if (lock === null || lockBytes === null) return null;
-  return { ...lock, files: { ...lock.files }, digest: digestOf(lockBytes) };
-}
-
-function countDocument(root: Root, count: Count | null, ignored: readonly string[]): { readonly [key: string]: Json } {
-  const { principals, threshold } = root.roles.policy;
-  const approvedBy = count?.counted ?? [];
-  return {
-    approvedBy: [...approvedBy],
-    threshold,
-    missing: count?.missing ?? threshold,
-    mayApprove: principals.filter((name) => !approvedBy.includes(name)),
-    rejected: (count?.rejected ?? []).map(({ file, why }) => ({ file, why })),
-    ignored: [...ignored],
-  };
-}
-
-function verdict(result: ManifestResult): { readonly [key: string]: Json } {
-  if (result.ok) return { ok: true };
-  return { ok: false, code: result.code, message: result.message, remedy: result.remedy };
+  const { part, ...rest } = lock;
+  return { ...rest, ...(part === undefined ? {} : { part }), files: { ...lock.files }, digest: digestOf(lockBytes) };
 }

@@ -1,13 +1,18 @@
 import { type Family, rangeToCidrs } from "../policy/cidr.ts";
-import type { ProxyReason } from "../policy/reasons.ts";
+import type { Reason } from "../policy/reasons.ts";
 import type { ProxySettings } from "../settings/settings.ts";
 import { closedRanges } from "./closed-networks.ts";
-import { type ProxyMap, proxyMaps, SUFFIX_LABELS } from "./proxy-maps.ts";
+import { type ProxyMap, proxyMaps } from "./proxy-maps.ts";
+import { SUFFIX_LABELS } from "./proxy-names.ts";
 import { numberToken, portToken } from "./tokens.ts";
 
 /** The table of connections under way by `client|port|name|plane`: what is in it and no longer allowed can be ended. */
 export const FLOW_TABLE = "flows";
-/** Commit and serial in force, for answers to people: no part of a release, whose bytes no commit changes. */
+/** The same by `client|port|name|plane|address`, once a name has led to an address. */
+export const ADDRESS_TABLE = "reached";
+/** Connections of each client, and how many of TLS (gpc0) and plain HTTP (gpc1) were refused. */
+export const CLIENT_TABLE = "clients";
+/** Commit and serial in force, for answers to people, and the release: no part of a release, whose bytes no commit changes. */
 export const ABOUT_MAP = "about.map";
 
 const NAME_PATTERN = "^([a-z0-9_-]{1,63}\\.)*[a-z0-9_-]{1,63}$";
@@ -26,9 +31,11 @@ type Scope = "sess" | "txn";
  */
 export function tlsFrontend(proxy: ProxySettings, family: Family): readonly string[] {
   const set = (variable: string, value: string): string => `\ttcp-request content set-var(sess.${variable}) ${value}`;
-  const rejectAs = (reason: ProxyReason, ...conditions: readonly string[]): readonly string[] => [
+  const rejectAs = (reason: Reason, ...conditions: readonly string[]): readonly string[] => [
     set("reason", `str(${reason})`),
-    ...conditions.map((condition) => `\ttcp-request content reject if ${condition}`),
+    ...conditions.map((condition) => `${set("no", "bool(1)")} if ${condition}`),
+    "\ttcp-request content sc-inc-gpc0(0) if no",
+    "\ttcp-request content reject if no",
   ];
   return [
     `frontend tls${family}`,
@@ -36,7 +43,8 @@ export function tlsFrontend(proxy: ProxySettings, family: Family): readonly stri
     bind(family, proxy.httpsPort),
     `\tlog-format '${recordFormat("tls", "sess")}'`,
     "\ttcp-request inspect-delay 5s",
-    "\ttcp-request connection track-sc0 src table clients",
+    `\ttcp-request connection track-sc0 src table ${CLIENT_TABLE}`,
+    "\tacl no var(sess.no) -m bool",
     ...rejectAs("proxy-rate", tooMany(proxy)),
     ...rejectAs("hello-timeout", "!{ req.len gt 0 }"),
     ...rejectAs("not-tls", "!{ req.payload(0,1) -m bin 16 }"),
@@ -59,13 +67,20 @@ export function tlsFrontend(proxy: ProxySettings, family: Family): readonly stri
     `\ttcp-request content track-sc1 var(sess.flow) table ${FLOW_TABLE}`,
     ...rejectAs("proxy-rate", "!{ sc1_tracked }"),
     set("group", groupOf(family)),
+    ...deniedNames("sess"),
+    ...rejectAs("denied-explicit", "denied"),
     ...listedNames("sess", proxyMaps.tls),
     ...rejectAs("sni-not-allowed", "!listed"),
     set("reason", "str(resolve-failed)"),
     `\ttcp-request content do-resolve(sess.address,named,ipv${family}) var(sess.name)`,
-    "\ttcp-request content reject if !{ var(sess.address) -m found }",
-    ...closedAddresses("sess"),
-    ...rejectAs("private-answer", "six closed6", "!six closed4", "own"),
+    ...rejectAs("resolve-failed", "!{ var(sess.address) -m found }"),
+    set("reached", "var(sess.flow),concat(|,sess.address)"),
+    `\ttcp-request content track-sc2 var(sess.reached) table ${ADDRESS_TABLE}`,
+    ...rejectAs("proxy-rate", "!{ sc2_tracked }"),
+    ...closedAddresses("sess", "\ttcp-request content"),
+    ...rejectAs("private-answer", ...NEVER),
+    ...rejectAs("denied-explicit", "denied_address"),
+    ...rejectAs("private-answer", ...UNANSWERED),
     "\ttcp-request content set-dst var(sess.address)",
     "\ttcp-request content set-dst-port int(443)",
     set("reason", "str(allowed)"),
@@ -76,7 +91,7 @@ export function tlsFrontend(proxy: ProxySettings, family: Family): readonly stri
 /** Returns the frontend for intercepted plain HTTP of one address family: every request is judged by its own Host. */
 export function httpFrontend(proxy: ProxySettings, family: Family): readonly string[] {
   const set = (variable: string, value: string): string => `\thttp-request set-var(txn.${variable}) ${value}`;
-  const denyAs = (reason: ProxyReason, ...conditions: readonly string[]): readonly string[] =>
+  const denyAs = (reason: Reason, ...conditions: readonly string[]): readonly string[] =>
     conditions.map((condition) => `${set("reason", `str(${reason})`)} if ok ${condition}`);
   const answer = (status: number, error: string, how: string): string =>
     `\thttp-request return status ${status} content-type application/json hdr cache-control no-store lf-string '${answerFormat(error, how)}'`;
@@ -88,7 +103,8 @@ export function httpFrontend(proxy: ProxySettings, family: Family): readonly str
     "\toption dontlognull",
     "\toption http-ignore-probes",
     `\tlog-format '${recordFormat("http", "txn")}'`,
-    "\ttcp-request connection track-sc0 src table clients",
+    `\ttcp-request connection track-sc0 src table ${CLIENT_TABLE}`,
+    `\ttcp-request connection sc-inc-gpc1(0) if ${tooMany(proxy)}`,
     `\ttcp-request connection reject if ${tooMany(proxy)}`,
     "\tacl ok var(txn.reason) -m str allowed",
     set("reason", "str(allowed)"),
@@ -105,12 +121,20 @@ export function httpFrontend(proxy: ProxySettings, family: Family): readonly str
     `\thttp-request track-sc1 var(txn.flow) table ${FLOW_TABLE} if ok`,
     ...denyAs("proxy-rate", "!{ sc1_tracked }"),
     set("group", groupOf(family)),
+    ...deniedNames("txn"),
+    ...denyAs("denied-explicit", "denied"),
     ...listedNames("txn", proxyMaps.http),
     ...denyAs("host-not-allowed", "!listed"),
     `\thttp-request do-resolve(txn.address,named,ipv${family}) var(txn.name) if ok`,
     ...denyAs("resolve-failed", "!{ var(txn.address) -m found }"),
-    ...closedAddresses("txn"),
-    ...denyAs("private-answer", "six closed6", "!six closed4", "own"),
+    `${set("reached", "var(txn.flow),concat(|,txn.address)")} if ok`,
+    `\thttp-request track-sc2 var(txn.reached) table ${ADDRESS_TABLE} if ok`,
+    ...denyAs("proxy-rate", "!{ sc2_tracked }"),
+    ...closedAddresses("txn", "\thttp-request"),
+    ...denyAs("private-answer", ...NEVER),
+    ...denyAs("denied-explicit", "denied_address"),
+    ...denyAs("private-answer", ...UNANSWERED),
+    "\thttp-request sc-inc-gpc1(0) if !ok",
     `${answer(502, "name_not_resolved", "the name has no address now; try again later")} if { var(txn.reason) -m str resolve-failed }`,
     `${answer(403, "policy_denied", "ask for a change of the policy; clawgress explain says what is missing")} if !ok`,
     // After an upgrade to HTTP/2 further requests would not be seen.
@@ -135,28 +159,72 @@ function groupOf(family: Family): string {
 
 /** The name itself, or a wildcard over one of its parents: an exact lookup each, however large the map is. */
 function listedNames(scope: Scope, map: ProxyMap): readonly string[] {
+  return nameLookups(scope, "listed", map, `@,${scope}.group`);
+}
+
+/** What `deny` names, of everyone and of the client's group. */
+function deniedNames(scope: Scope): readonly string[] {
   return [
-    `\tacl listed var(${scope}.name),concat(@,${scope}.group),map_str(${map}) -m found`,
+    ...nameLookups(scope, "denied", proxyMaps.deny, "!"),
+    ...nameLookups(scope, "denied", proxyMaps.deny, `@,${scope}.group`),
+  ];
+}
+
+/** An ACL that holds when a map has a name or one of its parents, each as a key that ends in the same way. */
+function nameLookups(scope: Scope, acl: string, map: ProxyMap, end: string, more = ""): readonly string[] {
+  return [
+    `\tacl ${acl} var(${scope}.name),concat(${end})${more},map_str(${map}) -m found`,
     ...SUFFIX_LABELS.map(
       (labels) =>
-        `\tacl listed var(${scope}.parent),word(-1,.,${labels}),concat(*@,${scope}.group),map_str(${map}) -m found`,
+        `\tacl ${acl} var(${scope}.parent),word(-1,.,${labels}),concat(*${end})${more},map_str(${map}) -m found`,
     ),
   ];
 }
 
 const NETWORKS_PER_LINE = 16;
+const NEVER = ["six never6", "!six never4", "own"] as const;
+const UNANSWERED = ["six private6 !answered", "!six private4 !answered"] as const;
 
-function closedAddresses(scope: Scope): readonly string[] {
+/**
+ * Declares what the address of a name may be refused for. The families are told apart first: HAProxy takes an IPv4
+ * network and its 6to4 form for each other. `answers` belong to the name's rules, or to the innermost zone that it is in.
+ */
+function closedAddresses(scope: Scope, action: string): readonly string[] {
   const address = `var(${scope}.address)`;
-  const lines = ([4, 6] as const).flatMap((family) => {
-    const networks = closedRanges(family).flatMap(rangeToCidrs);
-    const count = Math.ceil(networks.length / NETWORKS_PER_LINE);
-    return Array.from({ length: count }, (_, index) => {
-      const some = networks.slice(index * NETWORKS_PER_LINE, (index + 1) * NETWORKS_PER_LINE);
-      return `\tacl closed${family} ${address} -m ip ${some.join(" ")}`;
-    });
-  });
-  return [`\tacl six ${address} -m sub :`, ...lines, `\tacl own ${address},map_ip(${OWN_MAP}) -m found`];
+  const find = (variable: string, from: string, condition: string): string =>
+    `${action} set-var(${scope}.${variable}) ${from} if ${condition}`;
+  const inner = `{ var(${scope}.inner) -m found }`;
+  const zoneOf = (from: string): string =>
+    find("zone", `${from},map_str(${proxyMaps.zones})`, `${inner} { ${from},map_str(${proxyMaps.zones}) -m found }`);
+  return [
+    `\tacl six ${address} -m sub :`,
+    ...addressLines(address),
+    `\tacl own ${address},map_ip(${OWN_MAP}) -m found`,
+    find("region", `${address},map_ip(${proxyMaps.regions4})`, "!six"),
+    find("region", `${address},map_ip(${proxyMaps.regions6})`, "six"),
+    `\tacl denied_address var(${scope}.region),concat(!),map_str(${proxyMaps.deny}) -m found`,
+    `\tacl denied_address var(${scope}.region),concat(@,${scope}.group),map_str(${proxyMaps.deny}) -m found`,
+    find("inner", `${address},map_ip(${proxyMaps.inner4})`, "!six"),
+    find("inner", `${address},map_ip(${proxyMaps.inner6})`, "six"),
+    // The longest last: it stays.
+    ...SUFFIX_LABELS.map((labels) => zoneOf(`var(${scope}.parent),word(-1,.,${labels})`)),
+    zoneOf(`var(${scope}.name)`),
+    ...nameLookups(scope, "answered", proxyMaps.answers, `@,${scope}.group,|`, `,concat(,${scope}.inner)`),
+    `\tacl answered var(${scope}.zone),concat(=|,${scope}.inner),map_str(${proxyMaps.answers}) -m found`,
+  ];
+}
+
+function addressLines(address: string): readonly string[] {
+  return ([4, 6] as const).flatMap((family) =>
+    (["never", "private"] as const).flatMap((kind) => {
+      const networks = closedRanges(family, kind).flatMap(rangeToCidrs);
+      const count = Math.ceil(networks.length / NETWORKS_PER_LINE);
+      return Array.from({ length: count }, (_, index) => {
+        const some = networks.slice(index * NETWORKS_PER_LINE, (index + 1) * NETWORKS_PER_LINE);
+        return `\tacl ${kind}${family} ${address} -m ip ${some.join(" ")}`;
+      });
+    }),
+  );
 }
 
 /** One JSON object a line; `-` means nothing. Text of clients is escaped (`json`) before it gets here. */
@@ -164,11 +232,11 @@ function recordFormat(plane: "tls" | "http", scope: Scope): string {
   const variable = (name: string): string => `"%[var(${scope}.${name})]"`;
   const fields: readonly (readonly [key: string, value: string])[] = [
     ["id", '"%[uuid]"'],
-    ["ts", '"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]"'],
+    ["at", "%[date(0,ms)]"],
     ["plane", `"${plane}"`],
     ["reason", variable("reason")],
     ["client", '"%ci"'],
-    ["port", "%cp"],
+    ["clientPort", "%cp"],
     ["group", variable("group")],
     ["name", variable("shown")],
     ["address", variable("address")],

@@ -1,5 +1,5 @@
 import type { ProxySettings, Settings } from "../settings/settings.ts";
-import { httpFrontend, tlsFrontend } from "./haproxy-frontends.ts";
+import { ADDRESS_TABLE, CLIENT_TABLE, FLOW_TABLE, httpFrontend, tlsFrontend } from "./haproxy-frontends.ts";
 import { numberToken, portToken } from "./tokens.ts";
 
 /** The proxy's configuration among the artifacts. */
@@ -49,6 +49,9 @@ function head({ maxConnections }: ProxySettings, namedPort: string): readonly st
     "defaults",
     "\tlog global",
     `\tmaxconn ${most}`,
+    // A server that cannot be reached is told of at once, and whoever waits for one can be ended.
+    "\tretries 0",
+    "\toption abortonclose",
     "\toption clitcpka",
     "\toption srvtcpka",
     "\ttimeout connect 5s",
@@ -63,10 +66,13 @@ function head({ maxConnections }: ProxySettings, namedPort: string): readonly st
 function backends({ maxConnections }: ProxySettings): readonly string[] {
   const room = numberToken(maxConnections * 2, 1, 2_000_000);
   return [
-    "backend flows",
+    `backend ${FLOW_TABLE}`,
     `\tstick-table type string len 340 size ${room} expire 1s store conn_cur`,
-    "backend clients",
-    `\tstick-table type ipv6 size ${room} expire 10s store conn_cur`,
+    `backend ${ADDRESS_TABLE}`,
+    `\tstick-table type string len 380 size ${room} expire 1s store conn_cur`,
+    // What each client was refused, of TLS and of plain HTTP.
+    `backend ${CLIENT_TABLE}`,
+    `\tstick-table type ipv6 size ${room} expire 10m store conn_cur,gpc0,gpc1`,
     "backend tls",
     "\tmode tcp",
     "\tserver far 0.0.0.0:0",

@@ -11,6 +11,9 @@ export const VERDICT = 0x63_6c_61_77;
 /** meta mark of a new connection that the policy table wants redirected to the proxy ("clpx"). */
 export const INTERCEPT = 0x63_6c_70_78;
 
+/** meta mark of what the policy table lets the proxy send to a private network: the `answers` of a name ("clan"). */
+export const ANSWER = 0x63_6c_61_6e;
+
 /** Port classes: 1–0xffff. A class is one atom: ports that no entry of the policy tells apart. */
 export const CLASS_MIN = 1;
 export const CLASS_MAX = 0xffff;

@@ -69,6 +69,7 @@ ${refuseObjects}add chain inet clawgress_base refuse_forward
 add chain inet clawgress_base refuse_input
 add chain inet clawgress_base refuse_source
 add chain inet clawgress_base refuse_routed
+add chain inet clawgress_base refuse_output
 add chain inet clawgress_base confine_dns
 add chain inet clawgress_base confine_gate
 add chain inet clawgress_base confine_proxy

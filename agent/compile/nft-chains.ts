@@ -1,6 +1,6 @@
 import { addressBits, type Family, formatAddress } from "../policy/cidr.ts";
 import { closedInAudit } from "../policy/special.ts";
-import { INTERCEPT, NETWORK_GRANT_MIN, VERDICT } from "./marks.ts";
+import { ANSWER, INTERCEPT, NETWORK_GRANT_MIN, VERDICT } from "./marks.ts";
 import { auditLogRule } from "./nft-refuse.ts";
 import { markToken, numberToken } from "./tokens.ts";
 
@@ -17,6 +17,8 @@ export interface ChainParts {
   readonly hasAudit: boolean;
   /** Families in which `dns.forward` names resolvers. */
   readonly resolverFamilies: readonly Family[];
+  /** Families in which names lead to private networks through the proxy. */
+  readonly answerFamilies: readonly Family[];
   /** What is denied although it may be allowed; null costs no packet a lookup. */
   readonly denied: DeniedParts | null;
 }
@@ -44,6 +46,8 @@ add map inet clawgress net6 { type mark . ipv6_addr . mark : mark; }
 add set inet clawgress audited { type mark; }
 add set inet clawgress resolvers4 { type ipv4_addr; }
 add set inet clawgress resolvers6 { type ipv6_addr; }
+add set inet clawgress answers4 { type ipv4_addr; flags interval; }
+add set inet clawgress answers6 { type ipv6_addr; flags interval; }
 add set inet clawgress deny4 { type ipv4_addr; flags interval; }
 add set inet clawgress deny6 { type ipv6_addr; flags interval; }
 add set inet clawgress group_deny4 { type mark . ipv4_addr . mark; }
@@ -75,12 +79,16 @@ flush chain inet clawgress intercept
 add chain inet clawgress forward { type filter hook forward priority filter; policy accept; }
 flush chain inet clawgress forward
 add rule inet clawgress forward meta mark set 0x00000000
+add chain inet clawgress resolve { type filter hook output priority filter - 10; policy accept; }
+flush chain inet clawgress resolve
 `;
 /** Sets that only an apply writes, and empties before. */
 export const refilledSets = [
   "audited",
   "resolvers4",
   "resolvers6",
+  "answers4",
+  "answers6",
   "deny4",
   "deny6",
   "group_deny4",
@@ -134,14 +142,22 @@ function forwardRules({ denyAll }: ChainParts): readonly string[] {
   return [clear, "ct state invalid return", "iifname @lan goto outward", "oifname @lan goto inward"];
 }
 
-/** Questions to the resolvers of inner zones: the base table accepts them of named's user, and of nobody else that it confines. */
-function resolveRules({ resolverFamilies }: ChainParts): readonly string[] {
-  return resolverFamilies.flatMap((family) =>
-    ["udp", "tcp"].map(
-      (protocol) =>
-        `${family === 4 ? "ip" : "ip6"} daddr @resolvers${family} ${protocol} dport 53 meta mark set ${verdict}`,
+/**
+ * Questions to the resolvers of inner zones: the base table accepts them of named's user, and of nobody else that it
+ * confines. What a name's `answers` cover has a stamp of its own, which it accepts of the proxy's user alone.
+ */
+function resolveRules({ resolverFamilies, answerFamilies }: ChainParts): readonly string[] {
+  const ip = (family: Family): string => (family === 4 ? "ip" : "ip6");
+  return [
+    ...resolverFamilies.flatMap((family) =>
+      ["udp", "tcp"].map(
+        (protocol) => `${ip(family)} daddr @resolvers${family} ${protocol} dport 53 meta mark set ${verdict}`,
+      ),
     ),
-  );
+    ...answerFamilies.map(
+      (family) => `${ip(family)} daddr @answers${family} tcp dport { 80, 443 } meta mark set ${markToken(ANSWER)}`,
+    ),
+  ];
 }
 
 /**

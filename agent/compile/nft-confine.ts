@@ -2,7 +2,7 @@ import { type AddressRange, cidrRange, type Family } from "../policy/cidr.ts";
 import { mergeRanges } from "../policy/ranges.ts";
 import type { Settings } from "../settings/settings.ts";
 import { closedRanges } from "./closed-networks.ts";
-import { VERDICT } from "./marks.ts";
+import { ANSWER, VERDICT } from "./marks.ts";
 import { markToken, numberToken, portToken, rangeToken } from "./tokens.ts";
 
 /** What the base tables depend on: nothing of the policy. */
@@ -16,11 +16,12 @@ export interface BaseUsers {
   readonly proxyUid: number | null;
 }
 
-const refusal = "counter name denied_output reject with icmpx admin-prohibited";
+const refusal = "goto refuse_output";
 
 /** Returns the chains that say what named, the gate and the proxy may send, by their names. */
 export function confineChains(settings: BaseSettings): readonly (readonly [name: string, rules: readonly string[]])[] {
   return [
+    ["refuse_output", refuseOutputRules],
     ["confine_dns", confineDnsRules(settings)],
     ["confine_gate", confineGateRules],
     ["confine_proxy", confineProxyRules(settings)],
@@ -41,10 +42,17 @@ export function outputRules({ dnsUid, gateUid, proxyUid }: BaseUsers): readonly 
     'oifname "lo" accept',
     `${of(dnsUid)} goto confine_dns`,
     `${of(gateUid)} goto confine_gate`,
-    // The stamp is a word between our two tables and no mark for anybody else.
-    `meta mark ${markToken(VERDICT)} meta mark set 0x00000000`,
+    // The stamps are words between our two tables and no marks for anybody else.
+    `meta mark { ${markToken(ANSWER)}, ${markToken(VERDICT)} } meta mark set 0x00000000`,
   ];
 }
+
+/** A reset reaches a socket that is being connected at once; an ICMP error comes while the socket is busy, and waits for the next try. */
+const refuseOutputRules: readonly string[] = [
+  "counter name denied_output",
+  "meta l4proto tcp reject with tcp reset",
+  "reject with icmpx admin-prohibited",
+];
 
 function confineDnsRules({ dns }: BaseSettings): readonly string[] {
   const port = portToken(dns.upstreamPort);
@@ -61,16 +69,23 @@ function confineDnsRules({ dns }: BaseSettings): readonly string[] {
 
 const confineGateRules: readonly string[] = ["ct direction reply ct state established,related accept", refusal];
 
-/** The proxy asks named, answers its clients, and reaches public addresses on two ports: no client, no management. */
+/**
+ * The proxy asks named, answers its clients, and reaches addresses beyond the upstream interfaces on two ports: public
+ * ones, and private ones that the policy's table stamps as the answer to a name. Nothing opens a client, the management
+ * or the gateway itself to it.
+ */
 function confineProxyRules(settings: BaseSettings): readonly string[] {
-  const closed = ([4, 6] as const).map((family) => {
-    const networks = mergeRanges([...closedRanges(family), ...lifelineRanges(settings, family)]);
-    return `${family === 4 ? "ip" : "ip6"} daddr { ${networks.map(rangeToken).join(", ")} } ${refusal}`;
-  });
+  const refused = (ranges: (family: Family) => readonly AddressRange[]): readonly string[] =>
+    ([4, 6] as const).map((family) => {
+      const networks = mergeRanges(ranges(family));
+      return `${family === 4 ? "ip" : "ip6"} daddr { ${networks.map(rangeToken).join(", ")} } ${refusal}`;
+    });
   return [
     "ct direction reply ct state established,related accept",
     `oifname "lo" ip daddr 127.0.0.1 udp dport ${portToken(settings.dns.namedPort)} accept`,
-    ...closed,
+    ...refused((family) => [...closedRanges(family, "never"), ...lifelineRanges(settings, family)]),
+    `oifname @upstream tcp dport { 80, 443 } meta mark ${markToken(ANSWER)} meta mark set 0x00000000 accept`,
+    ...refused((family) => closedRanges(family, "private")),
     "oifname @upstream tcp dport { 80, 443 } accept",
     refusal,
   ];

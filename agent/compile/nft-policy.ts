@@ -1,7 +1,8 @@
-import { type AddressRange, formatAddress } from "../policy/cidr.ts";
+import { type AddressRange, cidrRange, type Family, formatAddress } from "../policy/cidr.ts";
 import { compareTexts } from "../policy/compare-texts.ts";
 import type { Policy } from "../policy/policy.ts";
 import { needsProxy } from "../policy/proxied.ts";
+import { mergeRanges } from "../policy/ranges.ts";
 import type { HostBinding, ProbeAddress } from "../settings/settings.ts";
 import { auditedGroups } from "./audited-groups.ts";
 import { boundHostRules, boundHostsObject } from "./bound-hosts.ts";
@@ -11,6 +12,7 @@ import { groupMarks } from "./grants.ts";
 import { INTERCEPT } from "./marks.ts";
 import { type NetworkEntry, networkEntries, prefixLengths } from "./network-rules.ts";
 import { policyObjects, refilledSets, renderChains, type StaticSet, staticMaps } from "./nft-chains.ts";
+import { answeredNetworks } from "./proxy-answers.ts";
 import type { PortClass } from "./release.ts";
 import { renderBudget, renderSpender, shapePolicy, shapingObjects } from "./shaping.ts";
 import { addressToken, markToken, placeToken, portToken } from "./tokens.ts";
@@ -36,6 +38,7 @@ export function renderPolicyTable(
   const denials = groupDenials(policy);
   const everyone = { 4: deniedRanges(policy, 4), 6: deniedRanges(policy, 6) };
   const audited = auditedGroups(policy);
+  const answers = { 4: answerRanges(policy, 4), 6: answerRanges(policy, 6) };
   const isDenying = denials.length + everyone[4].length + everyone[6].length > 0;
   const chains = renderChains({
     denyAll: policy.mode === "deny-all",
@@ -44,6 +47,7 @@ export function renderPolicyTable(
     prefixLengths4: prefixLengths(policy, 4),
     prefixLengths6: prefixLengths(policy, 6),
     resolverFamilies: ([4, 6] as const).filter((family) => resolversOf(policy, family).length > 0),
+    answerFamilies: ([4, 6] as const).filter((family) => answers[family].length > 0),
     hasAudit: audited.length > 0,
     denied: isDenying
       ? {
@@ -110,10 +114,11 @@ export function renderPolicyTable(
     ...elements("budgets", shaping.budgets, renderBudget),
     ...([4, 6] as const).flatMap((family) => [
       ...elements(`resolvers${family}`, resolversOf(policy, family), (address) => `${addressToken(address)},\n`),
+      ...elements(`answers${family}`, answers[family], renderRange),
     ]),
     ...elements("audited", audited, (mark) => `${markToken(mark)},\n`),
     ...([4, 6] as const).flatMap((family) => [
-      ...elements(`deny${family}`, everyone[family], renderDenied),
+      ...elements(`deny${family}`, everyone[family], renderRange),
       ...elements(
         `group_deny${family}`,
         denials.filter((denial) => denial.family === family),
@@ -159,12 +164,18 @@ function renderClient(range: ClientRange, group: number): string {
   return `${first === last ? first : `${first}-${last}`} : ${markToken(group)}, # ${trace}\n`;
 }
 
+function answerRanges(policy: Policy, family: Family): readonly AddressRange[] {
+  if (!needsProxy(policy)) return [];
+  const ranges = answeredNetworks(policy).map(cidrRange);
+  return mergeRanges(ranges.filter((range) => range.family === family));
+}
+
 function resolversOf(policy: Policy, family: 4 | 6): readonly string[] {
   const all = new Set((policy.forward ?? []).flatMap(({ resolvers }) => resolvers));
   return [...all].filter((address) => address.includes(":") === (family === 6)).sort(compareTexts);
 }
 
-function renderDenied({ family, first, last }: AddressRange): string {
+function renderRange({ family, first, last }: AddressRange): string {
   const from = addressToken(formatAddress({ family, value: first }));
   return first === last ? `${from},\n` : `${from}-${addressToken(formatAddress({ family, value: last }))},\n`;
 }

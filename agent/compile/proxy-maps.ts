@@ -1,19 +1,26 @@
-import { cidrRange, compareRanges, formatAddress } from "../policy/cidr.ts";
+import { cidrRange, compareRanges, type Family, formatAddress } from "../policy/cidr.ts";
 import { compareTexts } from "../policy/compare-texts.ts";
-import type { NameRule, Policy, PortRange } from "../policy/policy.ts";
+import type { Policy, PortRange } from "../policy/policy.ts";
 import { includesPort } from "../policy/ports.ts";
 import { HTTP_PORT, TLS_PORT } from "../policy/proxied.ts";
 import type { ProbeAddress } from "../settings/settings.ts";
 import { groupOfProbe } from "./client-groups.ts";
-import { addressToken, groupToken, nameToken, numberToken, refuseRule } from "./tokens.ts";
-
-/** The proxy looks a name's parents up at each of these lengths, so that one rule covers a wildcard at any depth. */
-export const SUFFIX_LABELS: readonly number[] = [2, 3, 4, 5, 6, 7, 8, 9, 10];
+import { proxyAnswers } from "./proxy-answers.ts";
+import { proxyDenials } from "./proxy-denials.ts";
+import { nameKey } from "./proxy-names.ts";
+import { addressToken, groupToken, numberToken } from "./tokens.ts";
 
 /** What the proxy goes by, as files of `key value` lines; it takes them over while it runs. */
 export const proxyMaps = {
   groups4: "groups4.map",
   groups6: "groups6.map",
+  regions4: "regions4.map",
+  regions6: "regions6.map",
+  deny: "deny.map",
+  zones: "zones.map",
+  answers: "answers.map",
+  inner4: "inner4.map",
+  inner6: "inner6.map",
   tls: "tls.map",
   http: "http.map",
 } as const;
@@ -22,33 +29,36 @@ export type ProxyMap = (typeof proxyMaps)[keyof typeof proxyMaps];
 
 /**
  * Returns the maps of a policy: client networks → group, and for each group in SNI mode the names it may reach by TLS
- * and by plain HTTP (`name@group`; `name*@group` for all below it). Clients in no network follow the group `*`.
+ * and by plain HTTP (`name@group`; `name*@group` for all below it), what is denied all the same (@see proxyDenials), and
+ * the private networks that names may lead to (@see proxyAnswers). Clients in no network follow the group `*`.
  * @throws AgentError POLICY_INVALID for a wildcard with more labels than the proxy looks up.
  */
 export function renderProxyMaps(policy: Policy, probes: readonly ProbeAddress[]): ReadonlyMap<ProxyMap, string> {
   const clients = clientLines(policy, probes);
-  const names = (port: PortRange): string => lines(policy.groups.flatMap((group) => nameLines(group, port)));
+  const clientsOf = (wanted: Family): readonly string[] =>
+    clients.filter(({ family }) => family === wanted).map(({ line }) => line);
+  const names = (port: PortRange): string => keyText(policy.groups.flatMap((group) => nameLines(group, port)));
+  const denials = proxyDenials(policy);
+  const answers = proxyAnswers(policy);
   return new Map([
-    [
-      proxyMaps.groups4,
-      clients
-        .filter(({ family }) => family === 4)
-        .map(({ line }) => line)
-        .join(""),
-    ],
-    [
-      proxyMaps.groups6,
-      clients
-        .filter(({ family }) => family === 6)
-        .map(({ line }) => line)
-        .join(""),
-    ],
+    [proxyMaps.groups4, lineText(clientsOf(4))],
+    [proxyMaps.groups6, lineText(clientsOf(6))],
+    [proxyMaps.regions4, lineText(denials.regions[4])],
+    [proxyMaps.regions6, lineText(denials.regions[6])],
+    [proxyMaps.deny, keyText(denials.keys)],
+    [proxyMaps.zones, lineText(answers.zones)],
+    [proxyMaps.answers, keyText(answers.keys)],
+    [proxyMaps.inner4, lineText(answers.networks[4])],
+    [proxyMaps.inner6, lineText(answers.networks[6])],
     [proxyMaps.tls, names(TLS_PORT)],
     [proxyMaps.http, names(HTTP_PORT)],
   ]);
 }
 
-function clientLines(policy: Policy, probes: readonly ProbeAddress[]): readonly { family: 4 | 6; line: string }[] {
+function clientLines(
+  policy: Policy,
+  probes: readonly ProbeAddress[],
+): readonly { readonly family: Family; readonly line: string }[] {
   const networks = new Map<string, string>();
   for (const { sources, group } of policy.hosts) for (const source of sources) networks.set(source, group);
   for (const { host, address4, address6 } of probes) {
@@ -62,7 +72,7 @@ function clientLines(policy: Policy, probes: readonly ProbeAddress[]): readonly 
     .map(({ network, group, range: { family, first } }) => {
       const length = numberToken(Number(network.slice(network.indexOf("/") + 1)), 0, family === 4 ? 32 : 128);
       const address = addressToken(formatAddress({ family, value: first }));
-      return { family, line: `${address}/${length} ${groupToken(group)}\n` };
+      return { family, line: `${address}/${length} ${groupToken(group)}` };
     });
 }
 
@@ -72,22 +82,10 @@ function nameLines(group: Policy["groups"][number], port: PortRange): readonly s
   return rules.map((rule) => `${nameKey(rule)}@${groupToken(group.name)}`);
 }
 
-function nameKey({ pattern, place }: NameRule): string {
-  const name = nameToken(pattern.name);
-  if (pattern.kind === "exact") return name;
-  const labels = name.split(".").length;
-  if (SUFFIX_LABELS.includes(labels)) return `${name}*`;
-  const longest = SUFFIX_LABELS.at(-1);
-  throw refuseRule(
-    place,
-    `the wildcard is over a name of ${labels} labels; in SNI mode it may have at most ${longest}`,
-    "list the names below it, or put the wildcard higher",
-  );
+function keyText(keys: readonly string[]): string {
+  return lineText([...new Set(keys)].sort(compareTexts).map((key) => `${key} 1`));
 }
 
-function lines(keys: readonly string[]): string {
-  return [...new Set(keys)]
-    .sort(compareTexts)
-    .map((key) => `${key} 1\n`)
-    .join("");
+function lineText(lines: readonly string[]): string {
+  return lines.map((line) => `${line}\n`).join("");
 }

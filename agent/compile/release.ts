@@ -8,8 +8,8 @@ export interface Artifact {
 
 /**
  * What a policy becomes. Artifacts: `block.zone`, `allow.zone`, `deny.zone`, `named.conf`, `policy.nft`, `gate.json` and `manifest.json`
- * (path → SHA-256 of the others); in SNI mode also `haproxy.cfg`, `groups4.map`,
- * `groups6.map`, `tls.map` and `http.map`. `digest` is the SHA-256 of manifest.json in hex and names the release's folder.
+ * (path → SHA-256 of the others); in SNI mode also `haproxy.cfg` and the proxy's
+ * maps (`proxyMaps`). `digest` is the SHA-256 of manifest.json in hex and names the release's folder.
  */
 export interface Release {
   readonly digest: string;
@@ -43,6 +43,8 @@ export interface Provenance {
   readonly repository: string;
   /** Principals whose approvals were counted, sorted; empty when insecure. */
   readonly approvedBy: readonly string[];
+  /** Digests of the locks by which it was approved; missing when that is not known. */
+  readonly locks?: readonly string[];
 }
 
 /** What named answers for the zones of a release. */

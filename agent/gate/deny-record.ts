@@ -1,11 +1,9 @@
+import type { Provenance } from "../compile/release.ts";
 import type { Client } from "../policy/decide.ts";
 import type { Notes, PolicyEntry } from "../policy/policy.ts";
-import type { Reason } from "../policy/reasons.ts";
-import type { ActivePolicy } from "./active-policy.ts";
+import type { Plane, Reason, Severity } from "../policy/reasons.ts";
 
-/** Where a decision was made: at a DNS question, or at a packet. */
-export type Plane = "dns" | "ip";
-/** What the denied side notices: an rcode, a TCP reset, an ICMP error, or nothing; `pass` under audit. */
+/** What the denied side notices: an rcode, a TCP reset, an ICMP error, nothing, the end of its connection, or an HTTP status; `pass`: that it is let pass. */
 export type DenyAction =
   | "nxdomain"
   | "refused"
@@ -16,6 +14,8 @@ export type DenyAction =
   | "rst"
   | "icmp"
   | "drop"
+  | "close"
+  | "http-status"
   | "pass";
 
 /** `would-deny`: it was let pass, because the client is under audit. */
@@ -29,6 +29,7 @@ export interface DenyRecord extends DenialDetails {
   readonly plane: Plane;
   readonly verdict: DenyVerdict;
   readonly reason: Reason;
+  readonly severity: Severity;
   readonly client: string;
   /** Denials of this client for this reason on this plane since the gate began, this one included. */
   readonly count: number;
@@ -56,6 +57,24 @@ export interface DenialDetails {
   readonly commit: string | null;
   readonly serial: number | null;
   readonly action: DenyAction;
+  /** What only the proxy of SNI mode knows. */
+  readonly proxy: ProxyDetails | null;
+}
+
+/** A connection or request as the proxy saw it. */
+export interface ProxyDetails {
+  /** Of this decision alone. */
+  readonly id: string;
+  readonly clientPort: number;
+  /** Of the HTTP answer, the proxy's own included. */
+  readonly status: number | null;
+  readonly bytesUp: number;
+  readonly bytesDown: number;
+  /** Until the server accepted; -1 if it did not. */
+  readonly connectMs: number;
+  readonly ms: number;
+  /** How it ended, in HAProxy's letters; null for as it should. */
+  readonly end: string | null;
 }
 
 /** A decision to deny. Only what is written is described: a flood must cost nothing but a count. */
@@ -65,6 +84,8 @@ export interface Denial {
   readonly verdict?: DenyVerdict;
   readonly reason: Reason;
   readonly client: string;
+  /** When it was decided, milliseconds since 1970; default now. */
+  readonly atMs?: number;
   readonly describe: () => DenialDetails;
 }
 
@@ -81,7 +102,7 @@ export function commonDetails(
   action: DenyAction,
   client: Client | null,
   near: Nearest | null,
-  policy: ActivePolicy | null,
+  policy: { readonly provenance: Pick<Provenance, "commit" | "serial"> } | null,
 ): DenialDetails {
   const place = near?.nearRule?.place;
   return {
@@ -101,5 +122,6 @@ export function commonDetails(
     commit: policy?.provenance.commit ?? null,
     serial: policy?.provenance.serial ?? null,
     action,
+    proxy: null,
   };
 }

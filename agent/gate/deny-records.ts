@@ -1,6 +1,6 @@
 import type { AppendLog } from "../host/append-log.ts";
-import type { Reason } from "../policy/reasons.ts";
-import type { Denial, DenialDetails, DenyRecord, DenyVerdict, Plane } from "./deny-record.ts";
+import { type Plane, type Reason, reasons } from "../policy/reasons.ts";
+import type { Denial, DenialDetails, DenyRecord, DenyVerdict } from "./deny-record.ts";
 
 /**
  * Writes one JSON line per denial, within a rate per client and reason and one of all. What is left out is counted in the
@@ -16,7 +16,7 @@ export interface DenyRecords {
   totals(): DenyTotals;
 }
 
-export type PlaneTotals = { readonly [plane in Plane]: { readonly [reason: string]: number } };
+export type PlaneTotals = { readonly [plane in Plane]?: { readonly [reason: string]: number } };
 
 export interface DenyTotals {
   /** Plane → reason → denials since the gate began, written or not. */
@@ -31,9 +31,13 @@ export interface DenyTotals {
 
 export interface DenyRecordsOptions {
   readonly gateway: string;
+  /** Planes that denials come from. */
+  readonly planes: readonly Plane[];
   readonly log: Pick<AppendLog, "append">;
   readonly nowMs: () => number;
   readonly monotonicS: () => number;
+  /** What an earlier writer had counted, to go on from. */
+  readonly earlier?: DenyTotals;
   /** Told when lines cannot be written, at most once a minute; the counters still count them. */
   readonly onError: (error: unknown) => void;
 }
@@ -70,13 +74,11 @@ export function createDenyRecords(options: DenyRecordsOptions): DenyRecords {
   /** The last reason of a client: what is only counted is taken for more of the same. */
   const lastOf = new Map<string, Stream>();
   const pending = new Set<Stream>();
-  const counts = {
-    deny: { dns: new Map<Reason, number>(), ip: new Map<Reason, number>() },
-    "would-deny": { dns: new Map<Reason, number>(), ip: new Map<Reason, number>() },
-  };
+  const { planes, earlier } = options;
+  const counts = { deny: countsOf(planes, earlier?.denied), "would-deny": countsOf(planes, earlier?.audited) };
   const all: Bucket = { tokens: ALL_BURST, filledS: options.monotonicS() };
-  let written = 0;
-  let unattributed = 0;
+  let written = earlier?.written ?? 0;
+  let unattributed = earlier?.unattributed ?? 0;
   let quietUntilS = 0;
 
   const forget = (key: string, stream: Stream): void => {
@@ -103,8 +105,8 @@ export function createDenyRecords(options: DenyRecordsOptions): DenyRecords {
   const add = (stream: Stream, count: number): void => {
     stream.count += count;
     stream.unwritten += count;
-    const totals = counts[stream.verdict][stream.plane];
-    totals.set(stream.reason, (totals.get(stream.reason) ?? 0) + count);
+    const totals = counts[stream.verdict].get(stream.plane);
+    totals?.set(stream.reason, (totals.get(stream.reason) ?? 0) + count);
   };
   const mayWrite = (stream: Stream, nowS: number): boolean => {
     fill(stream, BURST, LINES_PER_S, nowS);
@@ -122,7 +124,7 @@ export function createDenyRecords(options: DenyRecordsOptions): DenyRecords {
       ts: new Date(lastMs).toISOString(),
       schema: 1,
       gateway: options.gateway,
-      ...{ plane, verdict, reason, client },
+      ...{ plane, verdict, reason, severity: reasons[reason].severity, client },
       ...details,
       count,
       suppressed: unwritten - 1,
@@ -144,7 +146,7 @@ export function createDenyRecords(options: DenyRecordsOptions): DenyRecords {
       const nowS = options.monotonicS();
       const stream = streamOf(denial, nowS);
       stream.describe = denial.describe;
-      stream.lastMs = options.nowMs();
+      stream.lastMs = denial.atMs ?? options.nowMs();
       add(stream, 1);
       // The kernel counts only what it refuses.
       if (stream.verdict === "deny") lastOf.set(`${denial.plane} ${denial.client}`, stream);
@@ -177,8 +179,16 @@ function fill(bucket: Bucket, burst: number, perS: number, nowS: number): void {
   bucket.filledS = nowS;
 }
 
-function sortedPlanes(of: { readonly [plane in Plane]: ReadonlyMap<Reason, number> }): PlaneTotals {
-  return { dns: sorted(of.dns), ip: sorted(of.ip) };
+type PlaneCounts = ReadonlyMap<Plane, Map<Reason, number>>;
+
+function countsOf(planes: readonly Plane[], earlier: PlaneTotals | undefined): PlaneCounts {
+  return new Map(
+    planes.map((plane) => [plane, new Map(Object.entries(earlier?.[plane] ?? {}) as readonly [Reason, number][])]),
+  );
+}
+
+function sortedPlanes(of: PlaneCounts): PlaneTotals {
+  return Object.fromEntries([...of].map(([plane, counts]) => [plane, sorted(counts)]));
 }
 
 function sorted(counts: ReadonlyMap<Reason, number>): { readonly [reason: string]: number } {

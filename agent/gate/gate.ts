@@ -86,6 +86,7 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
   const auditUpstream = await openUpstream({ ...named, localAddress: AUDIT_SOURCE });
   const records = createDenyRecords({
     gateway: settings.gateway,
+    planes: ["dns", "ip"],
     log: denyLog,
     nowMs,
     monotonicS: nowS,

@@ -35,6 +35,17 @@ export async function resolveCommit(folder: string, revision: string): Promise<s
   });
 }
 
+/**
+ * Returns the commit before the last one that changed a path, following first parents; null when there is none, or when
+ * the clone does not reach back that far.
+ */
+export async function findChangeBefore(folder: string, revision: string, path: string): Promise<string | null> {
+  const args = ["rev-list", "--first-parent", "--max-count=1", "--end-of-options", revision, "--", path];
+  const result = await runGit(folder, args);
+  const changed = result.exitCode === 0 ? result.stdout.trim() : "";
+  return changed === "" ? null : await resolveCommit(folder, `${changed}^1`);
+}
+
 /** Returns a commit as a place to read from, straight from Git's objects: filters and attributes play no part. */
 export function openCommitTree(folder: string, commit: string): Tree {
   return {

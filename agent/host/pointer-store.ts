@@ -1,11 +1,13 @@
 import { mkdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { AgentError, toAgentError } from "../errors.ts";
+import { quoteText } from "../policy/parsed.ts";
 import {
   type Choice,
   type ConfirmedPointer,
   checkAdvance,
   chooseSlot,
+  decodeSlot,
   emptyPointers,
   encodeSlot,
   MAX_SLOT_BYTES,
@@ -19,11 +21,19 @@ import {
   slotNames,
   type VerifiedPointer,
 } from "../trust/pointers.ts";
+import type { Root } from "../trust/root.ts";
 import { readFileIfAny, replaceFile, syncFolder } from "./files.ts";
 
 const MODE = 0o600;
 const REMEDY =
-  "restore the folder from a backup of this gateway, or, after checking by hand which serial it enforces, remove the folder and run `clawgress init --gateway`";
+  "run `clawgress recover`: it says what is lost and which approvals it takes to go on; what is enforced stays as it is";
+const IDENTITY_FILE = "identity.json";
+
+/** Whose state it is. */
+export interface StateIdentity {
+  readonly gateway: string;
+  readonly repository: string;
+}
 
 export interface PointersReading extends Pointers {
   /** A sentence for the log for each slot that was unusable; its twin was used instead. */
@@ -59,12 +69,16 @@ export async function healPointers(folder: string): Promise<readonly string[]> {
 }
 
 /**
- * Moves the verified pointer; durable when it returns.
+ * Moves the verified pointer; durable when it returns. A newer root may have taken serials back.
  * @throws AgentError TRUST_ROLLBACK or TRUST_EQUIVOCATION when it would move backwards; STATE_CORRUPT; HOST_FILE
  */
-export async function writeVerified(folder: string, next: VerifiedPointer): Promise<void> {
+export async function writeVerified(
+  folder: string,
+  next: VerifiedPointer,
+  serials: Root["serials"] = null,
+): Promise<void> {
   const current = await choose(folder, "verified");
-  const advance = checkAdvance(current.slot.pointer, next);
+  const advance = checkAdvance(current.slot.pointer, next, serials);
   if (!advance.ok) throw new AgentError(advance.code, `the verified pointer never moves backwards: ${advance.why}`);
   await writeBoth(folder, "verified", current, next);
 }
@@ -79,7 +93,7 @@ export async function writeConfirmed(folder: string, next: ConfirmedPointer): Pr
  * @throws AgentError STATE_CORRUPT when there is something already: starting again would open the way to every old
  * serial. HOST_FILE when it cannot be written.
  */
-export async function initialisePointers(folder: string): Promise<void> {
+export async function initialisePointers(folder: string, identity: StateIdentity): Promise<void> {
   const fresh = `${folder}.new`;
   try {
     await rm(fresh, { recursive: true, force: true });
@@ -89,6 +103,7 @@ export async function initialisePointers(folder: string): Promise<void> {
     for (const kind of pointerKinds) {
       for (const slot of slotNames) await writeSlot(fresh, kind, slot, { sequence: 1, pointer: emptyPointers[kind] });
     }
+    await writeIdentity(fresh, identity);
     // Renaming onto a folder with anything in it fails, so a second start cannot win against the first.
     await rename(fresh, folder);
     await syncFolder(dirname(folder));
@@ -99,10 +114,66 @@ export async function initialisePointers(folder: string): Promise<void> {
       throw toAgentError(error, "HOST_FILE", `cannot initialise ${folder}`);
     }
     throw new AgentError("STATE_CORRUPT", `${folder} is in use: this gateway was initialised before (${message})`, {
-      remedy: "keep it; to begin again from nothing, stop the agent and remove the folder by hand",
+      remedy: "keep it; if the agent cannot use it, `clawgress recover` says why, and how to go on",
       cause: error,
     });
   }
+}
+
+/**
+ * Throws unless the state was made for this gateway: that of another one has floors of its own, and would let old serials
+ * pass or refuse new ones. @throws AgentError STATE_CORRUPT
+ */
+export async function assertOwnState(folder: string, { gateway, repository }: StateIdentity): Promise<void> {
+  const found = await readIdentity(folder);
+  if (found === null) {
+    const message = `${join(folder, IDENTITY_FILE)} is missing or damaged: nothing says whose state this is`;
+    throw new AgentError("STATE_CORRUPT", message, { remedy: REMEDY });
+  }
+  if (found.gateway === gateway && found.repository === repository) return;
+  const whose = `the gateway ${quoteText(found.gateway)} of the repository ${quoteText(found.repository)}`;
+  const message = `${folder} is the state of ${whose}, not of ${quoteText(gateway)} of ${quoteText(repository)}`;
+  throw new AgentError("STATE_CORRUPT", message, { remedy: REMEDY });
+}
+
+async function readIdentity(folder: string): Promise<StateIdentity | null> {
+  try {
+    const bytes = await readFileIfAny(join(folder, IDENTITY_FILE), MAX_SLOT_BYTES);
+    const { gateway, repository } = JSON.parse(bytes?.toString("utf8") ?? "{}") as Partial<StateIdentity>;
+    return typeof gateway === "string" && typeof repository === "string" ? { gateway, repository } : null;
+  } catch {
+    return null;
+  }
+}
+
+async function writeIdentity(folder: string, { gateway, repository }: StateIdentity): Promise<void> {
+  await replaceFile(join(folder, IDENTITY_FILE), `${JSON.stringify({ version: 1, gateway, repository })}\n`, MODE);
+}
+
+/**
+ * Writes both pointers anew, whatever was there: only for what `clawgress recover` was allowed to. A confirmed pointer that
+ * is sound stays, unless it is another gateway's. @throws AgentError HOST_FILE
+ */
+export async function replacePointers(
+  folder: string,
+  verified: VerifiedPointer,
+  identity: StateIdentity,
+): Promise<void> {
+  const sequence = Math.max(await lastSequence(folder, "verified"), await lastSequence(folder, "confirmed")) + 1;
+  const owner = await readIdentity(folder);
+  const isForeign = owner !== null && (owner.gateway !== identity.gateway || owner.repository !== identity.repository);
+  const kept = isForeign ? null : await choose(folder, "confirmed").catch(() => null);
+  const pointers: Pointers = { verified, confirmed: kept?.slot.pointer ?? emptyPointers.confirmed };
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  for (const kind of pointerKinds) {
+    for (const slot of slotNames) await writeSlot(folder, kind, slot, { sequence, pointer: pointers[kind] });
+  }
+  await writeIdentity(folder, identity);
+}
+
+async function lastSequence(folder: string, kind: PointerKind): Promise<number> {
+  const slots = await Promise.all(slotNames.map((slot) => readSlot(folder, kind, slot).catch(() => null)));
+  return Math.max(0, ...slots.map((bytes) => (bytes === null ? 0 : (decodeSlot(kind, bytes)?.sequence ?? 0))));
 }
 
 type Chosen<Kind extends PointerKind> = Extract<Choice<Kind>, { ok: true }>;

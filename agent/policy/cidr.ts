@@ -95,6 +95,14 @@ export function cidrRange(cidr: Cidr): AddressRange {
   return { family: address.family, first: address.value, last: address.value + (1n << hostBits) - 1n };
 }
 
+/** Returns whether a network holds an address in text. @throws RangeError for a text that is no address. */
+export function holdsAddress(network: Cidr, text: string): boolean {
+  const address = parseAddress(text);
+  if (address === null) throw new RangeError(`${quoteText(text)} is no address`);
+  const { family, first, last } = cidrRange(network);
+  return family === address.family && first <= address.value && address.value <= last;
+}
+
 /** Returns the fewest networks that cover a range exactly, in ascending order. */
 export function rangeToCidrs(range: AddressRange): readonly Cidr[] {
   const bits = addressBits(range.family);

@@ -1,4 +1,12 @@
-import { type Address, cidrRange, compareCidrs, formatAddress, parseAddress, unmapAddress } from "./cidr.ts";
+import {
+  type Address,
+  cidrRange,
+  compareCidrs,
+  formatAddress,
+  holdsAddress,
+  parseAddress,
+  unmapAddress,
+} from "./cidr.ts";
 import { buildDenialTable, type DenialTable } from "./denial-table.ts";
 import { findForwardZone } from "./forward-zones.ts";
 import { buildNameTable, findNameRules, type NameTable } from "./name-table.ts";
@@ -152,7 +160,7 @@ export function buildDecider(policy: Policy): Decider {
     deniesName: nameDenial,
     deniesAddress: (client, text) => addressDenial(client, unmapAddress(readAddress(text))),
     mayAnswer: ({ client, answers }, text) =>
-      answers.some((network) => isWithin(network, readAddress(text))) || coversAddress(client, text),
+      answers.some((network) => holdsAddress(network, text)) || coversAddress(client, text),
   };
 }
 
@@ -221,11 +229,6 @@ const NO_ANSWERS: readonly Cidr[] = [];
 function joinAnswers(rules: readonly (NameRule | NetworkRule)[]): readonly Cidr[] {
   const lists = rules.flatMap((rule) => ("answers" in rule && rule.answers !== undefined ? [rule.answers] : []));
   return lists.length < 2 ? (lists[0] ?? NO_ANSWERS) : [...new Set(lists.flat())].sort(compareCidrs);
-}
-
-function isWithin(network: Cidr, { family, value }: Address): boolean {
-  const range = cidrRange(network);
-  return range.family === family && range.first <= value && value <= range.last;
 }
 
 function deny(client: Client, reason: Reason, near: NearMiss | null): Denied {

@@ -55,7 +55,7 @@ function describe(decision: Decision): string {
   if (decision.verdict === "deny") {
     const { reason, nearMiss, nearRule } = decision;
     const where = nearRule === null ? "" : ` (${nearRule.place.file}:${nearRule.place.line})`;
-    return `denied (${reason}: ${nearMiss ?? reasons[reason]}${where})`;
+    return `denied (${reason}: ${nearMiss ?? reasons[reason].text}${where})`;
   }
   const { rule } = decision;
   return rule === null ? "allowed" : `allowed by ${entryText(rule)} (${rule.place.file}:${rule.place.line})`;

@@ -20,7 +20,7 @@ export type Outcome =
   | { readonly kind: "restored"; readonly serial: number }
   | {
       /** `closed`: was confirmed before, and now only the lifeline is open. */
-      readonly kind: "refused" | "rolled-back" | "rollback-failed" | "closed" | "failed";
+      readonly kind: "refused" | "rolled-back" | "rollback-failed" | "closed" | "failed" | "waiting";
       readonly code: Code;
       readonly message: string;
     };
@@ -67,6 +67,8 @@ export function describeOutcome(outcome: Outcome): Status {
       return status("failure", `refused: ${outcome.code}: ${maskAddresses(outcome.message)}`);
     case "rolled-back":
       return status("failure", `rolled back: ${outcome.code}: ${maskAddresses(outcome.message)}`);
+    case "waiting":
+      return status("pending", `verified, not applied: ${outcome.code}: ${maskAddresses(outcome.message)}`);
     case "failed":
       return status("error", `failed, will be tried again: ${outcome.code}: ${maskAddresses(outcome.message)}`);
   }

@@ -2,6 +2,7 @@ import type { Agent } from "../agent.ts";
 import { type LifelineNote, readLifeline } from "../apply/lifeline-note.ts";
 import { replaceFile } from "../host/files.ts";
 import { readPointers } from "../host/pointer-store.ts";
+import type { TrustVerdict } from "../steps/guard-trust.ts";
 import type { ConfirmedPointer, VerifiedPointer } from "../trust/pointers.ts";
 
 /** `status.json` in the run folder: what the agent knew after its last cycle. */
@@ -14,6 +15,8 @@ export interface AgentStatus {
   readonly confirmed: ConfirmedPointer;
   /** Why only the lifeline is open; null while the confirmed release is in force. */
   readonly lifeline: LifelineNote | null;
+  /** What stands against trusting what is enforced; null before the first look. */
+  readonly trust: TrustVerdict | null;
   readonly last: {
     readonly outcome: string;
     readonly commit: string | null;
@@ -38,6 +41,7 @@ export async function writeStatusFile(agent: Agent): Promise<void> {
     verified,
     confirmed,
     lifeline: await readLifeline(agent.paths.lifeline),
+    trust: agent.memory.trust,
     last:
       last === null
         ? null

@@ -11,6 +11,8 @@ export interface Ranked {
 /** What the files of deny records say. */
 export interface RecordSummary {
   readonly lines: number;
+  /** Lines of what the proxy allowed; they are in no other figure. */
+  readonly allowed: number;
   /** Lines that are no record. */
   readonly damaged: number;
   readonly denials: number;
@@ -30,13 +32,17 @@ export function summarizeRecords(lines: Iterable<string>, top: number): RecordSu
   const names: Counts = new Map();
   const destinations: Counts = new Map();
   const clients: Counts = new Map();
-  const totals = { lines: 0, damaged: 0, denials: 0, suppressed: 0 };
+  const totals = { lines: 0, allowed: 0, damaged: 0, denials: 0, suppressed: 0 };
   let from: string | null = null;
   let to: string | null = null;
   for (const line of lines) {
     const record = parseRecord(line);
     if (record === null) {
       totals.damaged += 1;
+      continue;
+    }
+    if (record.verdict === "allow") {
+      totals.allowed += 1;
       continue;
     }
     totals.lines += 1;
@@ -57,15 +63,18 @@ export function summarizeRecords(lines: Iterable<string>, top: number): RecordSu
   };
 }
 
+/** The proxy writes down what it allows, too. */
+type AnyRecord = Omit<DenyRecord, "verdict"> & { readonly verdict: DenyRecord["verdict"] | "allow" };
+
 /** The files belong to another user: what is read here is checked here. */
-function parseRecord(line: string): DenyRecord | null {
+function parseRecord(line: string): AnyRecord | null {
   try {
-    const value = JSON.parse(line) as Partial<DenyRecord> | null;
+    const value = JSON.parse(line) as Partial<AnyRecord> | null;
     const { schema, ts, client, suppressed, name, destination } = value ?? {};
     if (schema !== 1 || typeof ts !== "string" || typeof client !== "string") return null;
     if (!Number.isSafeInteger(suppressed) || (suppressed ?? -1) < 0) return null;
     if (!isTextOrNull(name) || !isTextOrNull(destination)) return null;
-    return value as DenyRecord;
+    return value as AnyRecord;
   } catch {
     return null;
   }
@@ -75,16 +84,16 @@ function isTextOrNull(value: unknown): boolean {
   return value === null || typeof value === "string";
 }
 
-function clientText({ client, host }: DenyRecord): string {
+function clientText({ client, host }: AnyRecord): string {
   return typeof host === "string" ? `${client} (${host})` : client;
 }
 
-function destinationText({ destination, port, protocol }: DenyRecord): string {
+function destinationText({ destination, port, protocol }: AnyRecord): string {
   const address = destination?.includes(":") ? `[${destination}]` : destination;
   return port === null ? `${address} ${protocol}` : `${address}:${port}/${protocol}`;
 }
 
-function count(counts: Counts, what: string, { suppressed }: DenyRecord): void {
+function count(counts: Counts, what: string, { suppressed }: AnyRecord): void {
   const known = counts.get(what) ?? { lines: 0, denials: 0 };
   known.lines += 1;
   known.denials += 1 + suppressed;

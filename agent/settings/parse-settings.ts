@@ -6,6 +6,7 @@ import { quoteText } from "../policy/parsed.ts";
 import type { Cidr, DomainName } from "../policy/policy.ts";
 import { explainSchemaErrors } from "../policy/schema-issues.ts";
 import { validate } from "./agent-validator.generated.mjs";
+import { DEFAULT_PATHS } from "./paths.ts";
 import type { RawProbe, RawSettings } from "./raw-settings.ts";
 import type { ForgeSettings, ProbeSettings, Settings } from "./settings.ts";
 
@@ -46,7 +47,16 @@ const defaults = {
     maxPackBytes: 16 * 1024 * 1024,
   },
   poll: { schedule: "*/30 * * * * *", jitterMs: 5_000 },
-  trust: { mode: "manifest", insecure: false },
+  trust: {
+    mode: "manifest",
+    insecure: false,
+    revokedFile: null,
+    maxAgeS: null,
+    graceS: 86_400,
+    whenExpired: "keep",
+    whenRevoked: "keep",
+    keepLabels: [],
+  },
   dns: {
     upstreamPort: 53,
     validation: "auto",
@@ -66,7 +76,7 @@ const defaults = {
   },
   health: { confirmTimeoutMs: 30_000, namespace: "clawgress-probe" },
   api: { github: "https://api.github.com", gitlab: "https://gitlab.com/api/v4", gitea: "" },
-  paths: { state: "/var/lib/clawgress", run: "/run/clawgress" },
+  paths: DEFAULT_PATHS,
 } as const;
 
 /** What `compile` takes when it is given no agent.json: every default, and a resolver address that only documents itself. */

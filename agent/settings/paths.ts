@@ -1,13 +1,29 @@
 import { join } from "node:path";
 import type { Settings } from "./settings.ts";
 
+/** Where things are when agent.json does not say. */
+export const DEFAULT_PATHS = { state: "/var/lib/clawgress", run: "/run/clawgress" } as const;
+
 /** Every file and folder that the program owns, derived from `paths` of agent.json. */
 export interface Paths {
   /** Fsynced, survives a reboot. */
   readonly releases: string;
   readonly pointers: string;
+  /** The root, locks, signatures and files that were approved. */
+  readonly trust: string;
+  readonly clock: string;
+  /** What a gateway that lost its state asks to have signed; the signatures lie beside it. */
+  readonly recovery: string;
   readonly badReleases: string;
   readonly outbox: string;
+  /** An operator's word: nothing is applied, or nothing is open, until it is taken back. */
+  readonly suspended: string;
+  readonly lockdown: string;
+  /** What was confirmed, in order. */
+  readonly history: string;
+  /** What operators ask of the running agent, and what it answered. */
+  readonly requests: string;
+  readonly answers: string;
   readonly git: string;
   /** Folder of the transaction in flight: `armed` names the release to go back to. */
   readonly transaction: string;
@@ -45,6 +61,8 @@ export interface Paths {
   readonly proxyLog: string;
   /** What the proxy decided, a JSON object a line. */
   readonly proxyRecords: string;
+  /** What the proxy has denied, counted. */
+  readonly proxyTotals: string;
 }
 
 /** Returns the absolute paths of everything the program owns. */
@@ -53,8 +71,16 @@ export function pathsOf(settings: Pick<Settings, "paths">): Paths {
   return {
     releases: join(state, "releases"),
     pointers: join(state, "pointers"),
+    trust: join(state, "trust"),
+    clock: join(state, "clock.json"),
+    recovery: join(state, "recover.json"),
     badReleases: join(state, "bad-releases.json"),
     outbox: join(state, "outbox"),
+    suspended: join(state, "suspended.json"),
+    lockdown: join(state, "lockdown.json"),
+    history: join(state, "history.json"),
+    requests: join(state, "requests"),
+    answers: join(run, "answers"),
     git: join(state, "git"),
     transaction: join(state, "txn"),
     timerNote: join(state, "txn", "reverted-by-timer.json"),
@@ -83,5 +109,6 @@ export function pathsOf(settings: Pick<Settings, "paths">): Paths {
     proxySocket: join(run, "proxy", "control", "stats.sock"),
     proxyLog: join(run, "proxy.log"),
     proxyRecords: join(run, "proxy.jsonl"),
+    proxyTotals: join(run, "proxy-totals.json"),
   };
 }

@@ -1,3 +1,5 @@
+import type { Narrowing } from "../policy/narrow-policy.ts";
+
 /** agent.json as it is written, once it has the shape of agent.schema.json: optional keys may be missing. */
 export interface RawSettings {
   readonly gateway: string;
@@ -26,6 +28,12 @@ export interface RawSettings {
     readonly mode?: "manifest" | "commit" | "both";
     readonly root: string;
     readonly insecure?: boolean;
+    readonly revokedFile?: string;
+    readonly maxAgeS?: number;
+    readonly graceS?: number;
+    readonly whenExpired?: Narrowing;
+    readonly whenRevoked?: Narrowing;
+    readonly keepLabels?: readonly string[];
   };
   readonly interfaces: { readonly clients: readonly string[]; readonly upstream: readonly string[] };
   readonly nat?: "masquerade" | "none";

@@ -1,3 +1,4 @@
+import type { Narrowing } from "../policy/narrow-policy.ts";
 import type { Cidr, DomainName } from "../policy/policy.ts";
 
 /** `agent.json` after validation: everything that belongs to this gateway and not to the policy. Paths are absolute. */
@@ -61,6 +62,18 @@ export interface TrustSettings {
   readonly root: string;
   /** True runs unsigned policies; shown in status and statuses. */
   readonly insecure: boolean;
+  /** Fingerprints that count nowhere on this gateway, one a line; read at every poll. */
+  readonly revokedFile: string | null;
+  /** The longest time for which a state is taken for the newest without a proof; null: no such bound. */
+  readonly maxAgeS: number | null;
+  /** How long a state that is not fresh any more only raises an alarm. */
+  readonly graceS: number;
+  /** What happens when the grace is over as well. */
+  readonly whenExpired: Narrowing;
+  /** What happens when what is enforced has lost approvals to a revocation. */
+  readonly whenRevoked: Narrowing;
+  /** The labels whose rules `tighten` keeps. */
+  readonly keepLabels: readonly string[];
 }
 
 export interface DnsSettings {

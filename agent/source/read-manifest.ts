@@ -1,7 +1,6 @@
 import { AgentError } from "../errors.ts";
 import { approvalPaths } from "../trust/approvals.ts";
 import { digestOf } from "../trust/lock.ts";
-import { parseLock } from "../trust/parse-lock.ts";
 import type { Root } from "../trust/root.ts";
 import { MAX_SIGNATURE_BYTES } from "../trust/sshsig.ts";
 import type { CommitReader } from "./source.ts";
@@ -29,20 +28,13 @@ export async function readApprovals(
 }
 
 /**
- * Returns path → bytes of every file that a lock lists, and of the paths that are needed whatever it lists; null for
- * one that is missing. A malformed lock lists nothing.
+ * Returns path → bytes of files; null for one that is missing.
  * @throws AgentError SOURCE_TOO_LARGE past 64 MiB for one, 128 MiB for all; SOURCE_FILE
  */
-export async function readListedFiles(
-  tree: Tree,
-  lockBytes: Buffer | null,
-  needed: readonly string[] = [],
-): Promise<ReadonlyMap<string, Buffer | null>> {
-  const parsed = lockBytes === null ? null : parseLock(lockBytes);
-  const listed = parsed?.ok === true ? Object.keys(parsed.lock.files) : [];
+export async function readPaths(tree: Tree, paths: readonly string[]): Promise<ReadonlyMap<string, Buffer | null>> {
   const files = new Map<string, Buffer | null>();
   let totalBytes = 0;
-  for (const path of new Set([...needed, ...listed])) {
+  for (const path of new Set(paths)) {
     const bytes = await tree.readFile(path, MAX_FILE_BYTES);
     totalBytes += bytes?.length ?? 0;
     if (totalBytes > MAX_TOTAL_BYTES) {

@@ -4,6 +4,7 @@ import { rememberBadRelease } from "../apply/bad-releases.ts";
 import { checkArtifacts } from "../apply/check-artifacts.ts";
 import type { ApplyContext } from "../apply/context.ts";
 import { openEnforced } from "../apply/enforced.ts";
+import { addToHistory } from "../apply/history.ts";
 import { checkProxyUser } from "../apply/proxy-service.ts";
 import { isWhole, pruneReleases, storeRelease } from "../apply/release-store.ts";
 import { type RevertTimer, startRevertTimer } from "../apply/revert-timer-client.ts";
@@ -23,7 +24,8 @@ export async function confirmUnchanged(agent: Agent, cycle: Cycle): Promise<Step
   const { digest } = need(cycle.release, "release");
   const { confirmed } = await readPointers(agent.paths.pointers);
   if (confirmed.release !== digest || !(await isInForce(agent.apply, digest))) return {};
-  if (confirmed.commit !== cycle.commit) await moveConfirmed(agent, cycle);
+  const isSame = confirmed.commit === cycle.commit && confirmed.whole === (cycle.whole ?? null);
+  if (!isSame) await moveConfirmed(agent, cycle);
   return { done: await describeConfirmed(agent, cycle, false) };
 }
 
@@ -88,13 +90,14 @@ async function applyWith(agent: Agent, cycle: Cycle, timer: RevertTimer): Promis
   );
   if (outcome.kind === "confirmed") {
     for (const { name, detail } of outcome.failedBefore) log.warn({ event: "probe-failed-before", name, detail });
-    await pruneReleases(paths.releases, [next.digest, previous.digest]);
+    await pruneReleases(paths.releases, [next.digest, previous.digest, ...(cycle.whole ? [cycle.whole] : [])]);
     return { done: report };
   }
   const { kind, error } = outcome;
   // What the timer noted for an agent that is away is this cycle's outcome.
   await removeTimerNote(paths.timerNote);
   // Putting the confirmed release in force again is tried until it is: there is nothing to go back to.
+  if (error.code === "HELD_LOCKDOWN") return { done: { kind: "waiting", commit, error } };
   if (next.digest === previous.digest) return { done: { kind: "failed", commit, error } };
   const at = new Date(nowMs()).toISOString();
   await rememberBadRelease(paths.badReleases, { digest: next.digest, commit, serial, reason: error.message, at });
@@ -129,12 +132,15 @@ async function probeForge(agent: Agent, cycle: Cycle): Promise<readonly ProbeRes
 }
 
 async function moveConfirmed(agent: Agent, cycle: Cycle): Promise<void> {
-  await writeConfirmed(agent.paths.pointers, {
+  const pointer = {
     release: need(cycle.release, "release").digest,
     serial: need(cycle.approval, "approval").serial,
     commit: cycle.commit,
     at: new Date(nowMs()).toISOString(),
-  });
+    whole: cycle.whole ?? null,
+  };
+  await writeConfirmed(agent.paths.pointers, pointer);
+  await addToHistory(agent.paths.history, pointer);
 }
 
 async function describeConfirmed(agent: Agent, cycle: Cycle, changed: boolean): Promise<CycleOutcome> {
@@ -151,7 +157,9 @@ async function describeConfirmed(agent: Agent, cycle: Cycle, changed: boolean): 
   };
 }
 
-function provenanceOf(agent: Agent, cycle: Cycle): Provenance {
-  const { serial, approvedBy } = need(cycle.approval, "approval");
-  return { commit: need(cycle.commit, "head"), serial, repository: agent.settings.repository.name, approvedBy };
+/** Returns where the release of a cycle comes from. */
+export function provenanceOf(agent: Agent, cycle: Cycle): Provenance {
+  const { serial, approvedBy, lockDigests: locks } = need(cycle.approval, "approval");
+  const repository = agent.settings.repository.name;
+  return { commit: need(cycle.commit, "head"), serial, repository, approvedBy, locks };
 }

@@ -1,9 +1,9 @@
 import { compareTexts } from "../policy/compare-texts.ts";
 import { quoteText } from "../policy/parsed.ts";
+import { formatTime } from "./fields.ts";
 import { digestOf } from "./lock.ts";
-import { keysOfRole, type Role, type Root } from "./root.ts";
-import type { SshPublicKey } from "./ssh-key.ts";
-import { verifySshsig } from "./sshsig.ts";
+import { type Principal, policyPrincipals, type Role, type Root } from "./root.ts";
+import { type SigningSshKey, verifySshsig } from "./sshsig.ts";
 
 export const APPROVALS_FOLDER = "approvals";
 /** What approvals of a lock are signed for: `ssh-keygen -Y sign -n clawgress-policy@v1`. */
@@ -39,13 +39,21 @@ export function approvalPath(lockDigest: string, principal: string): string {
  * whatever else lies in the folder costs nothing.
  */
 export function approvalPaths(root: Root, lockDigest: string): ReadonlyMap<string, string> {
-  const names = root.roles.policy.principals;
+  const names = policyPrincipals(root);
   return new Map(names.map((name) => [name, approvalPath(lockDigest, name)]));
 }
 
-export interface CountInput {
+/** By what a signature's key is judged besides the root: what a gateway knows by itself, and no signer can choose. */
+export interface Judge {
+  /** Fingerprints that count nowhere, besides those that the root revokes. */
+  readonly revoked: ReadonlySet<string>;
+  /** Returns when this machine first saw a principal's signature, in milliseconds since the epoch. */
+  readonly seenAtMs: (principal: string) => number;
+}
+
+export interface CountInput extends Judge {
   readonly root: Root;
-  readonly role: Role;
+  readonly role: Pick<Role, "principals" | "threshold">;
   /** What was signed. */
   readonly message: Buffer;
   readonly namespace: string;
@@ -60,35 +68,72 @@ export interface CountInput {
  * file counts only when one of that principal's own keys made it, and each key belongs to one principal.
  */
 export function countApprovals(input: CountInput): Count {
-  const { root, role, message, namespace, signatures, fileOf } = input;
-  const keys = keysOfRole(root, role);
-  const owners = new Map(root.principals.flatMap(({ name, keys: own }) => own.map((key) => [key.fingerprint, name])));
+  const { root, role, signatures, fileOf } = input;
   const counted: string[] = [];
   const rejected: RejectedApproval[] = [];
   for (const name of [...signatures.keys()].sort(compareTexts)) {
-    const own: readonly SshPublicKey[] | undefined = keys.get(name);
     const armored = signatures.get(name);
     if (armored === undefined) continue;
-    if (own === undefined) {
-      rejected.push({ file: fileOf(name), why: `${quoteText(name)} has no part in this role` });
-      continue;
-    }
-    const result = verifySshsig({ armored, message, namespace, keys: own });
-    if (result.ok) counted.push(name);
-    else rejected.push({ file: fileOf(name), why: nameOwner(result.why, name, owners) });
+    const principal = role.principals.includes(name) ? root.principals.find((known) => known.name === name) : undefined;
+    const why =
+      principal === undefined
+        ? `${quoteText(name)} has no part in this role`
+        : refuseSignature(input, principal, armored);
+    if (why === null) counted.push(name);
+    else rejected.push({ file: fileOf(name), why });
   }
   return { counted, rejected, missing: Math.max(0, role.threshold - counted.length) };
 }
 
-/** Returns how far the approval of a lock has come, by its exact bytes. */
-export function countPolicyApprovals(root: Root, lockBytes: Buffer, signatures: ReadonlyMap<string, Buffer>): Count {
+/** Returns why a principal's signature does not count, or null when it does. */
+function refuseSignature(input: CountInput, principal: Principal, armored: Buffer): string | null {
+  const { root, message, namespace, revoked, seenAtMs } = input;
+  const { keys, certifiers, name } = principal;
+  const result = verifySshsig({ armored, message, namespace, keys, certifiers });
+  if (!result.ok) return nameOwner(result.why, name, ownersOf(root));
+  const dead = fingerprintsOf(result.value).find((one) => root.revoked.has(one) || revoked.has(one));
+  if (dead !== undefined) return `${dead} is revoked`;
+  const expiresAtMs = keys.find((key) => key.fingerprint === result.value.fingerprint)?.expiresAtMs ?? null;
+  return refuseTime(result.value, expiresAtMs, seenAtMs(name));
+}
+
+/** The time is that of the first sight: a time in the signature or commit would be the signer's to choose. */
+function refuseTime(
+  { certificate, fingerprint }: SigningSshKey,
+  expiresAtMs: number | null,
+  seenAtMs: number,
+): string | null {
+  const seen = `this signature was first seen at ${formatTime(seenAtMs)}`;
+  if (certificate === null) {
+    if (expiresAtMs === null || seenAtMs < expiresAtMs) return null;
+    return `the key ${fingerprint} counts until ${formatTime(expiresAtMs)}; ${seen}`;
+  }
+  if (seenAtMs < certificate.validFromMs) return `its certificate is not valid yet; ${seen}`;
+  return seenAtMs < certificate.validUntilMs ? null : `its certificate is not valid any more; ${seen}`;
+}
+
+function fingerprintsOf({ fingerprint, certificate }: SigningSshKey): readonly string[] {
+  if (certificate === null) return [fingerprint];
+  return [fingerprint, certificate.fingerprint, certificate.authority.fingerprint];
+}
+
+function ownersOf(root: Root): ReadonlyMap<string, string> {
+  return new Map(root.principals.flatMap(({ name, keys }) => keys.map((key) => [key.fingerprint, name])));
+}
+
+/** Returns whose approvals of a lock hold, by its exact bytes; who has to approve it is another question. */
+export function countPolicyApprovals(
+  root: Root,
+  lockBytes: Buffer,
+  signatures: ReadonlyMap<string, Buffer>,
+  judge: Judge,
+): Count {
   const lockDigest = digestOf(lockBytes);
   return countApprovals({
-    root,
-    role: root.roles.policy,
+    ...{ root, signatures, ...judge },
+    role: { principals: policyPrincipals(root), threshold: 1 },
     message: lockBytes,
     namespace: POLICY_NAMESPACE,
-    signatures,
     fileOf: (principal) => approvalPath(lockDigest, principal),
   });
 }

@@ -23,6 +23,8 @@ export interface FieldReader {
   list(value: Json | undefined, pointer: string, most: number): readonly Json[] | null;
   text(value: Json | undefined, pointer: string, rule: TextRule): string | null;
   integer(value: Json | undefined, pointer: string, least: number, most: number): number | null;
+  /** A time in UTC to the second, as milliseconds since the epoch. */
+  time(value: Json | undefined, pointer: string): number | null;
 }
 
 export interface ObjectKeys {
@@ -82,7 +84,23 @@ export function readFields(document: JsonDocument): FieldReader {
       const about = `a whole number from ${least} to ${most}`;
       return refuse(pointer, `${nameOf(pointer)} is not ${about}`, `write ${about}`);
     },
+    time: (value, pointer) => {
+      const atMs = typeof value === "string" ? parseTime(value) : null;
+      return atMs ?? refuse(pointer, `${nameOf(pointer)} is not a time in UTC`, "write it as 2027-06-30T00:00:00Z");
+    },
   };
+}
+
+/** Returns the milliseconds since the epoch of `2027-06-30T00:00:00Z`, or null for another spelling or no such day. */
+export function parseTime(text: string): number | null {
+  if (!/^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(text)) return null;
+  const atMs = Date.parse(text);
+  return Number.isNaN(atMs) || formatTime(atMs) !== text ? null : atMs;
+}
+
+/** Returns a time as `2027-06-30T00:00:00Z`, without its milliseconds. */
+export function formatTime(atMs: number): string {
+  return `${new Date(atMs).toISOString().slice(0, 19)}Z`;
 }
 
 function nameOf(pointer: string): string {

@@ -7,15 +7,24 @@ export interface Lock {
   readonly repository: string;
   readonly branch: string;
   readonly group: string;
+  /** The rule of the root whose lock it is; missing in the common one. */
+  readonly part?: string;
   /** 1 to 2^53 - 1; each approved state has a higher one than the state before it. */
   readonly serial: number;
   /** path → SHA-256 in hex, of every policy file. */
   readonly files: { readonly [path: string]: string };
 }
 export const LOCK_PATH = "clawgress.lock.json";
+/** Where rules of the root that have a lock of their own keep it: `locks/<rule>.json`. */
+const LOCKS_FOLDER = "locks";
 export const MAX_LOCK_FILES = 1000;
 /** 1,000 paths of 255 bytes with their digests fit. */
 export const MAX_LOCK_BYTES = 512 * 1024;
+
+/** Returns the path of the lock of a rule; of the common one for null. */
+export function lockPath(part: string | null): string {
+  return part === null ? LOCK_PATH : `${LOCKS_FOLDER}/${part}.json`;
+}
 
 /**
  * Returns the one spelling of a lock: two spaces, keys in a fixed order, paths in byte order, a newline at the end.
@@ -30,6 +39,7 @@ export function renderLock(lock: Lock): Buffer {
     `  "repository": ${JSON.stringify(lock.repository)},`,
     `  "branch": ${JSON.stringify(lock.branch)},`,
     `  "group": ${JSON.stringify(lock.group)},`,
+    ...(lock.part === undefined ? [] : [`  "part": ${JSON.stringify(lock.part)},`]),
     `  "serial": ${lock.serial},`,
     '  "files": {',
     files.join(",\n"),
@@ -57,7 +67,7 @@ export function refusePath(path: string): string | null {
     return "a step of it starts or ends with a space, or ends with a dot";
   if (segments.some((segment) => /^(?:\.git|git~[0-9]+)$/i.test(segment))) return "it leads into Git's own folder";
   const [first = ""] = segments;
-  if (/^(?:approvals|trust)$/i.test(first)) return `${first}/ has rules of its own and is never listed`;
+  if (/^(?:approvals|locks|trust)$/i.test(first)) return `${first}/ has rules of its own and is never listed`;
   if (path.toLowerCase() === LOCK_PATH) return "the lock cannot list itself";
   return null;
 }

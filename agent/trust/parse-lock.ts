@@ -4,7 +4,7 @@ import { parseJsonText, type TextIssue } from "../policy/json-text.ts";
 import { quoteText } from "../policy/parsed.ts";
 import { type FieldReader, readFields } from "./fields.ts";
 import { LOCK_PATH, type Lock, MAX_LOCK_BYTES, MAX_LOCK_FILES, refusePath, renderLock } from "./lock.ts";
-import { branchRule, nameRule, sha256Rule } from "./names.ts";
+import { branchRule, nameRule, principalRule, sha256Rule } from "./names.ts";
 
 export type LockResult =
   | { readonly ok: true; readonly lock: Lock }
@@ -14,31 +14,33 @@ export type LockResult =
  * Returns the lock in the bytes, or every reason why there is none. The bytes must be exactly what `renderLock` gives:
  * a lock has one spelling, so nothing in it can hide from a reviewer and no tool can have touched its line ends.
  */
-export function parseLock(bytes: Buffer): LockResult {
-  const document = parseJsonText(bytes, { file: LOCK_PATH, maxBytes: MAX_LOCK_BYTES, maxDepth: 2 });
+export function parseLock(bytes: Buffer, file = LOCK_PATH): LockResult {
+  const document = parseJsonText(bytes, { file, maxBytes: MAX_LOCK_BYTES, maxDepth: 2 });
   if (!document.ok) return document;
   const fields = readFields(document);
   const lock = readLock(document.value, fields);
   if (lock === null || fields.issues.length > 0) return { ok: false, issues: fields.issues };
   const canonical = renderLock(lock);
   if (canonical.equals(bytes)) return { ok: true, lock };
-  const place = { file: LOCK_PATH, ...firstDifference(bytes, canonical), pointer: "" };
+  const place = { file, ...firstDifference(bytes, canonical), pointer: "" };
   const message = "the lock is not written the way `clawgress sign` writes it";
   return { ok: false, issues: [{ place, message, remedy: "run `clawgress sign`; do not edit or reformat the lock" }] };
 }
 
 function readLock(value: Json, fields: FieldReader): Lock | null {
   const required = ["version", "repository", "branch", "group", "serial", "files"];
-  const object = fields.object(value, "", { required });
+  const object = fields.object(value, "", { required, optional: ["part"] });
   if (object === null) return null;
   const version = fields.integer(object["version"], "/version", 1, 1);
   const repository = fields.text(object["repository"], "/repository", nameRule);
   const branch = fields.text(object["branch"], "/branch", branchRule);
   const group = fields.text(object["group"], "/group", nameRule);
+  const part = Object.hasOwn(object, "part") ? fields.text(object["part"], "/part", principalRule) : undefined;
   const serial = fields.integer(object["serial"], "/serial", 1, Number.MAX_SAFE_INTEGER);
   const files = readFiles(object["files"], fields);
   if (version === null || repository === null || branch === null || group === null || serial === null) return null;
-  return files === null ? null : { version: 1, repository, branch, group, serial, files };
+  if (files === null || part === null) return null;
+  return { version: 1, repository, branch, group, ...(part === undefined ? {} : { part }), serial, files };
 }
 
 function readFiles(value: Json | undefined, fields: FieldReader): Lock["files"] | null {

@@ -1,35 +1,25 @@
 import type { Json } from "../errors.ts";
-import { compareTexts } from "../policy/compare-texts.ts";
-import { joinPointer } from "../policy/json-pointer.ts";
 import { parseJsonText, type TextIssue } from "../policy/json-text.ts";
-import { quoteText } from "../policy/parsed.ts";
 import { type FieldReader, readFields } from "./fields.ts";
-import { nameRule, principalRule } from "./names.ts";
-import { MAX_OPENPGP_CHARACTERS, type OpenPgpKey, parseOpenPgpKey } from "./openpgp-key.ts";
-import {
-  MAX_KEYS_PER_PRINCIPAL,
-  MAX_PRINCIPALS,
-  MAX_ROOT_BYTES,
-  type Principal,
-  type Role,
-  type Root,
-} from "./root.ts";
-import { parsePublicKey, type SshPublicKey } from "./ssh-key.ts";
+import { nameRule } from "./names.ts";
+import { parsePrincipals } from "./parse-principals.ts";
+import { parseRole, parseRules, type RoleContext } from "./parse-roles.ts";
+import { isUsable, MAX_REVOKED, MAX_ROOT_BYTES, type Root } from "./root.ts";
 
 export type RootResult =
   | { readonly ok: true; readonly root: Root }
   | { readonly ok: false; readonly issues: readonly TextIssue[] };
 
-const SOME_BASE64 = {
-  pattern: new RegExp(`^[A-Za-z0-9+/=]{1,${MAX_OPENPGP_CHARACTERS}}$`),
-  about: "a certificate in one line of base64",
+const fingerprintRule = {
+  pattern: /^SHA256:[A-Za-z0-9+/]{43}$/,
+  about: "a fingerprint as `ssh-keygen -l` prints it, SHA256: and 43 characters",
 };
-const SOME_TEXT = { pattern: /^[\x20-\x7e]{1,8192}$/, about: "a line of printable ASCII" };
 
 /**
  * Returns the root of trust in the bytes, or every reason why there is none. What could make it weaker than it looks
- * is refused when it is read: a threshold below 1 or out of reach, a principal without keys, one key for two
- * principals, a role that names somebody unknown or somebody twice, key types that are not understood.
+ * is refused when it is read: a threshold below 1 or out of reach of those whose keys are not revoked, a principal without
+ * keys, one key for two principals, a role that names somebody unknown or somebody twice, key types that are not
+ * understood.
  */
 export function parseRoot(bytes: Buffer, file: string): RootResult {
   const document = parseJsonText(bytes, { file, maxBytes: MAX_ROOT_BYTES, maxDepth: 8 });
@@ -41,120 +31,50 @@ export function parseRoot(bytes: Buffer, file: string): RootResult {
 
 function readRoot(value: Json, fields: FieldReader): Root | null {
   const required = ["version", "root", "repository", "principals", "roles"];
-  const object = fields.object(value, "", { required, optional: ["$schema"] });
+  const optional = ["$schema", "authorities", "revoked", "rules", "serials"];
+  const object = fields.object(value, "", { required, optional });
   if (object === null) return null;
   const version = fields.integer(object["version"], "/version", 1, 1);
   const number = fields.integer(object["root"], "/root", 1, 999_999_999);
   const repository = fields.text(object["repository"], "/repository", nameRule);
-  const principals = readPrincipals(object["principals"], fields);
-  const roles = readRoles(object["roles"], principals ?? [], fields);
+  const principals = parsePrincipals(object["principals"], object["authorities"], fields);
+  const revoked = readRevoked(object["revoked"], fields);
+  const context: RoleContext = {
+    names: new Set((principals ?? []).map(({ name }) => name)),
+    usable: new Set((principals ?? []).filter((principal) => isUsable(principal, revoked)).map(({ name }) => name)),
+  };
+  const roles = readRoles(object["roles"], context, fields);
+  const rules = parseRules(object["rules"], context, fields);
+  const serials = Object.hasOwn(object, "serials") ? readSerials(object["serials"], fields) : null;
   if (version === null || number === null || repository === null || principals === null || roles === null) return null;
-  return { version: 1, root: number, repository, principals, roles };
+  return { version: 1, root: number, repository, principals, roles, rules, revoked, serials };
 }
 
-function readPrincipals(value: Json | undefined, fields: FieldReader): readonly Principal[] | null {
-  const entries = fields.entries(value, "/principals", MAX_PRINCIPALS);
-  if (entries === null) return null;
-  const owners = new Map<string, string>();
-  const principals = entries.map(([name, entry]) => {
-    const pointer = joinPointer("/principals", name);
-    if (!principalRule.pattern.test(name)) {
-      fields.refuse(pointer, `${quoteText(name)} is not ${principalRule.about}`, "rename the principal", "key");
-    }
-    const object = fields.object(entry, pointer, { required: ["keys"], optional: ["openpgp"] });
-    const lines = object === null ? null : fields.list(object["keys"], `${pointer}/keys`, MAX_KEYS_PER_PRINCIPAL);
-    const keys = (lines ?? []).flatMap((line, index) => {
-      const key = readKey(line, `${pointer}/keys/${index}`, fields);
-      return key === null ? [] : [claimKey(key, { name, pointer: `${pointer}/keys/${index}`, owners }, fields)];
-    });
-    return { name, keys, openpgp: readOpenPgpKeys(object?.["openpgp"], { name, pointer, owners }, fields) };
-  });
-  return principals.sort((a, b) => compareTexts(a.name, b.name));
+function readRevoked(value: Json | undefined, fields: FieldReader): ReadonlySet<string> {
+  const listed = value === undefined ? [] : (fields.list(value, "/revoked", MAX_REVOKED) ?? []);
+  const texts = listed.map((entry, index) => fields.text(entry, `/revoked/${index}`, fingerprintRule));
+  return new Set(texts.filter((text) => text !== null));
 }
 
-function readKey(line: Json, pointer: string, fields: FieldReader): SshPublicKey | null {
-  const text = fields.text(line, pointer, SOME_TEXT);
-  if (text === null) return null;
-  const parsed = parsePublicKey(text);
-  if (parsed.ok) return parsed.value;
-  return fields.refuse(pointer, `the key is refused: ${parsed.why}`, "paste the one line of the .pub file");
-}
-
-function readOpenPgpKeys(
-  value: Json | undefined,
-  { name, pointer, owners }: Claim,
-  fields: FieldReader,
-): readonly OpenPgpKey[] {
-  if (value === undefined) return [];
-  const blocks = fields.list(value, `${pointer}/openpgp`, MAX_KEYS_PER_PRINCIPAL) ?? [];
-  return blocks.flatMap((block, index) => {
-    const at = `${pointer}/openpgp/${index}`;
-    const text = fields.text(block, at, SOME_BASE64);
-    if (text === null) return [];
-    const parsed = parseOpenPgpKey(text);
-    if (parsed.ok) return [claimKey(parsed.value, { name, pointer: at, owners }, fields)];
-    fields.refuse(at, `the OpenPGP key is refused: ${parsed.why}`, "paste what `gpg --export KEY | base64 -w0` prints");
-    return [];
-  });
-}
-
-interface Claim {
-  readonly name: string;
-  readonly pointer: string;
-  /** Fingerprint → principal, of the keys read so far. */
-  readonly owners: Map<string, string>;
-}
-
-/** One key for two principals would let one person be counted twice. */
-function claimKey<Key extends { readonly fingerprint: string }>(
-  key: Key,
-  { name, pointer, owners }: Claim,
-  fields: FieldReader,
-): Key {
-  const owner = owners.get(key.fingerprint);
-  if (owner !== undefined) {
-    const message = `the key ${key.fingerprint} stands here and at the principal ${quoteText(owner)}`;
-    fields.refuse(pointer, message, "give each principal keys of its own, each once");
-  }
-  owners.set(key.fingerprint, name);
-  return key;
-}
-
-function readRoles(
-  value: Json | undefined,
-  principals: readonly Principal[],
-  fields: FieldReader,
-): Root["roles"] | null {
+function readRoles(value: Json | undefined, context: RoleContext, fields: FieldReader): Root["roles"] | null {
   const object = fields.object(value, "/roles", { required: ["policy", "root"], optional: ["freshness"] });
   if (object === null) return null;
-  const names = new Set(principals.map((principal) => principal.name));
-  const policy = readRole(object["policy"], "/roles/policy", names, fields);
-  const root = readRole(object["root"], "/roles/root", names, fields);
+  const policy = parseRole(object["policy"], "/roles/policy", context, fields, ["tighten"]);
+  const root = parseRole(object["root"], "/roles/root", context, fields);
   const freshness = Object.hasOwn(object, "freshness")
-    ? readRole(object["freshness"], "/roles/freshness", names, fields)
+    ? parseRole(object["freshness"], "/roles/freshness", context, fields)
     : null;
   return policy === null || root === null ? null : { policy, root, freshness };
 }
 
-function readRole(
-  value: Json | undefined,
-  pointer: string,
-  names: ReadonlySet<string>,
-  fields: FieldReader,
-): Role | null {
-  const object = fields.object(value, pointer, { required: ["principals", "threshold"] });
+/**
+ * Serials from `void` on count nowhere, and a gateway that has verified one goes back to `restart`: the way out when
+ * those who should not have drove them up. As it stands in a root, only the threshold of the role root can write it.
+ */
+function readSerials(value: Json | undefined, fields: FieldReader): Root["serials"] {
+  const object = fields.object(value, "/serials", { required: ["void", "restart"] });
   if (object === null) return null;
-  const listed = fields.list(object["principals"], `${pointer}/principals`, MAX_PRINCIPALS);
-  if (listed === null) return null;
-  const seen = new Set<string>();
-  for (const [index, entry] of listed.entries()) {
-    const at = `${pointer}/principals/${index}`;
-    const name = fields.text(entry, at, principalRule);
-    if (name === null) continue;
-    if (seen.has(name)) fields.refuse(at, `${quoteText(name)} stands twice`, "name each principal once");
-    if (!names.has(name)) fields.refuse(at, `there is no principal ${quoteText(name)}`, "add it under `principals`");
-    seen.add(name);
-  }
-  const threshold = fields.integer(object["threshold"], `${pointer}/threshold`, 1, listed.length);
-  return threshold === null ? null : { principals: [...seen].sort(compareTexts), threshold };
+  const from = fields.integer(object["void"], "/serials/void", 2, Number.MAX_SAFE_INTEGER);
+  const restart = fields.integer(object["restart"], "/serials/restart", 0, Math.max(0, (from ?? 1) - 1));
+  return from === null || restart === null ? null : { void: from, restart };
 }

@@ -3,8 +3,10 @@ import type { Json } from "../errors.ts";
 
 /** The newest state whose approvals held, applied or not. */
 export interface VerifiedPointer {
-  /** Number of the root by which it was verified; 0 at the start. */
+  /** Number of the newest root that was followed; 0 at the start. */
   readonly root: number;
+  /** SHA-256 of that root's bytes in hex; null at the start. */
+  readonly rootDigest: string | null;
   /** 0 at the start. */
   readonly serial: number;
   /** SHA-256 of the lock's bytes in hex; null at the start. */
@@ -12,6 +14,18 @@ export interface VerifiedPointer {
   readonly commit: string | null;
   /** When, as an ISO 8601 time in UTC; null at the start. */
   readonly at: string | null;
+  /** The newest locks of rules that have their own, by the name of the rule. */
+  readonly parts: { readonly [rule: string]: Floor };
+  /** When it was last shown, by a new lock or by the role `freshness`, that this is the newest state; null: never. */
+  readonly freshAt: string | null;
+  /** Until when the role `freshness` vouches for that; null: it never did. */
+  readonly freshUntil: string | null;
+}
+
+/** What a lock must not be older than. */
+export interface Floor {
+  readonly serial: number;
+  readonly lockDigest: string | null;
 }
 
 /** The newest state that was applied and found healthy. */
@@ -21,6 +35,8 @@ export interface ConfirmedPointer {
   readonly serial: number;
   readonly commit: string | null;
   readonly at: string | null;
+  /** The release of the whole policy when `release` is a narrower one, made because trust in it has run out; else null. */
+  readonly whole: string | null;
 }
 
 export interface Pointers {
@@ -33,14 +49,19 @@ export const pointerKinds = ["verified", "confirmed"] as const satisfies readonl
 
 /** What a gateway starts with: nothing verified, nothing confirmed. */
 export const emptyPointers: Pointers = {
-  verified: { root: 0, serial: 0, lockDigest: null, commit: null, at: null },
-  confirmed: { release: null, serial: 0, commit: null, at: null },
+  verified: {
+    ...{ root: 0, rootDigest: null, serial: 0, lockDigest: null, commit: null, at: null },
+    ...{ parts: {}, freshAt: null, freshUntil: null },
+  },
+  confirmed: { release: null, serial: 0, commit: null, at: null, whole: null },
 };
 
 /** Each pointer is kept twice, so that one damaged file loses nothing. */
 export type SlotName = "a" | "b";
 export const slotNames = ["a", "b"] as const satisfies readonly SlotName[];
-export const MAX_SLOT_BYTES = 4096;
+/** 64 rules with a lock of their own fit. */
+export const MAX_SLOT_BYTES = 32 * 1024;
+const FORMAT = 2;
 
 /** Returns the file name of a slot. */
 export function slotFile(kind: PointerKind, slot: SlotName): string {
@@ -55,7 +76,7 @@ export interface Slot<Kind extends PointerKind> {
 
 /** Returns the bytes of a slot. The kind is under the checksum too, so that one file cannot stand in for the other. */
 export function encodeSlot<Kind extends PointerKind>(kind: Kind, { sequence, pointer }: Slot<Kind>): Buffer {
-  const content = { version: 1, kind, sequence, pointer: { ...pickFields(kind, pointer) } };
+  const content = { version: FORMAT, kind, sequence, pointer: { ...pickFields(kind, pointer) } };
   const sha256 = createHash("sha256").update(JSON.stringify(content)).digest("hex");
   return Buffer.from(`${JSON.stringify({ ...content, sha256 })}\n`);
 }
@@ -66,14 +87,23 @@ const isText = (pattern: RegExp) => (value: unknown) =>
 const isDigest = isText(/^[0-9a-f]{64}$/);
 const isCommit = isText(/^[0-9a-f]{40}$/);
 const isTime = isText(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,3})?Z$/);
+const isFloor = (value: unknown): boolean => {
+  const { serial, lockDigest } = Object(value) as { readonly serial?: unknown; readonly lockDigest?: unknown };
+  return isCount(serial) && isDigest(lockDigest);
+};
+const isParts = (value: unknown): boolean =>
+  typeof value === "object" && value !== null && !Array.isArray(value) && Object.values(value).every(isFloor);
 const isRelease = isText(/^[0-9a-z-]{1,128}$/);
 
 /** The fields of each kind in the order in which they are written. */
 const fields: {
   readonly [Kind in PointerKind]: { readonly [Field in keyof Pointers[Kind]]: (value: unknown) => boolean };
 } = {
-  verified: { root: isCount, serial: isCount, lockDigest: isDigest, commit: isCommit, at: isTime },
-  confirmed: { release: isRelease, serial: isCount, commit: isCommit, at: isTime },
+  verified: {
+    ...{ root: isCount, rootDigest: isDigest, serial: isCount, lockDigest: isDigest, commit: isCommit, at: isTime },
+    ...{ parts: isParts, freshAt: isTime, freshUntil: isTime },
+  },
+  confirmed: { release: isRelease, serial: isCount, commit: isCommit, at: isTime, whole: isRelease },
 };
 
 function pickFields(kind: PointerKind, pointer: object): { readonly [field: string]: Json } {
@@ -98,6 +128,17 @@ export function decodeSlot<Kind extends PointerKind>(kind: Kind, bytes: Buffer):
   }
 }
 
+type SlotProblem = "missing" | "damaged" | "written by a newer version";
+
+function isNewerFormat(bytes: Buffer): boolean {
+  try {
+    const { version } = JSON.parse(bytes.toString("utf8")) as { readonly version?: unknown };
+    return Number.isSafeInteger(version) && (version as number) > FORMAT;
+  } catch {
+    return false;
+  }
+}
+
 /** The bytes of both slots; null for one that does not exist. */
 export type SlotBytes = { readonly [Name in SlotName]: Buffer | null };
 
@@ -107,7 +148,7 @@ export type Choice<Kind extends PointerKind> =
       readonly slot: Slot<Kind>;
       readonly newest: SlotName;
       /** The slot that has to be written again from the other, and what is wrong with it; null when both are sound. */
-      readonly damaged: { readonly slot: SlotName; readonly why: "missing" | "damaged" } | null;
+      readonly damaged: { readonly slot: SlotName; readonly why: SlotProblem } | null;
     }
   | { readonly ok: false; readonly why: string };
 
@@ -117,7 +158,11 @@ export type Choice<Kind extends PointerKind> =
  */
 export function chooseSlot<Kind extends PointerKind>(kind: Kind, bytes: SlotBytes): Choice<Kind> {
   const decoded = { a: bytes.a && decodeSlot(kind, bytes.a), b: bytes.b && decodeSlot(kind, bytes.b) };
-  const problem = (name: SlotName): "missing" | "damaged" => (bytes[name] === null ? "missing" : "damaged");
+  const problem = (name: SlotName): SlotProblem => {
+    const content = bytes[name];
+    if (content === null) return "missing";
+    return isNewerFormat(content) ? "written by a newer version" : "damaged";
+  };
   const { a, b } = decoded;
   if (a === null && b === null) {
     return { ok: false, why: `${slotFile(kind, "a")} is ${problem("a")}, ${slotFile(kind, "b")} is ${problem("b")}` };
@@ -137,14 +182,56 @@ export type Advance =
   | { readonly ok: true }
   | { readonly ok: false; readonly code: "TRUST_ROLLBACK" | "TRUST_EQUIVOCATION"; readonly why: string };
 
-/** Returns whether the verified pointer may move: never to an older root or serial, never to other content of the same serial. */
-export function checkAdvance(current: VerifiedPointer, next: VerifiedPointer): Advance {
-  if (next.root < current.root || next.serial < current.serial) {
-    const why = `root ${next.root}, serial ${next.serial} is behind root ${current.root}, serial ${current.serial}`;
-    return { ok: false, code: "TRUST_ROLLBACK", why };
+/** How a root takes back serials that were driven up: @see Root */
+type Serials = { readonly void: number; readonly restart: number } | null;
+
+/** Returns what the next lock of a rule (null: the common one) must not be older than, under a root that may void serials. */
+export function floorOf(verified: VerifiedPointer, part: string | null, serials: Serials): Floor {
+  const none: Floor = { serial: 0, lockDigest: null };
+  const floor = part === null ? verified : Object.hasOwn(verified.parts, part) ? verified.parts[part] : none;
+  const { serial, lockDigest } = floor ?? none;
+  return serials !== null && serial >= serials.void
+    ? { serial: serials.restart, lockDigest: null }
+    : { serial, lockDigest };
+}
+
+/** Returns the pointer with every void serial taken back; the same when there is none. */
+export function takeBackSerials(verified: VerifiedPointer, serials: Serials): VerifiedPointer {
+  const parts = Object.keys(verified.parts).map((part) => [part, floorOf(verified, part, serials)] as const);
+  return { ...verified, ...floorOf(verified, null, serials), parts: Object.fromEntries(parts) };
+}
+
+/**
+ * Returns whether the verified pointer may move: never to an older root or serial, never to other content of the same
+ * root or serial. Only a root of a higher number takes serials back.
+ */
+export function checkAdvance(current: VerifiedPointer, next: VerifiedPointer, serials: Serials = null): Advance {
+  if (next.root < current.root) {
+    return { ok: false, code: "TRUST_ROLLBACK", why: `root ${next.root} is behind root ${current.root}` };
   }
-  if (next.serial === current.serial && current.lockDigest !== null && next.lockDigest !== current.lockDigest) {
-    return { ok: false, code: "TRUST_EQUIVOCATION", why: `serial ${next.serial} was verified with another lock` };
+  if (next.root === current.root && current.rootDigest !== null && next.rootDigest !== current.rootDigest) {
+    return { ok: false, code: "TRUST_EQUIVOCATION", why: `root ${next.root} was followed with other content` };
+  }
+  const from = next.root > current.root ? takeBackSerials(current, serials) : current;
+  const pairs = [null, ...Object.keys(from.parts)].map(
+    (part) => [part, floorOf(from, part, null), floorOf(next, part, null)] as const,
+  );
+  for (const [part, before, after] of pairs) {
+    const whose = part === null ? "" : ` of ${part}`;
+    if (after.serial < before.serial) {
+      return {
+        ok: false,
+        code: "TRUST_ROLLBACK",
+        why: `serial ${after.serial}${whose} is behind serial ${before.serial}`,
+      };
+    }
+    if (after.serial === before.serial && before.lockDigest !== null && after.lockDigest !== before.lockDigest) {
+      return {
+        ok: false,
+        code: "TRUST_EQUIVOCATION",
+        why: `serial ${after.serial}${whose} was verified with another lock`,
+      };
+    }
   }
   return { ok: true };
 }

@@ -54,6 +54,18 @@ const readers: { readonly [algorithm in KeyAlgorithm]: (wire: WireReader) => Mat
 /** The algorithms that are understood, in the order in which messages list them. */
 export const keyAlgorithms = Object.keys(readers) as readonly KeyAlgorithm[];
 
+/** Returns whether a name is one of the algorithms that are understood. */
+export function isKeyAlgorithm(name: string): name is KeyAlgorithm {
+  return keyAlgorithms.some((algorithm) => algorithm === name);
+}
+
+/** Returns the key whose fields come next, and their bytes as they stand. Throws Refusal unless it is sound. */
+export function readKeyFields(wire: WireReader, algorithm: KeyAlgorithm): Material & { readonly fields: Buffer } {
+  const rest = wire.rest();
+  const material = readers[algorithm](wire);
+  return { ...material, fields: rest.subarray(0, rest.length - wire.left()) };
+}
+
 /**
  * Returns the key of one OpenSSH public key line (`algorithm base64 [comment]`), or why it is refused: certificates,
  * DSA, RSA below 2,048 bits, options in front, anything after the key but a comment.
@@ -71,21 +83,27 @@ export function parsePublicKey(line: string): Attempt<SshPublicKey> {
 }
 
 function assertKnown(name: string): KeyAlgorithm {
-  const found = keyAlgorithms.find((algorithm) => algorithm === name);
-  if (found !== undefined) return found;
+  if (isKeyAlgorithm(name)) return name;
   const shown = /^[\x21-\x7e]{1,64}$/.test(name) ? name : "this algorithm";
-  const reason = shown.includes("-cert-") ? "certificates are not supported" : "it is not supported";
-  throw new Refusal(`${shown}: ${reason}; use one of ${keyAlgorithms.join(", ")}`);
+  if (shown.includes("-cert-"))
+    throw new Refusal(`${shown}: list the authority under \`authorities\`, not a certificate`);
+  throw new Refusal(`${shown}: it is not supported; use one of ${keyAlgorithms.join(", ")}`);
 }
 
-/** Throws Refusal unless the binary encoding names the expected algorithm and is a sound key of it. */
-function readPublicKey(blob: Buffer, expected: KeyAlgorithm): SshPublicKey {
+/**
+ * Returns the key of a binary encoding. Throws Refusal unless it is a sound key, of the expected algorithm where one is
+ * given.
+ */
+export function readPublicKey(blob: Buffer, expected?: KeyAlgorithm): SshPublicKey {
   const wire = readWire(blob, "the key");
   const inside = wire.text("algorithm");
-  if (inside !== expected) throw new Refusal(`the line says ${expected}, the key inside says ${inside.slice(0, 64)}`);
-  const material = readers[expected](wire);
+  if (expected !== undefined && inside !== expected) {
+    throw new Refusal(`the line says ${expected}, the key inside says ${inside.slice(0, 64)}`);
+  }
+  const algorithm = assertKnown(inside);
+  const material = readers[algorithm](wire);
   wire.end();
-  return { algorithm: expected, fingerprint: fingerprintOf(blob), blob: Buffer.from(blob), ...material };
+  return { algorithm, fingerprint: fingerprintOf(blob), blob: Buffer.from(blob), ...material };
 }
 
 /** Returns the fingerprint of a key in binary encoding as `ssh-keygen -l` prints it; the bytes need not be a valid key. */

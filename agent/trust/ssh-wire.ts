@@ -28,6 +28,10 @@ export interface WireReader {
   text(field: string): string;
   /** A positive integer in minimal two's complement, as unsigned big-endian bytes without leading zeros. */
   positive(field: string): Buffer;
+  /** How many bytes are not read yet. */
+  left(): number;
+  /** The bytes that are not read yet; reading them goes on. */
+  rest(): Buffer;
   /** Throws unless everything was read. */
   end(): void;
 }
@@ -53,6 +57,8 @@ export function readWire(bytes: Buffer, what: string): WireReader {
       return value;
     },
     positive: (field) => readPositive(string(field), field, what),
+    left: () => bytes.length - offset,
+    rest: () => bytes.subarray(offset),
     end: () => {
       if (offset !== bytes.length) throw new Refusal(`${what} has ${bytes.length - offset} bytes too many`);
     },

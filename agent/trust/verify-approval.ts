@@ -2,11 +2,13 @@ import type { Code } from "../errors.ts";
 import { compareTexts } from "../policy/compare-texts.ts";
 import type { TextIssue } from "../policy/json-text.ts";
 import { quoteText } from "../policy/parsed.ts";
-import { type Count, countPolicyApprovals, type RejectedApproval } from "./approvals.ts";
-import { digestOf, LOCK_PATH, type Lock } from "./lock.ts";
+import { type Count, countPolicyApprovals, type Judge, type RejectedApproval } from "./approvals.ts";
+import { digestOf, type Lock, lockPath } from "./lock.ts";
 import { parseLock } from "./parse-lock.ts";
-import type { VerifiedPointer } from "./pointers.ts";
-import type { Root } from "./root.ts";
+import { fitsAny } from "./patterns.ts";
+import { type Floor, floorOf, type VerifiedPointer } from "./pointers.ts";
+import { fullRequirement, POLICY_RULE, type Requirement } from "./requirements.ts";
+import type { Root, Rule } from "./root.ts";
 
 export type TrustCode = Extract<Code, `TRUST_${string}`>;
 
@@ -17,19 +19,44 @@ export interface Target {
   readonly group: string;
 }
 
-export interface ManifestInput {
+export interface LockInput extends Judge {
   readonly root: Root;
-  /** The bytes of `clawgress.lock.json` in the commit; null when there is none. */
+  /** The rule of the root whose lock it is; null: the common one. */
+  readonly part: Rule | null;
+  /** The bytes of the lock in the commit; null when there is none. */
   readonly lockBytes: Buffer | null;
   readonly expected: Target;
-  /** What this gateway has verified so far. */
-  readonly verified: VerifiedPointer;
-  /** path → SHA-256 in hex of every file that will be read; null for one that is missing. */
-  readonly files: ReadonlyMap<string, string | null>;
   /** principal → bytes of its approval, as far as there is one. @see approvalPaths */
   readonly signatures: ReadonlyMap<string, Buffer>;
+}
+
+/** A lock that is for this gateway, and whose approvals of it hold; whether they are enough is not said yet. */
+export interface OpenedLock {
+  readonly ok: true;
+  readonly part: Rule | null;
+  readonly lock: Lock;
+  readonly bytes: Buffer;
+  /** SHA-256 of the lock's bytes, in hex. */
+  readonly lockDigest: string;
+  readonly count: Count;
+}
+
+export interface JudgeInput {
+  readonly root: Root;
+  /** Who has to approve it: each of these must be met. */
+  readonly requirements: readonly Requirement[];
+  /** What this gateway has verified so far. */
+  readonly verified: VerifiedPointer;
+  /** path → SHA-256 in hex of every file of the lock that will be read; null for one that is missing. */
+  readonly files: ReadonlyMap<string, string | null>;
   /** True accepts a lock without approvals. Target, serial and digests are checked all the same. */
   readonly insecure: boolean;
+}
+
+/** All that there is to judge the common lock by. */
+export interface ManifestInput extends Omit<LockInput, "part">, Omit<JudgeInput, "requirements"> {
+  /** Missing: what the role `policy` asks for. */
+  readonly requirements?: readonly Requirement[];
 }
 
 export interface TrustRefusal {
@@ -58,37 +85,60 @@ export type ManifestResult = Approved | TrustRefusal;
 /**
  * Returns the lock when it is for this gateway, enough people approved its exact bytes, it is not older than what was
  * verified before, and every file is what it lists; else the first of these that fails.
+ */
+export function verifyManifest(input: ManifestInput): ManifestResult {
+  const opened = openLock({ ...input, part: null });
+  if (!opened.ok) return opened;
+  return judgeLock(opened, { ...input, requirements: input.requirements ?? [fullRequirement(input.root)] });
+}
+
+/** Returns the lock and who approved it when it is well-formed and for this gateway, else why it is not. */
+export function openLock(input: LockInput): OpenedLock | TrustRefusal {
+  const { root, part, lockBytes: bytes, expected } = input;
+  if (root.repository !== expected.repository) return refuse("TRUST_ROOT_INVALID", ...wrongRoot(root, expected));
+  const path = lockPath(part?.name ?? null);
+  if (bytes === null) {
+    return refuse("TRUST_LOCK_INVALID", `the commit has no ${path}`, "run `clawgress sign` and commit what it writes");
+  }
+  const parsed = parseLock(bytes, path);
+  if (!parsed.ok) return refuse("TRUST_LOCK_INVALID", ...describeIssues(parsed.issues));
+  const { lock } = parsed;
+  const target = refuseTarget(lock, expected) ?? refusePart(root, part, lock);
+  if (target !== null) return refuse("TRUST_WRONG_TARGET", ...target);
+  const count = countPolicyApprovals(root, bytes, input.signatures, input);
+  return { ok: true, part, lock, bytes, lockDigest: digestOf(bytes), count };
+}
+
+/**
+ * Returns the lock when enough people approved it, it is not older than what was verified before, and every file is what
+ * it lists; else the first of these that fails.
  *
  * The order matters: until the approvals hold, the lock is anybody's text, and an unsigned one must not be able to
  * raise the alarm of an equivocation.
  */
-export function verifyManifest(input: ManifestInput): ManifestResult {
-  const { root, lockBytes, expected, verified, insecure } = input;
-  if (root.repository !== expected.repository) return refuse("TRUST_ROOT_INVALID", ...wrongRoot(root, expected));
-  if (lockBytes === null) {
-    const message = `the commit has no ${LOCK_PATH}`;
-    return refuse("TRUST_LOCK_INVALID", message, "run `clawgress sign` and commit what it writes");
-  }
-  const parsed = parseLock(lockBytes);
-  if (!parsed.ok) return refuse("TRUST_LOCK_INVALID", ...describeIssues(parsed.issues));
-  const { lock } = parsed;
-  const target = refuseTarget(lock, expected);
-  if (target !== null) return refuse("TRUST_WRONG_TARGET", ...target);
-
-  const lockDigest = digestOf(lockBytes);
-  const approvals = countPolicyApprovals(root, lockBytes, input.signatures);
-  const refuseAfter = (code: TrustCode, message: string, remedy: string): TrustRefusal => ({
-    ...{ ok: false, code, message, remedy },
-    ...approvals,
+export function judgeLock(opened: OpenedLock, input: JudgeInput): ManifestResult {
+  const { root, requirements, verified, insecure } = input;
+  const { part, lock, lockDigest, count } = opened;
+  const { counted, rejected } = count;
+  const refuseAfter = (code: TrustCode, message: string, remedy: string, missing = 0): TrustRefusal => ({
+    ...{ ok: false, code, message, remedy, counted, rejected, missing },
   });
-  if (approvals.missing > 0 && !insecure)
-    return refuseAfter("TRUST_UNSIGNED", ...describeMissing(lock, root, approvals));
-
-  const order = refuseOrder({ root, lock, lockDigest, verified });
+  const unmet = insecure ? undefined : requirements.find((requirement) => missingOf(requirement, counted) > 0);
+  if (unmet !== undefined) {
+    return refuseAfter("TRUST_UNSIGNED", ...describeMissing(lock, unmet, count), missingOf(unmet, counted));
+  }
+  const floor = floorOf(verified, part?.name ?? null, root.serials);
+  const order = refuseOrder({ root, lock, lockDigest, verified, floor });
   if (order !== null) return refuseAfter(order.code, order.message, order.remedy);
   const mismatch = refuseFiles(lock, input.files);
   if (mismatch !== null) return refuseAfter("TRUST_LOCK_MISMATCH", ...mismatch);
-  return { ok: true, lock, lockDigest, approvedBy: insecure ? [] : approvals.counted };
+  const involved = new Set(requirements.flatMap(({ principals }) => principals));
+  return { ok: true, lock, lockDigest, approvedBy: insecure ? [] : counted.filter((name) => involved.has(name)) };
+}
+
+/** Returns how many more of its people a requirement needs; 0 when it is met. */
+export function missingOf({ principals, threshold }: Requirement, counted: readonly string[]): number {
+  return Math.max(0, threshold - principals.filter((name) => counted.includes(name)).length);
 }
 
 type Words = readonly [message: string, remedy: string];
@@ -123,13 +173,42 @@ function refuseTarget(lock: Lock, expected: Target): Words | null {
   return null;
 }
 
-function describeMissing(lock: Lock, root: Root, { counted, rejected, missing }: Count): Words {
-  const { principals, threshold } = root.roles.policy;
+/** A lock of one team must not be taken for another's, and no lock lists files of a rule that has its own. */
+function refusePart(root: Root, part: Rule | null, lock: Lock): Words | null {
+  const expected = part?.name;
+  if (lock.part !== expected) {
+    const said = lock.part === undefined ? "is the common one" : `is for the part ${quoteText(lock.part)}`;
+    const remedy = "run `clawgress sign`; a lock is signed for its own place";
+    return [`${lockPath(expected ?? null)} ${said}`, remedy];
+  }
+  for (const path of Object.keys(lock.files).sort(compareTexts)) {
+    const owner = ownerOf(root, path);
+    if (owner === part) continue;
+    const whose =
+      owner === null ? "the common lock" : `${lockPath(owner.name)}, the lock of rule ${quoteText(owner.name)}`;
+    return [
+      `${lockPath(expected ?? null)} lists ${quoteText(path)}, which belongs to ${whose}`,
+      "run `clawgress sign`",
+    ];
+  }
+  return null;
+}
+
+/** Returns the rule with a lock of its own that a file belongs to; null when it belongs to the common lock. */
+export function ownerOf({ rules }: Root, path: string): Rule | null {
+  return rules.find(({ lock, files }) => lock && files !== null && fitsAny(files, path)) ?? null;
+}
+
+function describeMissing(lock: Lock, requirement: Requirement, { counted, rejected }: Count): Words {
+  const { rule, tightens, principals, threshold } = requirement;
+  const missing = missingOf(requirement, counted);
   const others = principals.filter((name) => !counted.includes(name));
   const by = counted.length === 0 ? "nobody" : counted.join(", ");
   const why = rejected.map(({ file, why: reason }) => `; ${quoteText(file)} does not count: ${reason}`).join("");
+  const asked = rule === POLICY_RULE ? "" : ` of rule ${quoteText(rule)}`;
+  const part = lock.part === undefined ? "" : ` of ${quoteText(lock.part)}`;
   return [
-    `serial ${lock.serial} is approved by ${by}; ${missing} of ${threshold} approvals are missing${why}`,
+    `serial ${lock.serial}${part} is approved by ${by}; ${missing} of ${threshold} approvals${asked} are missing${tightens ? " to tighten" : ""}${why}`,
     `let ${missing} of ${others.join(", ")} run \`clawgress sign\` and commit the approval`,
   ];
 }
@@ -139,6 +218,7 @@ interface Order {
   readonly lock: Lock;
   readonly lockDigest: string;
   readonly verified: VerifiedPointer;
+  readonly floor: Floor;
 }
 
 function refuseOrder({
@@ -146,6 +226,7 @@ function refuseOrder({
   lock,
   lockDigest,
   verified,
+  floor,
 }: Order): Pick<TrustRefusal, "code" | "message" | "remedy"> | null {
   if (root.root < verified.root) {
     return {
@@ -154,17 +235,24 @@ function refuseOrder({
       remedy: `install root ${verified.root} or a newer one on the gateway`,
     };
   }
-  if (lock.serial < verified.serial) {
+  if (root.serials !== null && lock.serial >= root.serials.void) {
     return {
       code: "TRUST_ROLLBACK",
-      message: `serial ${lock.serial} is older than serial ${verified.serial}, which this gateway verified before`,
+      message: `serial ${lock.serial} is void: root ${root.root} lets none from ${root.serials.void} on count`,
+      remedy: `sign again: \`clawgress sign\` goes on from serial ${root.serials.restart}`,
+    };
+  }
+  if (lock.serial < floor.serial || (lock.serial === floor.serial && floor.lockDigest === null)) {
+    return {
+      code: "TRUST_ROLLBACK",
+      message: `serial ${lock.serial} is older than serial ${floor.serial}, which this gateway verified before`,
       remedy: "to go back to an older text, let it be signed again: `clawgress sign` gives it a new serial",
     };
   }
-  if (lock.serial === verified.serial && lockDigest !== verified.lockDigest) {
+  if (lock.serial === floor.serial && lockDigest !== floor.lockDigest) {
     return {
       code: "TRUST_EQUIVOCATION",
-      message: `serial ${lock.serial} was verified before with other content (lock ${verified.lockDigest?.slice(0, 16)}, now ${lockDigest.slice(0, 16)})`,
+      message: `serial ${lock.serial} was verified before with other content (lock ${floor.lockDigest?.slice(0, 16)}, now ${lockDigest.slice(0, 16)})`,
       remedy: "find out who signed two locks with one serial; then sign the right content with a higher serial",
     };
   }

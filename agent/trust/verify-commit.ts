@@ -1,9 +1,9 @@
 import { compareTexts } from "../policy/compare-texts.ts";
 import { quoteText } from "../policy/parsed.ts";
+import { countApprovals } from "./approvals.ts";
 import type { CommitObject, CommitSignature } from "./commit-object.ts";
-import { keysOfRole, type Root } from "./root.ts";
+import type { Root } from "./root.ts";
 import type { Attempt } from "./ssh-wire.ts";
-import { verifySshsig } from "./sshsig.ts";
 import type { TrustRefusal } from "./verify-approval.ts";
 
 /** What Git signs for: `gpg.format = ssh`. */
@@ -18,6 +18,10 @@ export type OpenPgpCheck = (question: {
 
 export interface CommitInput {
   readonly root: Root;
+  /** Fingerprints that this gateway was told not to count, beside those that the root revokes. */
+  readonly revoked: ReadonlySet<string>;
+  /** When this gateway first saw the commit; milliseconds since the epoch. */
+  readonly seenAtMs: number;
   /** From bytes whose hash was checked. */
   readonly commit: CommitObject;
   /** Null when no principal has an OpenPGP key. */
@@ -50,7 +54,7 @@ export async function verifyCommit(input: CommitInput): Promise<SignedCommit | T
 async function findSigner(input: CommitInput, signature: CommitSignature): Promise<Attempt<string>> {
   switch (signature.format) {
     case "ssh":
-      return findSshSigner(input.root, signature);
+      return findSshSigner(input, signature);
     case "openpgp":
       return await findOpenPgpSigner(input, signature);
     case "x509":
@@ -60,20 +64,26 @@ async function findSigner(input: CommitInput, signature: CommitSignature): Promi
   }
 }
 
-function findSshSigner(root: Root, { armored, payload }: CommitSignature): Attempt<string> {
-  const keys = keysOfRole(root, root.roles.policy);
-  const owners = [...keys].flatMap(([name, own]) => own.map((key) => [key, name] as const));
-  const result = verifySshsig({
-    ...{ armored, message: payload, namespace: COMMIT_NAMESPACE },
-    keys: owners.map(([key]) => key),
+/** By the rules of approvals: one of the principal's own keys or certificates, not revoked, not expired when first seen. */
+function findSshSigner(
+  { root, revoked, seenAtMs }: CommitInput,
+  { armored, payload }: CommitSignature,
+): Attempt<string> {
+  const role = root.roles.policy;
+  const { counted, rejected } = countApprovals({
+    ...{ root, role, message: payload, namespace: COMMIT_NAMESPACE, revoked, seenAtMs: () => seenAtMs },
+    signatures: new Map(role.principals.map((name) => [name, armored])),
+    fileOf: (name) => name,
   });
-  if (!result.ok) return { ok: false, why: `its signature does not count: ${result.why}` };
-  const owner = owners.find(([key]) => key === result.value)?.[1];
-  return owner === undefined ? { ok: false, why: "its key has no owner" } : { ok: true, value: owner };
+  const [signer] = counted;
+  if (signer !== undefined) return { ok: true, value: signer };
+  // Of all who could have made it, the reason of the one who did says more than that the others did not.
+  const telling = rejected.find(({ why }) => !/another key|not one that counts/.test(why)) ?? rejected[0];
+  return { ok: false, why: `its signature does not count: ${telling?.why ?? "nobody has this role"}` };
 }
 
 async function findOpenPgpSigner(input: CommitInput, { armored, payload }: CommitSignature): Promise<Attempt<string>> {
-  const { root, checkOpenPgp } = input;
+  const { root, revoked, checkOpenPgp } = input;
   const inRole = root.principals.filter(({ name }) => root.roles.policy.principals.includes(name));
   const certificates = inRole.flatMap(({ name, openpgp }) => openpgp.map((key) => ({ name, ...key })));
   if (checkOpenPgp === null || certificates.length === 0) {
@@ -81,6 +91,7 @@ async function findOpenPgpSigner(input: CommitInput, { armored, payload }: Commi
   }
   let why = "its signature was made with another key";
   for (const { name, fingerprint, certificate } of certificates) {
+    if (root.revoked.has(fingerprint) || revoked.has(fingerprint)) continue;
     const result = await checkOpenPgp({ armored, payload, certificate });
     if (result.ok) return { ok: true, value: name };
     if (!("isOtherKey" in result))

@@ -168,7 +168,15 @@ async function signedCommits(count: number): Promise<readonly Row[]> {
     const startedMs = monotonicMs();
     for (const raw of raws) {
       const parsed = parseCommitObject(raw);
-      const verdict = parsed.ok ? await verifyCommit({ root, commit: parsed.value, checkOpenPgp: null }) : null;
+      const verdict = parsed.ok
+        ? await verifyCommit({
+            revoked: new Set<string>(),
+            seenAtMs: Date.now(),
+            root,
+            commit: parsed.value,
+            checkOpenPgp: null,
+          })
+        : null;
       if (verdict?.ok !== true) throw new Error("a sound signature is refused");
     }
     const tookMs = monotonicMs() - startedMs;

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { renderProxyConf } from "../../agent/compile/haproxy.ts";
 import { renderNamedConf } from "../../agent/compile/named-conf.ts";
-import { renderProxyMaps } from "../../agent/compile/proxy-maps.ts";
+import { proxyMaps, renderProxyMaps } from "../../agent/compile/proxy-maps.ts";
 import { ALLOW_ZONE, BLOCK_ZONE, DENY_ZONE } from "../../agent/compile/release.ts";
 import { runChecked } from "../../agent/host/run.ts";
 import { dnsSettings, policyOf, settingsWith } from "../support/compile-samples.ts";
@@ -63,7 +63,7 @@ describe("haproxy", () => {
     await runChecked(["haproxy", "-c", "-f", "haproxy.cfg"], { ...limits, cwd: folder });
 
   it("loads the configuration of examples/seed with its maps, without a warning", async () => {
-    const files = ["haproxy.cfg", "groups4.map", "groups6.map", "tls.map", "http.map"];
+    const files = ["haproxy.cfg", ...Object.values(proxyMaps)];
     write(new Map(files.map((name) => [name, readFileSync(join(golden, "seed", name), "utf8")])));
     expect(await check()).toBe("Configuration file is valid\n");
   });

@@ -1,15 +1,19 @@
 import { describe, expect, test } from "vitest";
-import { commonDetails, type DenyRecord } from "../../agent/gate/deny-record.ts";
+import { commonDetails, type DenyRecord, type ProxyDetails } from "../../agent/gate/deny-record.ts";
 import { reasons } from "../../agent/policy/reasons.ts";
 import { recordReasons, refuseRecord } from "../support/deny-records.ts";
 
 /** The published schema is what the gate writes: one list of reasons, and no key that it does not know. */
 
-const common: Pick<DenyRecord, "ts" | "schema" | "gateway" | "verdict" | "client" | "count" | "suppressed"> = {
+const common: Pick<
+  DenyRecord,
+  "ts" | "schema" | "gateway" | "verdict" | "severity" | "client" | "count" | "suppressed"
+> = {
   ts: "2026-01-02T03:04:05.678Z",
   schema: 1,
   gateway: "gw",
   verdict: "deny",
+  severity: "low",
   client: "10.0.0.1",
   count: 3,
   suppressed: 2,
@@ -33,6 +37,17 @@ const packet: DenyRecord = {
   ...{ names: ["x.test"], rule: { file: "policy.json", line: 4, pointer: "/allow/domains/0" } },
 };
 
+const proxy: ProxyDetails = {
+  ...{ id: "00000000-0000-4000-8000-000000000001", clientPort: 40_000, status: null, bytesUp: 517, bytesDown: 0 },
+  ...{ connectMs: -1, ms: 3, end: "PR" },
+};
+const hello: DenyRecord = {
+  ...common,
+  ...commonDetails("close", null, null, null),
+  ...{ plane: "tls", reason: "sni-not-allowed", name: "x.test", port: 443, protocol: "tcp", proxy },
+};
+const request: DenyRecord = { ...hello, plane: "http", reason: "host-not-allowed", port: 80, action: "http-status" };
+
 describe("the schema of deny records", () => {
   test("lists the reasons of the program, and no other", () => {
     expect([...recordReasons].sort()).toEqual(Object.keys(reasons).sort());
@@ -44,7 +59,31 @@ describe("the schema of deny records", () => {
     expect(refuseRecord({ ...packet, port: null, protocol: "47", names: null, rule: null })).toBeNull();
   });
 
+  test("accepts a ClientHello and a request, denied or allowed", () => {
+    expect(refuseRecord(hello)).toBeNull();
+    expect(refuseRecord({ ...request, proxy: { ...proxy, status: 403 } })).toBeNull();
+    const allowed = { verdict: "allow", reason: "allowed", action: "pass", count: null, suppressed: 0 };
+    for (const record of [hello, request]) expect(refuseRecord({ ...record, ...allowed })).toBeNull();
+    expect(refuseRecord({ ...hello, ...allowed, reason: "connect-failed", action: "close" })).toBeNull();
+  });
+
+  test("gives every reason its severity, and every plane some reasons", () => {
+    for (const plane of ["dns", "ip", "tls", "http"] as const) {
+      expect(
+        Object.values(reasons).filter(({ planes }) => (planes as readonly string[]).includes(plane)).length,
+      ).toBeGreaterThan(5);
+    }
+    expect(new Set(Object.values(reasons).map(({ severity }) => severity))).toEqual(
+      new Set(["info", "low", "medium", "high"]),
+    );
+  });
+
   test.each<[string, object]>([
+    ["a packet that was allowed", { ...packet, verdict: "allow" }],
+    ["a ClientHello without what the proxy knows", { ...hello, proxy: null }],
+    ["a question with what only the proxy knows", { ...question, proxy }],
+    ["an allowed connection with a reason to deny", { ...hello, verdict: "allow", action: "pass", count: null }],
+    ["a ClientHello that is answered by a reset", { ...hello, action: "rst" }],
     ["an unknown key", { ...packet, extra: 1 }],
     ["an unknown reason", { ...packet, reason: "because" }],
     ["another schema", { ...packet, schema: 2 }],

@@ -5,6 +5,7 @@ import { describe, expect, test } from "vitest";
 import { refusePath, renderLock } from "../../agent/trust/lock.ts";
 import { parseLock } from "../../agent/trust/parse-lock.ts";
 import { parseRoot } from "../../agent/trust/parse-root.ts";
+import { parsePublicKey } from "../../agent/trust/ssh-key.ts";
 import { makeSigner, rootJson } from "../support/trust.ts";
 
 interface Schema {
@@ -54,6 +55,9 @@ describe("the schema of the lock", () => {
     [{ branch: "a.lock" }],
     [{ branch: "a/" }],
     [{ branch: "-a" }],
+    [{ part: "payments" }],
+    [{ part: "../payments" }],
+    [{ part: "" }],
     [{ files: {} }],
     [{ files: { a: "AB".repeat(32) } }],
   ])("agrees with the parser on %j", (changes) => {
@@ -70,6 +74,7 @@ describe("the schema of the lock", () => {
         ".GIT",
         "git~1",
         "approvals",
+        "Locks",
         "trust",
         "clawgress.lock.json",
         "policy.json",
@@ -98,6 +103,16 @@ describe("the schema of the root", () => {
       expect(parseRoot(Buffer.from(JSON.stringify(example)), "x")).toMatchObject({ ok: true });
     }
   });
+  const fingerprints = Object.values(keys).map(([line = ""]) => {
+    const parsed = parsePublicKey(line);
+    return parsed.ok ? parsed.value.fingerprint : "";
+  });
+  const dated = (expires: string) => ({ ...good.principals, bob: { keys: [{ key: keys.bob[0], expires }] } });
+  const certified = (changes: object, twice = false) => {
+    const certificates = [{ authority: "corp", identity: "bob@example.com", ...changes }];
+    const alice = { keys: keys.alice, ...(twice ? { certificates } : {}) };
+    return { authorities: { corp: makeSigner().publicLine }, principals: { alice, bob: { certificates } } };
+  };
   const agreed: readonly (readonly [string, object])[] = [
     ["a good one", {}],
     ["a schema reference", { $schema: "x" }],
@@ -114,6 +129,28 @@ describe("the schema of the root", () => {
     ["somebody twice", { roles: { ...good.roles, policy: { principals: ["bob", "bob"], threshold: 1 } } }],
     ["no role root", { roles: { policy: role } }],
     ["the role freshness", { roles: { ...good.roles, freshness: { principals: ["bob"], threshold: 1 } } }],
+    ["fewer to tighten", { roles: { ...good.roles, policy: { ...role, tighten: 1 } } }],
+    ["nobody to tighten", { roles: { ...good.roles, policy: { ...role, tighten: 0 } } }],
+    ["fewer to tighten a root", { roles: { ...good.roles, root: { ...role, tighten: 1 } } }],
+    ["a key that expires", { principals: dated("2027-06-30T00:00:00Z") }],
+    ["a key that expires on a day without time", { principals: dated("2027-06-30") }],
+    ["a principal with certificates alone", certified({})],
+    ["a certificate of nobody", certified({ identity: "" })],
+    ["a revoked key", { revoked: [`SHA256:${"a".repeat(43)}`] }],
+    ["a revoked key in another spelling", { revoked: ["MD5:aa:bb"] }],
+    ["void serials", { serials: { void: 100, restart: 7 } }],
+    ["void serials without a restart", { serials: { void: 100 } }],
+    ["a rule by files", { rules: [{ name: "a", files: ["teams/*.json"], ...role }] }],
+    [
+      "a rule by hosts and their sources",
+      { rules: [{ name: "a", hosts: ["pay-*"], sources: ["10.0.0.0/8"], ...role }] },
+    ],
+    ["a rule by nothing", { rules: [{ name: "a", ...role }] }],
+    ["a rule with sources but no hosts", { rules: [{ name: "a", files: ["x"], sources: ["10.0.0.0/8"], ...role }] }],
+    ["a rule with its own lock", { rules: [{ name: "a", files: ["x"], lock: true, ...role }] }],
+    ["a rule with its own lock and no files", { rules: [{ name: "a", hosts: ["x"], lock: true, ...role }] }],
+    ["a rule for a pattern with a space", { rules: [{ name: "a", files: ["x y"], ...role }] }],
+    ["no rules", { rules: [] }],
     ["an unknown role", { roles: { ...good.roles, admin: role } }],
   ];
   test.each(agreed)("agrees with the parser on %s", (_what, changes) => {
@@ -122,6 +159,15 @@ describe("the schema of the root", () => {
   });
   const beyond: readonly (readonly [string, object])[] = [
     ["a threshold above the number of people", { roles: { ...good.roles, policy: { ...role, threshold: 3 } } }],
+    ["more to tighten than to widen", { roles: { ...good.roles, policy: { ...role, threshold: 1, tighten: 2 } } }],
+    ["a role whose keys are all revoked", { revoked: fingerprints, roles: { ...good.roles } }],
+    ["a threshold that only revoked keys reach", { revoked: fingerprints.slice(0, 1) }],
+    ["a certificate of an unknown authority", { ...certified({ authority: "other" }) }],
+    ["a name of a certificate for two people", { ...certified({}, true) }],
+    ["a restart above what is void", { serials: { void: 100, restart: 100 } }],
+    ["a day that does not exist", { principals: dated("2027-02-30T00:00:00Z") }],
+    ["two rules of one name", { rules: [1, 2].map(() => ({ name: "a", files: ["x"], ...role })) }],
+    ["a source that is no network", { rules: [{ name: "a", hosts: ["x"], sources: ["10.0.0.1/8"], ...role }] }],
     ["somebody unknown", { roles: { ...good.roles, policy: { principals: ["carol"], threshold: 1 } } }],
     ["one key for two people", { principals: { ...good.principals, bob: { keys: keys.alice } } }],
     ["a key with nothing in it", { principals: { ...good.principals, bob: { keys: ["ssh-ed25519 AAAA"] } } }],

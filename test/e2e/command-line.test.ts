@@ -74,7 +74,15 @@ test("compile needs no root, and gives the same bytes each time", async () => {
       limits,
     );
     const files = (await readdir(out)).sort();
-    expect(files).toEqual(["allow.zone", "deny.zone", "gate.json", "manifest.json", "named.conf", "policy.nft"]);
+    expect(files).toEqual([
+      "allow.zone",
+      "block.zone",
+      "deny.zone",
+      "gate.json",
+      "manifest.json",
+      "named.conf",
+      "policy.nft",
+    ]);
     outputs.push((await Promise.all(files.map((file) => readFile(join(out, file), "utf8")))).join("\n"));
   }
   expect(outputs[0]).toBe(outputs[1]);

@@ -181,7 +181,7 @@ describe.each([["IPv4", 4] as const, ["IPv6", 6] as const])("over %s", (_, famil
     await expectSilence(dialled);
     const reached = address("a.allowed.test");
     expect((await lab.packets({ to: reached, protocol: "tcp", port: 443 })).packets).toBeGreaterThan(0);
-    await records.find({ reason: "allowed", name: "a.allowed.test", address: reached });
+    await records.find({ reason: "allowed", name: "a.allowed.test", destination: reached });
   });
 
   test("a name with many addresses, and one of the other family alone, are reached", async () => {

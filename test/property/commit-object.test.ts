@@ -54,7 +54,13 @@ test(
         seen.parsed += 1;
         const { tree, parents } = parsed.value;
         expect(readByGit(raw)).toEqual({ tree, parents });
-        const verdict = await verifyCommit({ root, commit: parsed.value, checkOpenPgp: null });
+        const verdict = await verifyCommit({
+          revoked: new Set<string>(),
+          seenAtMs: Date.now(),
+          root,
+          commit: parsed.value,
+          checkOpenPgp: null,
+        });
         if (verdict.ok) seen.signed += 1;
         const git = made.askGit(raw);
         // Nothing is signed here but what Git says is signed; the one reverse is an armor that is not spelled as its maker spells it.

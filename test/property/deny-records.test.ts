@@ -1,8 +1,9 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { commonDetails, type Denial, type DenyRecord, type Plane } from "../../agent/gate/deny-record.ts";
+import { commonDetails, type Denial, type DenyRecord } from "../../agent/gate/deny-record.ts";
 import { createDenyRecords } from "../../agent/gate/deny-records.ts";
 import { parsePacketLine } from "../../agent/gate/packet-line.ts";
+import type { Plane } from "../../agent/policy/reasons.ts";
 
 type Step =
   | { readonly kind: "note"; readonly client: string; readonly reason: Denial["reason"]; readonly times: number }
@@ -32,6 +33,7 @@ test("whatever happens, the lines of a client and reason add up to its denials",
       let denials = 0;
       const records = createDenyRecords({
         gateway: "g",
+        planes: ["ip"],
         log: { append: (line) => lines.push(JSON.parse(line) as DenyRecord) },
         nowMs: () => nowS * 1000,
         monotonicS: () => nowS,
@@ -59,7 +61,7 @@ test("whatever happens, the lines of a client and reason add up to its denials",
       const sum = lines.reduce((all, { suppressed }) => all + 1 + suppressed, 0);
       expect(sum + unattributed).toBe(denials);
       expect(written).toBe(lines.length);
-      expect(Object.values(denied.ip).reduce((all, count) => all + count, 0) + unattributed).toBe(denials);
+      expect(Object.values(denied.ip ?? {}).reduce((all, count) => all + count, 0) + unattributed).toBe(denials);
       for (const [index, line] of lines.entries()) {
         const before = lines
           .slice(0, index)

@@ -16,7 +16,7 @@ import { parsePublicKey } from "../../agent/trust/ssh-key.ts";
 import { verifySshsig } from "../../agent/trust/sshsig.ts";
 import { verifyManifest } from "../../agent/trust/verify-approval.ts";
 import { armor, unarmor } from "../support/ssh-keys.ts";
-import { makeRoot, makeSigner, rootJson, type Signer } from "../support/trust.ts";
+import { judge, makeRoot, makeSigner, rootJson, type Signer } from "../support/trust.ts";
 
 const bytes = fc.uint8Array({ maxLength: 400 }).map((array) => Buffer.from(array));
 const path = fc.stringMatching(/^[a-z0-9_]{1,8}(?:\/[a-z0-9_]{1,8}){0,2}\.json$/);
@@ -103,17 +103,17 @@ test("a lock with any single byte changed is another lock or none, and no approv
     ["alice", alice.sign(lockBytes)],
     ["bob", bob.sign(lockBytes)],
   ]);
-  const judge = (candidate: Buffer) =>
+  const verdict = (candidate: Buffer) =>
     verifyManifest({
-      ...{ root, lockBytes: candidate, expected: target, verified: emptyPointers.verified },
+      ...{ root, lockBytes: candidate, expected: target, verified: emptyPointers.verified, ...judge },
       ...{ files: new Map(Object.entries(files)), signatures, insecure: false },
     });
-  expect(judge(lockBytes).ok).toBe(true);
+  expect(verdict(lockBytes).ok).toBe(true);
   fc.assert(
     fc.property(fc.nat(lockBytes.length - 1), fc.integer({ min: 1, max: 255 }), (offset, mask) => {
       const changed = Buffer.from(lockBytes);
       changed.writeUInt8(changed.readUInt8(offset) ^ mask, offset);
-      expect(judge(changed).ok).toBe(false);
+      expect(verdict(changed).ok).toBe(false);
     }),
   );
 });
@@ -166,7 +166,7 @@ test("it holds exactly when enough different people signed, whoever else left fi
         const signatures = new Map(offered.flatMap(([name, file]) => (file === null ? [] : [[name, file] as const])));
         const good = chosen.flatMap((kind, index) => (kind === "own" || kind === "second" ? [`p${index}`] : []));
         const result = verifyManifest({
-          ...{ root, lockBytes, expected: target, verified: emptyPointers.verified },
+          ...{ root, lockBytes, expected: target, verified: emptyPointers.verified, ...judge },
           ...{ files: new Map(Object.entries(files)), signatures, insecure: false },
         });
         if (good.length >= threshold) expect(result).toMatchObject({ ok: true, approvedBy: good });
@@ -186,10 +186,14 @@ test("it holds exactly when enough different people signed, whoever else left fi
 test("whatever is offered in whatever order, the verified serial only rises", () => {
   const pointer: fc.Arbitrary<VerifiedPointer> = fc.record({
     root: fc.integer({ min: 0, max: 3 }),
+    rootDigest: fc.constant("ff".repeat(32)),
     serial: fc.integer({ min: 0, max: 5 }),
     lockDigest: fc.constantFrom("aa".repeat(32), "bb".repeat(32)),
     commit: fc.constant(null),
     at: fc.constant(null),
+    parts: fc.constant({}),
+    freshAt: fc.constant(null),
+    freshUntil: fc.constant(null),
   });
   fc.assert(
     fc.property(fc.array(pointer, { maxLength: 30 }), (offers) => {
@@ -237,7 +241,15 @@ test("the next lock is above the branch, or one that is there already", () => {
       fc.option(fc.integer({ min: 1, max: 20 })),
       (base, current, wanted, serial) => {
         const { repository, branch, group, files } = wanted;
-        const next = nextLock({ base, current, target: { repository, branch, group }, files, serial });
+        const next = nextLock({
+          part: null,
+          serials: null,
+          base,
+          current,
+          target: { repository, branch, group },
+          files,
+          serial,
+        });
         if (!next.ok) {
           expect((serial ?? 0) <= (base?.serial ?? 0)).toBe(true);
           return;

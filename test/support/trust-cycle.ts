@@ -10,17 +10,20 @@ import type { Settings } from "../../agent/settings/settings.ts";
 import type { Source } from "../../agent/source/source.ts";
 import { approveCommit } from "../../agent/steps/commit-steps.ts";
 import { checkHistory } from "../../agent/steps/history-steps.ts";
+import { followRoots } from "../../agent/steps/root-steps.ts";
 import { openHead, pollHead } from "../../agent/steps/source-steps.ts";
 import { approveContent, rememberVerified } from "../../agent/steps/trust-steps.ts";
 import { approvalPath } from "../../agent/trust/approvals.ts";
 import { digestOf, renderLock } from "../../agent/trust/lock.ts";
 import type { Root } from "../../agent/trust/root.ts";
+import { openRoot } from "../../agent/trust/root-chain.ts";
 import { testSettings } from "./open-test-source.ts";
-import { makeRoot, makeSigner, rootJson, type Signer } from "./trust.ts";
+import { makeSigner, rootJson, type Signer } from "./trust.ts";
 
 const steps: readonly ((agent: Agent, cycle: Cycle) => Promise<StepResult>)[] = [
   pollHead,
   openHead,
+  followRoots,
   approveCommit,
   approveContent,
   checkHistory,
@@ -47,10 +50,13 @@ export async function openTrustCycle(
 ): Promise<TrustCycle> {
   const folder = mkdtempSync(join(tmpdir(), "clawgress-cycle-"));
   const pointers = join(folder, "pointers");
-  await initialisePointers(pointers);
+  await initialisePointers(pointers, { gateway: "gw", repository: "test" });
   const alice = makeSigner();
-  const root = makeRoot({ ...rootJson({ alice: [alice.publicLine] }, 1), repository: "test" });
-  const memory: Agent["memory"] = { settledCommit: null, last: null };
+  const bytes = Buffer.from(JSON.stringify({ ...rootJson({ alice: [alice.publicLine] }, 1), repository: "test" }));
+  const installed = openRoot(bytes, "trust/1.json");
+  if (!("root" in installed)) throw new Error(installed.issues.join("; "));
+  const { root } = installed;
+  const memory: Agent["memory"] = { settledCommit: null, trust: null, last: null };
   let failure: AgentError | null = null;
   const agent = (): Agent =>
     ({
@@ -58,8 +64,9 @@ export async function openTrustCycle(
         repository: testSettings("http://127.0.0.1:1/unused.git"),
         trust: { mode, root: "", insecure: false },
       },
-      paths: { pointers },
-      ...{ root, checkOpenPgp: null, source: source(), reporter: null, memory, log: pino({ level: "silent" }) },
+      paths: { pointers, trust: join(folder, "trust") },
+      ...{ installed, source: source(), reporter: null, memory, log: pino({ level: "silent" }) },
+      ...{ judgedMs: () => Date.now(), readRevoked: async () => new Set() },
     }) as unknown as Agent;
   const run = async (): Promise<string> => {
     failure = null;

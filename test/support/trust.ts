@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { createHash, generateKeyPairSync, type KeyObject, sign as signBytes } from "node:crypto";
+import type { Judge } from "../../agent/trust/approvals.ts";
 import { parseRoot } from "../../agent/trust/parse-root.ts";
 import type { Root } from "../../agent/trust/root.ts";
 import { wireString } from "../../agent/trust/ssh-wire.ts";
@@ -31,6 +32,9 @@ function publicBlob(key: KeyObject): Buffer {
   const point = Buffer.from(key.export({ format: "jwk" }).x ?? "", "base64url");
   return Buffer.concat([wireString("ssh-ed25519"), wireString(point)]);
 }
+
+/** A machine that revokes nothing by itself and saw every signature now. */
+export const judge: Judge = { revoked: new Set(), seenAtMs: () => Date.parse("2026-11-26T00:00:00Z") };
 
 /** Returns the JSON of a root as plain data, to be changed by a test and written. */
 export function rootJson(keys: { readonly [name: string]: readonly string[] }, threshold: number) {

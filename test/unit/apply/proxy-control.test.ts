@@ -8,6 +8,7 @@ import {
   endProxyFlows,
   listProxyFlows,
   readProxyMap,
+  readProxyRefused,
   replaceProxyMap,
 } from "../../../agent/apply/proxy-control.ts";
 
@@ -90,13 +91,30 @@ describe("connections", () => {
       "show table flows": `# table: flows, type: string, size:8192, used:4
 0x1: key=10.0.0.1|4000|a.test|tls use=1 exp=120 conn_cur=1
 0x2: key=10.0.0.1|4001|b.test|tls use=0 exp=597 conn_cur=0
-0x3: key=fd80::10|4000|a.test|http use=2 exp=0 conn_cur=1
+0x3: key=fd80::10|4000|a.test|http|2001:db8::1 use=2 exp=0 conn_cur=1
 
 `,
     };
     expect(await listProxyFlows(path, "flows")).toEqual([
-      { client: "10.0.0.1", port: 4000, name: "a.test", plane: "tls" },
-      { client: "fd80::10", port: 4000, name: "a.test", plane: "http" },
+      { client: "10.0.0.1", port: 4000, name: "a.test", plane: "tls", address: null },
+      { client: "fd80::10", port: 4000, name: "a.test", plane: "http", address: "2001:db8::1" },
+    ]);
+  });
+
+  test("are counted by client and plane when they are refused", async () => {
+    answers = {
+      "show table clients": `# table: clients, type: ipv6, size:8192, used:3
+0x556aca815210: key=::ffff:127.0.0.1 use=0 exp=599997 gpc0=665 conn_cur=0 gpc1=2
+0x556aca815211: key=fd80::10 use=1 exp=10 gpc0=0 conn_cur=1 gpc1=7
+0x556aca815212: key=fd80::11 use=1 exp=10 gpc0=0 conn_cur=1 gpc1=0
+
+`,
+    };
+    const refused = await readProxyRefused(path, "clients");
+    expect([...refused]).toEqual([
+      ["tls 127.0.0.1", 665],
+      ["http 127.0.0.1", 2],
+      ["http fd80::10", 7],
     ]);
   });
 
@@ -111,8 +129,8 @@ describe("connections", () => {
 `,
     };
     await endProxyFlows(path, [
-      { client: "10.0.0.1", port: 4000, name: "a.test", plane: "tls" },
-      { client: "fd80::10", port: 4000, name: "a.test", plane: "tls" },
+      { client: "10.0.0.1", port: 4000, name: "a.test", plane: "tls", address: null },
+      { client: "fd80::10", port: 4000, name: "a.test", plane: "tls", address: null },
     ]);
     expect(commands.slice(1)).toEqual(["shutdown session 0x7f01", "shutdown session 0x7f03"]);
   });

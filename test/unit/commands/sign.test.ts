@@ -449,16 +449,23 @@ describe("verify", () => {
     await runSign({ key: alice.path });
     await runSign({ key: mallory.path });
     expect(await runVerify()).toMatchObject({ status: 0 });
-    expect(await runVerify({ root: gatewayRoot })).toMatchObject({ status: 20, document: { approvedBy: ["alice"] } });
+    expect(await runVerify({ root: gatewayRoot })).toMatchObject({
+      status: 25,
+      lines: expect.stringMatching(/trust\/1\.json is not the root 1 that is followed/),
+      document: { approvedBy: ["alice"] },
+    });
   });
 
-  test("refuses a newer root in the repository than the gateway's", async () => {
+  test("refuses a newer root in the repository that nobody approved", async () => {
     const gatewayRoot = join(folder, "gateway-root.json");
     execFileSync("cp", [at("trust/1.json"), gatewayRoot]);
     writeFileSync(at("trust/2.json"), readFileSync(at("trust/1.json"), "utf8").replace('"root": 1', '"root": 2'));
     expect(await runVerify({ root: gatewayRoot })).toMatchObject({
       status: 27,
-      document: { code: "TRUST_ROOT_UNSUPPORTED" },
+      document: {
+        code: "TRUST_ROOT_CHAIN",
+        message: expect.stringMatching(/approved by nobody as the root before it/),
+      },
     });
   });
 

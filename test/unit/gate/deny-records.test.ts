@@ -21,6 +21,7 @@ function bench(): Bench {
   const world = { nowS: 0, isFull: false };
   const records = createDenyRecords({
     gateway: "g",
+    planes: ["dns", "ip"],
     log: {
       append: (line) => {
         if (world.isFull) throw new Error("no space left");

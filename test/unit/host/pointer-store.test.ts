@@ -18,12 +18,14 @@ const folder = join(parent, "pointers");
 const file = (name: string): string => join(folder, name);
 
 const at = (serial: number): VerifiedPointer => ({
+  ...emptyPointers.verified,
   root: 1,
   serial,
   lockDigest: serial.toString(16).padStart(64, "0"),
   commit: "cd".repeat(20),
   at: "2026-11-22T09:50:19Z",
 });
+const identity = { gateway: "gw", repository: "egress" };
 const codeOf = async (work: Promise<unknown>): Promise<string> => {
   try {
     await work;
@@ -35,7 +37,7 @@ const codeOf = async (work: Promise<unknown>): Promise<string> => {
 
 beforeEach(async () => {
   rmSync(folder, { recursive: true, force: true });
-  await initialisePointers(folder);
+  await initialisePointers(folder, identity);
 });
 
 describe("initialise", () => {
@@ -44,6 +46,7 @@ describe("initialise", () => {
     expect(readdirSync(folder).sort()).toEqual([
       "confirmed.a.json",
       "confirmed.b.json",
+      "identity.json",
       "verified.a.json",
       "verified.b.json",
     ]);
@@ -53,21 +56,21 @@ describe("initialise", () => {
   });
   test("refuses a second time, and changes nothing", async () => {
     await writeVerified(folder, at(5));
-    expect(await codeOf(initialisePointers(folder))).toBe("STATE_CORRUPT");
+    expect(await codeOf(initialisePointers(folder, identity))).toBe("STATE_CORRUPT");
     expect((await readPointers(folder)).verified.serial).toBe(5);
   });
   test.each(["verified.a.json", "confirmed.b.json"])("refuses when only %s is there, even damaged", async (name) => {
     rmSync(folder, { recursive: true });
     mkdirSync(folder);
     writeFileSync(file(name), "");
-    expect(await codeOf(initialisePointers(folder))).toBe("STATE_CORRUPT");
+    expect(await codeOf(initialisePointers(folder, identity))).toBe("STATE_CORRUPT");
   });
   test("accepts an empty folder, and one whose earlier start was killed", async () => {
     rmSync(folder, { recursive: true });
     mkdirSync(folder);
     mkdirSync(`${folder}.new`);
     writeFileSync(join(`${folder}.new`, "verified.a.json"), "half");
-    await initialisePointers(folder);
+    await initialisePointers(folder, identity);
     expect(await readPointers(folder)).toEqual({ ...emptyPointers, notes: [] });
   });
 });
@@ -75,7 +78,13 @@ describe("initialise", () => {
 describe("moves", () => {
   test("are read back", async () => {
     for (const serial of [1, 2, 3, 10]) await writeVerified(folder, at(serial));
-    const confirmed = { release: "ab".repeat(32), serial: 3, commit: "cd".repeat(20), at: "2026-11-22T09:50:19Z" };
+    const confirmed = {
+      release: "ab".repeat(32),
+      serial: 3,
+      commit: "cd".repeat(20),
+      at: "2026-11-22T09:50:19Z",
+      whole: null,
+    };
     await writeConfirmed(folder, confirmed);
     expect(await readPointers(folder)).toEqual({ verified: at(10), confirmed, notes: [] });
   });
@@ -131,7 +140,7 @@ describe("damage", () => {
     expect(await codeOf(readPointers(folder))).toBe("STATE_CORRUPT");
     expect(await codeOf(healPointers(folder))).toBe("STATE_CORRUPT");
     expect(await codeOf(writeVerified(folder, at(6)))).toBe("STATE_CORRUPT");
-    expect(await codeOf(initialisePointers(folder))).toBe("STATE_CORRUPT");
+    expect(await codeOf(initialisePointers(folder, identity))).toBe("STATE_CORRUPT");
   });
   test("a huge file in the place of a slot is damage like any other", async () => {
     writeFileSync(file("verified.a.json"), Buffer.alloc(3_000_000, 32));

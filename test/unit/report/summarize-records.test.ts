@@ -17,11 +17,12 @@ test("lines add up, and the most frequent come first", () => {
       line({ destination: "192.0.2.1", port: 443, protocol: "tcp" }),
       line({ destination: "2001:db8::1", port: 53, protocol: "udp" }),
       line({ destination: "192.0.2.1", protocol: "icmp" }),
+      line({ verdict: "allow", destination: "192.0.2.9", port: 443, protocol: "tcp", name: "c.test" }),
     ],
     2,
   );
   expect(summary).toEqual({
-    ...{ lines: 6, damaged: 0, denials: 15, suppressed: 9 },
+    ...{ lines: 6, allowed: 1, damaged: 0, denials: 15, suppressed: 9 },
     ...{ from: "2026-01-01T00:00:00.000Z", to: "2026-01-03T00:00:00.000Z" },
     names: [
       { what: "a.test", lines: 2, denials: 11 },

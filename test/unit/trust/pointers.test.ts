@@ -10,10 +10,14 @@ import {
 
 const pointer: VerifiedPointer = {
   root: 1,
+  rootDigest: "ef".repeat(32),
   serial: 7,
   lockDigest: "ab".repeat(32),
   commit: "cd".repeat(20),
   at: "2026-11-22T09:50:19.123Z",
+  parts: { payments: { serial: 3, lockDigest: "12".repeat(32) } },
+  freshAt: "2026-11-22T09:50:19Z",
+  freshUntil: null,
 };
 const slot = (sequence: number, changes: Partial<VerifiedPointer> = {}) =>
   encodeSlot("verified", { sequence, pointer: { ...pointer, ...changes } });

@@ -30,7 +30,13 @@ afterAll(() => made?.remove());
 async function judge(raw: Buffer): Promise<string> {
   const commit = parseCommitObject(raw);
   if (!commit.ok) return `malformed: ${commit.why}`;
-  const result = await verifyCommit({ root, commit: commit.value, checkOpenPgp });
+  const result = await verifyCommit({
+    revoked: new Set<string>(),
+    seenAtMs: Date.now(),
+    root,
+    commit: commit.value,
+    checkOpenPgp,
+  });
   return result.ok ? result.principal : `${result.code}: ${result.message}`;
 }
 const sample = (name: string) => {
@@ -141,7 +147,13 @@ test("GB18 nobody is asked whether the signature is good: the root alone says wh
     roles: { policy: { principals: ["bob"], threshold: 1 }, root: { principals: ["bob"], threshold: 1 } },
   });
   // The forge shows this commit as verified for ever; here a key that left the root counts for nothing from then on.
-  const result = await verifyCommit({ root: without, commit: commit.value, checkOpenPgp });
+  const result = await verifyCommit({
+    revoked: new Set<string>(),
+    seenAtMs: Date.now(),
+    root: without,
+    commit: commit.value,
+    checkOpenPgp,
+  });
   expect(result).toMatchObject({ ok: false, code: "TRUST_COMMIT_UNSIGNED" });
 });
 
@@ -153,7 +165,15 @@ test.each(["GitHub <noreply@github.com>", "GitLab <noreply@gitlab.com>", "Forgej
       .replace(/committer [^>]*>/, `committer ${account}`);
     const commit = parseCommitObject(Buffer.from(text, "latin1"));
     if (!commit.ok) throw new Error(commit.why);
-    expect(await verifyCommit({ root, commit: commit.value, checkOpenPgp })).toMatchObject({
+    expect(
+      await verifyCommit({
+        revoked: new Set<string>(),
+        seenAtMs: Date.now(),
+        root,
+        commit: commit.value,
+        checkOpenPgp,
+      }),
+    ).toMatchObject({
       code: "TRUST_COMMIT_UNSIGNED",
       remedy: expect.stringMatching(/made this commit in a web page.*"manifest"/),
     });
@@ -168,8 +188,14 @@ test.each(["99999999999999999999 +0000", "-1 -9999", "0 +2400", "x"])("GA20 the 
 test("a principal who is not in the role does not count", async () => {
   const commit = parseCommitObject(sample("ssh p256").raw);
   if (!commit.ok) throw new Error(commit.why);
-  const roles = { ...root.roles, policy: { principals: ["alice"], threshold: 1 } };
-  const result = await verifyCommit({ root: { ...root, roles }, commit: commit.value, checkOpenPgp });
+  const roles = { ...root.roles, policy: { principals: ["alice"], threshold: 1, tighten: 1 } };
+  const result = await verifyCommit({
+    revoked: new Set<string>(),
+    seenAtMs: Date.now(),
+    root: { ...root, roles },
+    commit: commit.value,
+    checkOpenPgp,
+  });
   expect(result).toMatchObject({ ok: false, message: expect.stringMatching(/another key/) });
 });
 
@@ -191,6 +217,14 @@ test("a signature for a lock does not stand for a commit", async () => {
   ] as const) {
     const commit = parseCommitObject(insertSignature(payload, dora.sign(payload, namespace)));
     if (!commit.ok) throw new Error(commit.why);
-    expect(await verifyCommit({ root: hers, commit: commit.value, checkOpenPgp: null })).toMatchObject({ ok });
+    expect(
+      await verifyCommit({
+        revoked: new Set<string>(),
+        seenAtMs: Date.now(),
+        root: hers,
+        commit: commit.value,
+        checkOpenPgp: null,
+      }),
+    ).toMatchObject({ ok });
   }
 });

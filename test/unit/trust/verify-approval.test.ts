@@ -2,10 +2,10 @@ import { describe, expect, test } from "vitest";
 import { approvalPath, approvalPaths } from "../../../agent/trust/approvals.ts";
 import { digestOf, type Lock, renderLock } from "../../../agent/trust/lock.ts";
 import { emptyPointers, type VerifiedPointer } from "../../../agent/trust/pointers.ts";
-import type { Root } from "../../../agent/trust/root.ts";
-import { refuseNewerRoot } from "../../../agent/trust/root-chain.ts";
+import { type Root, rootNumbers } from "../../../agent/trust/root.ts";
+import { findNewest } from "../../../agent/trust/root-chain.ts";
 import { type ManifestInput, verifyManifest } from "../../../agent/trust/verify-approval.ts";
-import { makeRoot, makeSigner, rootJson } from "../../support/trust.ts";
+import { judge, makeRoot, makeSigner, rootJson } from "../../support/trust.ts";
 
 const people = {
   alice: makeSigner(),
@@ -52,6 +52,7 @@ const verify = (changes: Partial<ManifestInput> = {}) =>
     files: new Map([["policy.json", digestOf(policy)]]),
     signatures: both,
     insecure: false,
+    ...judge,
     ...changes,
   });
 
@@ -304,15 +305,32 @@ test("the files that can be approvals are named by the root, not by the reposito
   );
 });
 
-describe("a newer root in the repository", () => {
+describe("the chain of roots in a commit", () => {
   const root: Root = { ...twoOfThree, root: 2 };
   test.each([
-    ["the installed one and older ones", ["1.json", "2.json", "README.md", "1.json.sig"], null],
-    ["none", [], null],
-    ["names that are no roots", ["3.json.bak", "03.json", "3.JSON", "x3.json", "-3.json", "3.0.json"], null],
-    ["the next", ["1.json", "2.json", "3.json"], "TRUST_ROOT_UNSUPPORTED"],
-    ["a later one, before 10 by spelling", ["9.json", "10.json"], "TRUST_ROOT_UNSUPPORTED"],
-  ])("%s", (_what, names, code) => {
-    expect(refuseNewerRoot(root, names)?.code ?? null).toBe(code);
+    ["up to the one in force", [1, 2], 2],
+    ["none at all", [], 2],
+    ["the next", [1, 2, 3], 3],
+    ["several more", [1, 2, 3, 4, 5], 5],
+    ["without those before", [3, 4], 4],
+    ["a hole", [1, 2, 4], "trust/3.json is missing in the chain"],
+    ["less than the one in force", [1], "the commit carries roots up to 1, this gateway follows 2"],
+  ])("%s", (_what, numbers, expected) => {
+    const found = findNewest(root, numbers);
+    expect(found.ok ? found.newest : found.message).toBe(expected);
+  });
+  test("file names that are no roots are ignored", () => {
+    const names = [
+      "3.json.bak",
+      "03.json",
+      "3.JSON",
+      "x3.json",
+      "-3.json",
+      "3.0.json",
+      "10.json",
+      "9.json",
+      "1.json.sig",
+    ];
+    expect(rootNumbers(names)).toEqual([9, 10]);
   });
 });

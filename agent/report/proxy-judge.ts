@@ -1,0 +1,50 @@
+import { join } from "node:path";
+import type { GateRelease, Provenance } from "../compile/release.ts";
+import { readFileBytes, readFileIfAny } from "../host/files.ts";
+import { buildDecider, type Decider } from "../policy/decide.ts";
+
+/** Says by which policy the proxy's lines were judged. */
+export interface ProxyJudge {
+  /** Returns the decider of a commit's policy, or null when the proxy goes by another one by now. Never rejects. */
+  deciderOf(commit: string): Promise<Decider | null>;
+  /** Lets go of a policy that no line has asked for since the last call: a large one takes 100 MB. Call about once a minute. */
+  rest(): void;
+}
+
+const MAX_RELEASE_BYTES = 256 * 1024 * 1024;
+const MAX_ABOUT_BYTES = 64 * 1024;
+
+/** Returns the judge over the folder of releases and the file in which the proxy is told which one it goes by. */
+export function createProxyJudge(releases: string, aboutFile: string): ProxyJudge {
+  let known: { readonly commit: string; readonly decider: Decider } | null = null;
+  /** A commit that the proxy did not go by when its file said this. */
+  let missed: { readonly commit: string; readonly about: string } | null = null;
+  let isAsked = false;
+  return {
+    deciderOf: async (commit) => {
+      isAsked = true;
+      if (known?.commit === commit) return known.decider;
+      const about = (await readFileIfAny(aboutFile, MAX_ABOUT_BYTES).catch(() => null))?.toString("utf8") ?? "";
+      // Around a change lines of two commits come mixed: neither is looked for again and again.
+      if (missed?.commit === commit && missed.about === about) return null;
+      const decider = await loadDecider(releases, about, commit).catch(() => null);
+      if (decider === null) missed = { commit, about };
+      else known = { commit, decider };
+      return decider;
+    },
+    rest: () => {
+      if (!isAsked) known = null;
+      isAsked = false;
+    },
+  };
+}
+
+async function loadDecider(releases: string, about: string, commit: string): Promise<Decider | null> {
+  const digest = /^release ([0-9a-f]{64})$/m.exec(about)?.[1];
+  if (digest === undefined) return null;
+  const read = async (file: string): Promise<unknown> =>
+    JSON.parse((await readFileBytes(join(releases, digest, file), MAX_RELEASE_BYTES)).toString("utf8"));
+  const provenance = (await read("provenance.json")) as Provenance;
+  if (provenance.commit !== commit) return null;
+  return buildDecider(((await read("gate.json")) as GateRelease).policy);
+}
