@@ -185,6 +185,43 @@ test.each(["99999999999999999999 +0000", "-1 -9999", "0 +2400", "x"])("GA20 the 
   expect(await judge(made.signBySsh(`tree ${"1".repeat(40)}\n${people}\n\ndated\n`))).toBe("alice");
 });
 
+describe("GB2 a key that is revoked or has expired signs no commit, whatever date the commit claims", () => {
+  const keyOfAlice = () => made.sshKeys["alice"]?.[0] ?? "";
+  const rootWith = (principal: object, more: object = {}) => {
+    const role = { principals: ["alice"], threshold: 1 };
+    const roles = { policy: role, root: role };
+    return makeRoot({ version: 1, root: 1, repository: "egress", principals: { alice: principal }, roles, ...more });
+  };
+  const judgeBy = async (by: Root, revoked: readonly string[] = [], seenAt = "2026-11-26T00:00:00Z") => {
+    const commit = parseCommitObject(sample("ssh ed25519").raw);
+    if (!commit.ok) throw new Error(commit.why);
+    const seenAtMs = Date.parse(seenAt);
+    return await verifyCommit({
+      root: by,
+      revoked: new Set(revoked),
+      seenAtMs,
+      commit: commit.value,
+      checkOpenPgp: null,
+    });
+  };
+  const fingerprint = (by: Root): string => by.principals[0]?.keys[0]?.fingerprint ?? "";
+
+  test("revoked by the root, or by a file on the gateway", async () => {
+    const sound = rootWith({ keys: [keyOfAlice(), made.sshKeys["bob"]?.[0]] });
+    expect(await judgeBy(sound)).toMatchObject({ ok: true, principal: "alice" });
+    const why = { ok: false, message: expect.stringMatching(/is revoked/) };
+    expect(await judgeBy(sound, [fingerprint(sound)])).toMatchObject(why);
+    const both = { keys: [keyOfAlice(), made.sshKeys["bob"]?.[0]] };
+    expect(await judgeBy(rootWith(both, { revoked: [fingerprint(sound)] }))).toMatchObject(why);
+  });
+
+  test("expired when the gateway first saw the commit", async () => {
+    const dated = rootWith({ keys: [{ key: keyOfAlice(), expires: "2026-11-26T00:00:00Z" }] });
+    expect(await judgeBy(dated, [], "2026-11-25T23:59:59Z")).toMatchObject({ ok: true });
+    expect(await judgeBy(dated)).toMatchObject({ ok: false, message: expect.stringMatching(/counts until/) });
+  });
+});
+
 test("a principal who is not in the role does not count", async () => {
   const commit = parseCommitObject(sample("ssh p256").raw);
   if (!commit.ok) throw new Error(commit.why);
