@@ -69,9 +69,9 @@ test("GA1 GA2 a head that goes back or aside is refused, what was enforced stays
   expect(await gateway.sync()).toMatchObject({ ok: false });
   expect(await reaches("b.allowed.test")).toBe(true);
   await push();
-  await gateway.commit(policy("a.allowed.test", "b.allowed.test", "c.allowed.test"), { signers: ["alice"] });
+  await gateway.commit(policy("a.allowed.test", "b.allowed.test", "rotate.allowed.test"), { signers: ["alice"] });
   expect(await gateway.sync()).toMatchObject({ ok: true, outcome: "confirmed" });
-  expect(await reaches("c.allowed.test")).toBe(true);
+  expect(await reaches("rotate.allowed.test")).toBe(true);
 });
 
 test("with mode commit the signed commit alone is the approval, also of included files", async () => {
@@ -86,7 +86,7 @@ test("with mode commit the signed commit alone is the approval, also of included
   expect(synced).toMatchObject({ ok: true, outcome: "confirmed" });
   expect((await gateway.awaitStatus(commit, ["success"])).description).toContain("by alice");
   expect(await reaches("b.allowed.test")).toBe(true);
-  expect(await reaches("c.allowed.test")).toBe(false);
+  expect(await reaches("rotate.allowed.test")).toBe(false);
 });
 
 test("with mode commit a root of trust that asks for two approvals is refused at the start", async () => {
