@@ -34,8 +34,9 @@ export interface Cycle {
 
 /** What trust makes of a commit. */
 export interface Approval {
+  /** Of the lock; with trust.mode `commit` the one that was verified last, 0 when there was none. */
   readonly serial: number;
-  readonly lockDigest: string;
+  readonly lockDigest: string | null;
   /** Of all locks, the common one first. */
   readonly lockDigests: readonly string[];
   readonly approvedBy: readonly string[];

@@ -34,18 +34,37 @@ export const codes = {
   SOURCE_NO_BRANCH: { response: "retry", exit: 16, about: "the server positively says that the branch does not exist" },
   SOURCE_UNSUPPORTED: { response: "hold", exit: 17, about: "the repository uses a format that is not supported" },
   SOURCE_FILE: { response: "hold", exit: 18, about: "a file in the commit is missing or is not a regular file" },
+  SOURCE_COMMIT: {
+    response: "hold",
+    exit: 35,
+    about: "the commit object is malformed: two readers could see two commits",
+  },
 
   TRUST_UNSIGNED: { response: "hold", exit: 20, about: "the lock has fewer valid approvals than the threshold" },
   TRUST_LOCK_INVALID: { response: "hold", exit: 21, about: "the lock file is missing or malformed" },
   TRUST_LOCK_MISMATCH: { response: "hold", exit: 22, about: "a file differs from what the lock lists" },
   TRUST_WRONG_TARGET: { response: "hold", exit: 23, about: "the lock is for another repository, branch or group" },
-  TRUST_ROLLBACK: { response: "hold", exit: 24, about: "the serial is lower than one already verified" },
+  TRUST_ROLLBACK: {
+    response: "hold",
+    exit: 24,
+    about: "the serial is lower than one already verified, or the head older",
+  },
   TRUST_EQUIVOCATION: { response: "hold", exit: 25, about: "the same serial was verified with other content" },
+  TRUST_APART: {
+    response: "hold",
+    exit: 34,
+    about: "the head does not descend from the commit that was verified before, or remotes show different histories",
+  },
   TRUST_ROOT_INVALID: { response: "stop", exit: 26, about: "the root of trust is malformed" },
   TRUST_ROOT_CHAIN: {
     response: "hold",
     exit: 27,
     about: "the next root of trust is missing, malformed or not approved by the one before it and by itself",
+  },
+  TRUST_COMMIT_UNSIGNED: {
+    response: "hold",
+    exit: 33,
+    about: "trust.mode asks for a signed commit, and nobody who may has signed the head",
   },
   TRUST_SIGNING_FAILED: { response: "stop", exit: 28, about: "ssh-keygen could not sign" },
   TRUST_REVOKED: {

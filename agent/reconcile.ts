@@ -3,7 +3,9 @@ import type { Cycle, CycleOutcome, StepResult } from "./cycle.ts";
 import { type AgentError, codes, type Response, toAgentError } from "./errors.ts";
 import { nowMs } from "./host/clock.ts";
 import { applyStaged, confirmUnchanged, stageRelease } from "./steps/apply-steps.ts";
+import { approveCommit } from "./steps/commit-steps.ts";
 import { guardTrust, narrowIfDistrusted } from "./steps/guard-trust.ts";
+import { checkHistory } from "./steps/history-steps.ts";
 import { waitForOperator } from "./steps/hold-steps.ts";
 import { compileCommit, readPolicy, refuseBadRelease } from "./steps/policy-steps.ts";
 import { followRoots } from "./steps/root-steps.ts";
@@ -15,7 +17,9 @@ const steps: readonly ((agent: Agent, cycle: Cycle) => Promise<StepResult>)[] = 
   pollHead,
   openHead,
   followRoots,
+  approveCommit,
   approveContent,
+  checkHistory,
   rememberVerified,
   readPolicy,
   narrowIfDistrusted,

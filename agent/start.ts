@@ -4,6 +4,7 @@ import type { ApplyContext } from "./apply/context.ts";
 import { AgentError } from "./errors.ts";
 import { openPassedClock } from "./host/clock-store.ts";
 import { readFileBytes } from "./host/files.ts";
+import { loadOpenPgp } from "./host/openpgp.ts";
 import { healPointers } from "./host/pointer-store.ts";
 import { readRevokedFile } from "./host/revoked-file.ts";
 import { openReporter } from "./report/reporter.ts";
@@ -11,7 +12,7 @@ import type { Settings } from "./settings/settings.ts";
 import { openSource } from "./source/open-source.ts";
 import { raiseVerified } from "./steps/raise-verified.ts";
 import { judgedTime } from "./trust/clock.ts";
-import { MAX_ROOT_BYTES } from "./trust/root.ts";
+import { MAX_ROOT_BYTES, type Root } from "./trust/root.ts";
 import { openRoot, type RootInForce } from "./trust/root-chain.ts";
 
 /**
@@ -23,6 +24,7 @@ export async function openAgent(settings: Settings, apply: ApplyContext, log: Lo
   for (const note of await healPointers(paths.pointers)) log.warn({ event: "pointer-healed", note });
   const installed = await readRoot(settings);
   const clock = await openPassedClock(paths.clock);
+  await checkCommitMode(settings, installed.root);
   if (settings.trust.insecure) log.warn({ event: "insecure", reason: "trust.insecure is true: unsigned policies run" });
   if (settings.lifeline.length === 0) {
     const reason =
@@ -31,10 +33,11 @@ export async function openAgent(settings: Settings, apply: ApplyContext, log: Lo
   }
   const source = await openSource(settings.repository, {
     gitFolder: paths.git,
+    notice: (notice) => log.warn(notice),
     dnsServers: settings.dns.upstreams,
     dnsPort: settings.dns.upstreamPort,
   });
-  const reporter = settings.report.github === null ? null : await openReporter({ settings, folder: paths.outbox, log });
+  const reporter = settings.report.forge === null ? null : await openReporter({ settings, folder: paths.outbox, log });
   const agent: Agent = {
     ...{ settings, paths, installed, source, apply, reporter, log, clock },
     memory: { settledCommit: null, trust: null, last: null },
@@ -43,6 +46,22 @@ export async function openAgent(settings: Settings, apply: ApplyContext, log: Lo
   };
   await raiseVerified(agent);
   return agent;
+}
+
+/**
+ * Says at the start what would else be said of every commit.
+ * @throws AgentError SETTINGS_INVALID for a threshold that no commit can reach; HOST_MISSING without the OpenPGP library
+ */
+async function checkCommitMode({ trust }: Settings, root: Root): Promise<void> {
+  const { threshold } = root.roles.policy;
+  if (trust.mode === "manifest") return;
+  if (trust.mode === "commit" && threshold > 1) {
+    const text = `trust.mode is "commit", and the root of trust asks for ${threshold} approvals: a commit has one signature`;
+    throw new AgentError("SETTINGS_INVALID", text, {
+      remedy: 'write "both" or "manifest", or install a root of trust with a policy threshold of 1',
+    });
+  }
+  if (root.principals.some(({ openpgp }) => openpgp.length > 0)) await loadOpenPgp();
 }
 
 /** Ends what an agent has open; statuses that wait stay in the outbox. */

@@ -1,5 +1,5 @@
 // Builds dist/: one file a program, and chunks that are loaded when a verb needs them, so that `status` and the gate do not
-// pay for Git. koffi stays outside: it carries a native library.
+// pay for Git. koffi stays outside: it carries a native library; openpgp, because it may be missing.
 import { renameSync, rmSync } from "node:fs";
 import { build } from "esbuild";
 
@@ -17,7 +17,7 @@ const options = {
   format: "esm",
   target: "node20",
   banner,
-  external: ["koffi"],
+  external: ["koffi", "openpgp"],
   sourcemap: "linked",
   sourcesContent: false,
   legalComments: "linked",

@@ -11,7 +11,7 @@ import { enforceConfirmed, hasUnfinished, settleConfirmed, startEnforcing } from
 import type { RunStep } from "../apply/step.ts";
 import { winTransaction } from "../apply/transaction.ts";
 import { AgentError, codes, toAgentError } from "../errors.ts";
-import { sleepMs } from "../host/clock.ts";
+import { monotonicMs, sleepMs } from "../host/clock.ts";
 import { findDaemon } from "../host/daemon.ts";
 import { createLog } from "../host/log.ts";
 import { lockInstance } from "../host/single-instance.ts";
@@ -24,6 +24,7 @@ import { writeStatusFile } from "../report/status-file.ts";
 import { tellClosed, tellRestored } from "../report/tell-restored.ts";
 import { tellTimerNote } from "../report/tell-timer-note.ts";
 import { pathsOf } from "../settings/paths.ts";
+import { firstPollDelayMs, freshPace, nextPace } from "../source/poll-pace.ts";
 import { closeAgent, openAgent } from "../start.ts";
 import { loadSettings } from "./load-settings.ts";
 import type { Output } from "./output.ts";
@@ -89,15 +90,23 @@ export async function runAgent(options: RunOptions, _output: Output): Promise<nu
 
 /** One cycle at a time: a poll that comes due during a cycle is skipped. Statuses are delivered beside it, never before it. */
 async function pollOnSchedule(agent: Agent, signal: AbortSignal): Promise<void> {
+  let pace = freshPace;
   const cycle = async (): Promise<void> => {
-    await reconcile(agent, signal);
+    if (monotonicMs() < pace.notBeforeMs) return;
+    const outcome = await reconcile(agent, signal);
+    const error = outcome.kind === "failed" ? outcome.error : null;
+    pace = nextPace(pace, error, monotonicMs(), Math.random());
     await writeStatus(agent);
     void agent.reporter?.drain(signal).catch((error: Error) => {
       agent.log.warn({ event: "report-failed", reason: error.message });
     });
   };
-  await cycle();
   const { schedule: expression, jitterMs } = agent.settings.poll;
+  // Gateways that start together, after an outage or an upgrade of all, do not ask together.
+  await sleepMs(firstPollDelayMs(agent.settings.gateway, jitterMs), signal).catch(() => {
+    // Told to stop: the end of this function is near.
+  });
+  await cycle();
   const task = schedule(expression, cycle, {
     ...{ timezone: "UTC", noOverlap: true, maxRandomDelay: jitterMs },
     logger: scheduleLog(agent),

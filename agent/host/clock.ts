@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { setTimeout as delay } from "node:timers/promises";
+import { setTimeout as delay, setImmediate as nextTurn } from "node:timers/promises";
 
 /** Returns the wall-clock time in milliseconds since the epoch. */
 export function nowMs(): number {
@@ -23,4 +23,17 @@ export function bootTimeMs(): number {
 /** Resolves after a time; rejects at once with the signal's reason when it aborts. */
 export async function sleepMs(ms: number, signal?: AbortSignal): Promise<void> {
   await delay(ms, undefined, signal ? { signal } : {});
+}
+
+const TURN_MS = 20;
+
+/** Returns a function for long loops: now and then it lets everything else that waits have its turn first. */
+export function createTurns(): () => Promise<void> | undefined {
+  let sinceMs = monotonicMs();
+  return () => {
+    if (monotonicMs() - sinceMs < TURN_MS) return undefined;
+    return nextTurn().then(() => {
+      sinceMs = monotonicMs();
+    });
+  };
 }

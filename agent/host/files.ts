@@ -44,6 +44,23 @@ export async function readForeignFileIfAny(path: string, maxBytes: number): Prom
   }
 }
 
+/** Returns the bytes from `start` up to `end` of a file. @throws AgentError HOST_FILE, also when there are fewer */
+export async function readFileSlice(path: string, start: number, end: number): Promise<Buffer> {
+  try {
+    const handle = await open(path, constants.O_RDONLY);
+    try {
+      const buffer = Buffer.alloc(end - start);
+      const { bytesRead } = await handle.read(buffer, 0, buffer.length, start);
+      if (bytesRead < buffer.length) throw new Error("it ends too early");
+      return buffer;
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    throw new AgentError("HOST_FILE", `cannot read ${path}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
 /** Returns the bytes of a file that must exist. @throws AgentError HOST_FILE */
 export async function readFileBytes(path: string, maxBytes: number): Promise<Buffer> {
   const bytes = await readFileIfAny(path, maxBytes);

@@ -1,6 +1,6 @@
 import { stat } from "node:fs/promises";
 import { isIP } from "node:net";
-import { Agent, type Dispatcher, ProxyAgent, request as sendRequest } from "undici";
+import { Agent, buildConnector, type Dispatcher, ProxyAgent, Socks5ProxyAgent, request as sendRequest } from "undici";
 import { AgentError } from "../errors.ts";
 import { plainText, redactUrl } from "../plain-text.ts";
 import { readFileBytes } from "./files.ts";
@@ -12,7 +12,7 @@ export interface HttpSettings {
   readonly baseUrl: string;
   /** PEM file of the only authorities to believe; null for the system's. Read again when it changes. */
   readonly caFile: string | null;
-  /** `http://…` or `https://…` of a CONNECT proxy. */
+  /** `http://…` or `https://…` of a CONNECT proxy, or `socks5://…`; null to go straight, whatever the environment says. */
   readonly proxy: string | null;
   /** Resolvers to ask for the server's (or the proxy's) name; empty for the system's lookup. */
   readonly dnsServers: readonly string[];
@@ -69,10 +69,7 @@ export function openHttpClient(settings: HttpSettings): HttpClient {
     const ca = settings.caFile === null ? {} : { ca: await readFileBytes(settings.caFile, MAX_CA_BYTES) };
     const connect = { lookup, timeout: 10_000, autoSelectFamily: true, ...ca };
     const options = { connections: 1, pipelining: 1, bodyTimeout: 0, maxHeaderSize: 16_384 };
-    const made =
-      settings.proxy === null
-        ? new Agent({ ...options, connect })
-        : new ProxyAgent({ ...options, uri: settings.proxy, requestTls: connect, proxyTls: connect });
+    const made = makeDispatcher(settings.proxy, options, connect);
     const old = current?.dispatcher;
     current = { key, dispatcher: made };
     // Requests under way end on the old connections.
@@ -98,6 +95,21 @@ export function openHttpClient(settings: HttpSettings): HttpClient {
       await current?.dispatcher.destroy();
     },
   };
+}
+
+function makeDispatcher(
+  proxy: string | null,
+  options: ProxyAgent.Options | Agent.Options,
+  connect: buildConnector.BuildOptions & { readonly ca?: Buffer },
+): Dispatcher {
+  if (proxy === null) return new Agent({ ...(options as Agent.Options), connect });
+  if (!proxy.startsWith("socks5:")) {
+    return new ProxyAgent({ ...(options as ProxyAgent.Options), uri: proxy, requestTls: connect, proxyTls: connect });
+  }
+  // The name goes to the proxy as it is; the connection to the proxy itself is plain.
+  const { ca, ...plain } = connect;
+  const requestTls = ca === undefined ? {} : { requestTls: { ca } };
+  return new Socks5ProxyAgent(proxy, { ...(options as Agent.Options), ...requestTls, connect: buildConnector(plain) });
 }
 
 /** https everywhere; http only where the address itself spells loopback. */

@@ -5,7 +5,7 @@ import { AgentError } from "../errors.ts";
 import { compareTexts } from "../policy/compare-texts.ts";
 import type { Tree } from "../source/read-manifest.ts";
 import { LOCK_PATH } from "../trust/lock.ts";
-import { removeFolder } from "./git-folder.ts";
+import { removeFolder } from "./folders.ts";
 
 /**
  * Returns a working tree as a place to read from, with the rules of a commit: regular files only, not executable, and

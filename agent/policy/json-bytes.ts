@@ -12,12 +12,16 @@ export interface PositionAt {
 export type CheckedText = { readonly ok: true; readonly text: string } | ({ readonly ok: false } & PositionAt);
 
 const LINE_FEED = 0x0a;
+const LFS_POINTER = Buffer.from("version https://git-lfs.github.com/spec/");
 
 /** Returns the text of UTF-8 bytes, or where and why they are none: too many, a byte order mark, UTF-16, invalid UTF-8. */
 export function decodeText(bytes: Uint8Array, maxBytes: number): CheckedText {
   const first = (message: string, remedy: string) => ({ ok: false as const, line: 1, column: 1, message, remedy });
   if (bytes.length > maxBytes) {
     return first(`the file has ${bytes.length} bytes; at most ${maxBytes} are read`, "make the file smaller");
+  }
+  if (LFS_POINTER.equals(bytes.subarray(0, LFS_POINTER.length))) {
+    return first("the file is a Git LFS pointer, not the text itself", "take it out of Git LFS and commit the text");
   }
   const [a = -1, b = -1, c = -1] = bytes;
   const asUtf8 = "save the file as UTF-8 without a byte order mark";

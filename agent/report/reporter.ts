@@ -2,10 +2,13 @@ import { join } from "node:path";
 import type { Logger } from "pino";
 import { nowMs } from "../host/clock.ts";
 import { readFileIfAny, replaceFile } from "../host/files.ts";
-import type { Settings } from "../settings/settings.ts";
+import type { ForgeSettings, Settings } from "../settings/settings.ts";
 import type { CommitId } from "../source/source.ts";
 import { describeOutcome, type Outcome } from "./describe.ts";
-import { type Delivery, openGithub, type StatusClient } from "./github.ts";
+import { type Delivery, type Forge, openForge, type StatusClient } from "./forge.ts";
+import { describeGitea } from "./gitea.ts";
+import { describeGithub } from "./github.ts";
+import { describeGitlab } from "./gitlab.ts";
 import {
   emptyOutbox,
   enqueue,
@@ -44,16 +47,21 @@ const MAX_OUTBOX_BYTES = 1024 * 1024;
 /** Returns the reporter, or null when no forge is configured. @throws AgentError SETTINGS_INVALID for the forge's address */
 export async function openReporter(options: ReporterOptions): Promise<Reporter | null> {
   const { settings, folder, log } = options;
-  const { github } = settings.report;
-  if (github === null) return null;
-  const client = openGithub({
-    settings: github,
+  const { forge } = settings.report;
+  if (forge === null) return null;
+  const client = openForge(describeForge(forge, settings.repository.branch), {
+    ...forge,
     proxy: settings.repository.proxy,
     dnsServers: settings.dns.upstreams,
     dnsPort: settings.dns.upstreamPort,
     nowMs,
   });
   return await startReporter(client, `clawgress/${settings.gateway}`, join(folder, "outbox.json"), log, Math.random);
+}
+
+function describeForge({ kind, repository }: ForgeSettings, branch: string): Forge {
+  if (kind === "gitlab") return describeGitlab(repository, branch);
+  return kind === "gitea" ? describeGitea(repository) : describeGithub(repository);
 }
 
 /** Returns a reporter of one context over any client; `random` gives numbers from 0 to 1. */

@@ -8,7 +8,7 @@ import { explainSchemaErrors } from "../policy/schema-issues.ts";
 import { validate } from "./agent-validator.generated.mjs";
 import { DEFAULT_PATHS } from "./paths.ts";
 import type { RawProbe, RawSettings } from "./raw-settings.ts";
-import type { GithubSettings, ProbeSettings, Settings } from "./settings.ts";
+import type { ForgeSettings, ProbeSettings, Settings } from "./settings.ts";
 
 export type SettingsResult =
   | { readonly ok: true; readonly settings: Settings }
@@ -75,7 +75,7 @@ const defaults = {
     maxConnectionsPerClient: 512,
   },
   health: { confirmTimeoutMs: 30_000, namespace: "clawgress-probe" },
-  github: { api: "https://api.github.com", caFile: null },
+  api: { github: "https://api.github.com", gitlab: "https://gitlab.com/api/v4", gitea: "" },
   paths: DEFAULT_PATHS,
 } as const;
 
@@ -88,12 +88,20 @@ export const defaultCompileSettings: Pick<Settings, "dns" | "proxy" | "health" |
 };
 
 function fillDefaults(raw: RawSettings, report: Report): Settings {
-  const github = raw.report?.github;
   const repository = { ...defaults.repository, ...raw.repository };
   return {
     version: 1,
     gateway: raw.gateway,
-    repository: { ...repository, url: withoutSlash(repository.url) },
+    repository: {
+      ...repository,
+      url: withoutSlash(repository.url),
+      // Nothing secret of the first server goes to another one.
+      mirrors: (raw.repository.mirrors ?? []).map((mirror) => ({
+        ...{ caFile: null, proxy: null, tokenFile: null, username: repository.username },
+        ...mirror,
+        url: withoutSlash(mirror.url),
+      })),
+    },
     poll: { ...defaults.poll, ...raw.poll },
     trust: { ...defaults.trust, ...raw.trust },
     interfaces: raw.interfaces,
@@ -109,14 +117,20 @@ function fillDefaults(raw: RawSettings, report: Report): Settings {
       ...raw.health,
       probes: (raw.health?.probes ?? []).map((probe, index) => parseProbe(probe, index, report)),
     },
-    report: { github: github === undefined ? null : withApi({ ...defaults.github, ...github }) },
+    report: { forge: parseForge(raw.report ?? {}) },
     driver: "process",
     paths: { ...defaults.paths, ...raw.paths },
   };
 }
 
-function withApi(github: GithubSettings): GithubSettings {
-  return { ...github, api: withoutSlash(github.api) };
+function parseForge(raw: NonNullable<RawSettings["report"]>): ForgeSettings | null {
+  // The schema lets one of them stand, and asks for the address where there is no usual one.
+  for (const kind of ["github", "gitlab", "gitea"] as const) {
+    const forge = raw[kind];
+    if (forge === undefined) continue;
+    return { kind, caFile: null, ...forge, api: withoutSlash(forge.api ?? defaults.api[kind]) };
+  }
+  return null;
 }
 
 function withoutSlash(url: string): string {

@@ -15,9 +15,17 @@ export interface RawSettings {
     readonly tokenFile?: string;
     readonly timeoutMs?: number;
     readonly maxPackBytes?: number;
+    readonly mirrors?: readonly {
+      readonly url: string;
+      readonly caFile?: string;
+      readonly proxy?: string;
+      readonly username?: string;
+      readonly tokenFile?: string;
+    }[];
   };
   readonly poll?: { readonly schedule?: string; readonly jitterMs?: number };
   readonly trust: {
+    readonly mode?: "manifest" | "commit" | "both";
     readonly root: string;
     readonly insecure?: boolean;
     readonly revokedFile?: string;
@@ -61,14 +69,18 @@ export interface RawSettings {
     readonly probes?: readonly RawProbe[];
   };
   readonly report?: {
-    readonly github?: {
-      readonly repository: string;
-      readonly tokenFile: string;
-      readonly api?: string;
-      readonly caFile?: string;
-    };
+    readonly github?: RawForge;
+    readonly gitlab?: RawForge;
+    readonly gitea?: RawForge & { readonly api: string };
   };
   readonly paths?: { readonly state?: string; readonly run?: string };
+}
+
+export interface RawForge {
+  readonly repository: string;
+  readonly tokenFile: string;
+  readonly api?: string;
+  readonly caFile?: string;
 }
 
 export interface RawProbe {

@@ -20,7 +20,8 @@ export interface Settings {
   readonly records: RecordSettings;
   readonly proxy: ProxySettings;
   readonly health: HealthSettings;
-  readonly report: { readonly github: GithubSettings | null };
+  /** Where commit statuses go; null when nowhere. */
+  readonly report: { readonly forge: ForgeSettings | null };
   readonly driver: "process";
   readonly paths: { readonly state: string; readonly run: string };
 }
@@ -32,24 +33,31 @@ export interface HostBinding {
   readonly mac: string | null;
 }
 
-export interface RepositorySettings {
+/** One Git server, and how it is reached. */
+export interface RemoteSettings {
   readonly url: string;
+  readonly caFile: string | null;
+  readonly proxy: string | null;
+  readonly username: string;
+  readonly tokenFile: string | null;
+}
+
+export interface RepositorySettings extends RemoteSettings {
+  /** Other servers that carry the same repository: any may be down, and none may tell another story. */
+  readonly mirrors: readonly RemoteSettings[];
   readonly branch: string;
   /** The opaque name that the lock must carry, so that a signature is never valid for another repository. */
   readonly name: string;
   /** The gateway group that the lock must carry. */
   readonly group: string;
   readonly policyPath: string;
-  readonly caFile: string | null;
-  readonly proxy: string | null;
-  readonly username: string;
-  readonly tokenFile: string | null;
   readonly timeoutMs: number;
   readonly maxPackBytes: number;
 }
 
 export interface TrustSettings {
-  readonly mode: "manifest";
+  /** What must be signed: the lock, the head commit, or both. */
+  readonly mode: "manifest" | "commit" | "both";
   /** The root of trust that this gateway was installed with. */
   readonly root: string;
   /** True runs unsigned policies; shown in status and statuses. */
@@ -127,9 +135,10 @@ export interface ProbeSettings {
   readonly attempts: number;
 }
 
-export interface GithubSettings {
+export interface ForgeSettings {
+  readonly kind: "github" | "gitlab" | "gitea";
   readonly api: string;
-  /** `owner/name` */
+  /** `owner/name`; with GitLab its number, or its path with groups. */
   readonly repository: string;
   readonly tokenFile: string;
   readonly caFile: string | null;

@@ -1,16 +1,24 @@
 import { AgentError } from "../errors.ts";
 import { plainText } from "../plain-text.ts";
 import { onlyHead, unsupportedObjectFormat } from "./ls-refs.ts";
-import { encodePacket, FLUSH, type Packet, parsePackets, refuseErrorPacket } from "./pkt-line.ts";
+import { type Packet, parsePackets, refuseErrorPacket } from "./pkt-line.ts";
 import type { CommitId } from "./source.ts";
 
 const SERVICE = "# service=git-upload-pack";
 const ZERO = "0".repeat(40);
 
-/** What a server says of itself: it speaks protocol v2, or it lists all its references at once (v0 and v1). */
+/**
+ * What a server says of itself: it speaks protocol v2, or it lists all its references at once (v0 and v1); and whether it can
+ * leave out files (`filter`).
+ */
 export type Advertisement =
-  | { readonly version: 2; readonly objectFormat: string }
-  | { readonly version: 0; readonly objectFormat: string; readonly refs: readonly (readonly [string, CommitId])[] };
+  | { readonly version: 2; readonly objectFormat: string; readonly canFilter: boolean }
+  | {
+      readonly version: 0;
+      readonly objectFormat: string;
+      readonly canFilter: boolean;
+      readonly refs: readonly (readonly [string, CommitId])[];
+    };
 
 /** Returns a parsed advertisement. @throws AgentError SOURCE_PROTOCOL when it is malformed or cut off, SOURCE_UNSUPPORTED for SHA-256 */
 export function parseAdvertisement(answer: Buffer): Advertisement {
@@ -30,7 +38,11 @@ export function parseAdvertisement(answer: Buffer): Advertisement {
     refuseErrorPacket(line);
     return line.toString("utf8").replace(/\n$/, "");
   });
-  if (texts[0] === "version 2") return { version: 2, objectFormat: objectFormatOf(texts.slice(1)) };
+  if (texts[0] === "version 2") {
+    const fetch = texts.find((text) => text.startsWith("fetch=")) ?? "";
+    const canFilter = fetch.slice(6).split(" ").includes("filter");
+    return { version: 2, objectFormat: objectFormatOf(texts.slice(1)), canFilter };
+  }
   if (texts[0] === "version 1") texts.shift();
   return parseRefs(texts);
 }
@@ -41,35 +53,24 @@ export function headOf(advertisement: Advertisement & { readonly version: 0 }, b
   return onlyHead(heads, branch);
 }
 
-/**
- * Returns an advertisement that lists one branch, in the form that protocol-v0 clients read. It is what the poll has
- * already been told, so that a fetch costs one request, asks for exactly the polled commit, and is not flooded by the
- * references of a large repository. The capabilities are those that every smart HTTP server has (gitprotocol-pack).
- */
-export function encodeAdvertisement(branch: string, commit: CommitId): Buffer {
-  const capabilities = `side-band-64k ofs-delta shallow no-progress symref=HEAD:refs/heads/${branch}`;
-  return Buffer.concat([
-    encodePacket(`${SERVICE}\n`),
-    Buffer.from(FLUSH),
-    encodePacket(`${commit} HEAD\0${capabilities}\n`),
-    encodePacket(`${commit} refs/heads/${branch}\n`),
-    Buffer.from(FLUSH),
-  ]);
-}
-
 function parseRefs(texts: readonly string[]): Advertisement {
   const refs: (readonly [string, CommitId])[] = [];
   let objectFormat = "sha1";
+  let canFilter = false;
   for (const [index, text] of texts.entries()) {
     const [line = "", capabilities] = text.split("\0");
-    if (index === 0) objectFormat = objectFormatOf((capabilities ?? "").split(" "));
+    if (index === 0) {
+      const words = (capabilities ?? "").split(" ");
+      objectFormat = objectFormatOf(words);
+      canFilter = words.includes("filter");
+    }
     if (line.startsWith("shallow ")) continue;
     const match = /^([0-9a-f]{40}) ([^\0- \x7f]+)$/.exec(line);
     const [, oid, name] = match ?? [];
     if (oid === undefined || name === undefined) throw malformed(`a malformed line: ${plainText(line, 80)}`);
     if (oid !== ZERO) refs.push([name, oid]);
   }
-  return { version: 0, objectFormat, refs };
+  return { version: 0, objectFormat, canFilter, refs };
 }
 
 function objectFormatOf(capabilities: readonly string[]): string {

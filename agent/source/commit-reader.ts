@@ -1,14 +1,14 @@
 import { AgentError } from "../errors.ts";
 import { plainText } from "../plain-text.ts";
+import { type CommitObject, MAX_COMMIT_BYTES, parseCommitObject } from "../trust/commit-object.ts";
 import type { CommitId, CommitReader } from "./source.ts";
-import { parseTree, type TreeEntry, type TreeEntryKind, treeOfCommit } from "./tree.ts";
+import { parseTree, type TreeEntry, type TreeEntryKind } from "./tree.ts";
 
 export type ObjectType = "commit" | "tree" | "blob";
 
 /** Returns the content of an object of that type and name, its hash checked. @throws AgentError SOURCE_PROTOCOL */
 export type ReadObject = (oid: string, type: ObjectType) => Promise<Buffer>;
 
-const MAX_COMMIT_BYTES = 1024 * 1024;
 const MAX_PATH_CHARACTERS = 1024;
 const MAX_PATH_DEPTH = 32;
 
@@ -19,13 +19,14 @@ const kindTexts: { readonly [kind in Exclude<TreeEntryKind, "file">]: string } =
   submodule: "a submodule",
 };
 
-/** Returns a reader of one commit's files that walks only the paths it is asked for. @throws AgentError SOURCE_PROTOCOL, SOURCE_FILE, SOURCE_TOO_LARGE */
+/** Returns a reader of one commit's files that walks only the paths it is asked for. @throws AgentError SOURCE_PROTOCOL, SOURCE_COMMIT, SOURCE_FILE, SOURCE_TOO_LARGE */
 export async function openCommit(commit: CommitId, readObject: ReadObject): Promise<CommitReader> {
   const raw = await readObject(commit, "commit");
   if (raw.length > MAX_COMMIT_BYTES) {
     throw new AgentError("SOURCE_TOO_LARGE", `the commit object ${commit} has more than ${MAX_COMMIT_BYTES} bytes`);
   }
-  const root = treeOfCommit(raw);
+  const object = readCommitObject(commit, raw);
+  const root = object.tree;
   const trees = new Map<string, ReadonlyMap<string, TreeEntry>>();
   const readTree = async (oid: string): Promise<ReadonlyMap<string, TreeEntry>> => {
     const known = trees.get(oid);
@@ -51,6 +52,7 @@ export async function openCommit(commit: CommitId, readObject: ReadObject): Prom
   return {
     commit,
     raw,
+    object,
     readFile: async (path, maxBytes) => {
       const entry = await find(path);
       if (entry === null) return null;
@@ -75,6 +77,16 @@ export async function openCommit(commit: CommitId, readObject: ReadObject): Prom
       return files.map((file) => decodeName(file.rawName, folder)).sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
     },
   };
+}
+
+/** Returns a commit object taken apart. @throws AgentError SOURCE_COMMIT */
+export function readCommitObject(commit: CommitId, raw: Buffer): CommitObject {
+  const parsed = parseCommitObject(raw);
+  if (parsed.ok) return parsed.value;
+  throw new AgentError("SOURCE_COMMIT", `the commit object ${commit} is malformed: ${parsed.why}`, {
+    remedy:
+      "make the commit again with an ordinary Git client; if nobody made it by accident, somebody tries to show two commits in one",
+  });
 }
 
 /** Returns a path's names as raw bytes. @throws AgentError SOURCE_FILE for a path that could mean something else elsewhere */

@@ -1,32 +1,39 @@
-import { createHash } from "node:crypto";
-import git from "isomorphic-git";
 import { AgentError, type Code } from "../errors.ts";
-import { countFiles, gitFs, makeEmptyFolder, removeFolder, swapFolder } from "../host/git-folder.ts";
+import { removeFolder } from "../host/folders.ts";
 import type { HttpClient } from "../host/http.ts";
-import { plainText } from "../plain-text.ts";
-import { type ObjectType, openCommit, type ReadObject } from "./commit-reader.ts";
-import { createGitHttp } from "./git-http.ts";
-import { defaultPackLimits } from "./pack-check.ts";
-import type { CommitId, CommitReader } from "./source.ts";
+import { parseAdvertisement } from "./advertisement.ts";
+import { openCommit } from "./commit-reader.ts";
+import { type ParentsOf, reaches } from "./commit-walk.ts";
+import { encodeFetchRequest, type FetchRequest } from "./fetch-request.ts";
+import { getAdvertisement, postUploadPack } from "./git-server.ts";
+import { defaultPackLimits, indexPack } from "./pack-index.ts";
+import { addPack, emptyStore, loadStore, type PackStore, parentsInStore, readFromStore } from "./pack-store.ts";
+import type { CommitId, CommitReader, Relation } from "./source.ts";
+import { createUploadPackReader, type UploadPackAnswer } from "./upload-pack.ts";
 
 export interface StoreOptions {
-  /** A bare repository that is only a cache: whatever is wrong with it, it is fetched again. */
+  /** A folder of packs that is only a cache: whatever is wrong with it, it is fetched again. */
   readonly folder: string;
-  readonly http: HttpClient;
   readonly timeoutMs: number;
   readonly maxPackBytes: number;
 }
 
 export interface ObjectStore {
   /** Returns a reader of a commit, fetching what is not there yet. The reader serves until the next call. @throws AgentError SOURCE_*, HOST_FILE */
-  open(commit: CommitId, signal: AbortSignal): Promise<CommitReader>;
+  open(http: HttpClient, commit: CommitId, signal: AbortSignal): Promise<CommitReader>;
+  /** @see Source.relate */
+  relate(http: HttpClient, floor: CommitId, head: CommitId, signal: AbortSignal): Promise<Relation>;
 }
 
-/** The configured branch's name never becomes a path on disk: in the cache it is always called so. */
-const LOCAL_BRANCH = "tracked";
-const LOCAL_REF = `refs/remotes/origin/${LOCAL_BRANCH}`;
-/** Each fetch adds a pack, and every read goes through all of them. */
+interface Server {
+  readonly http: HttpClient;
+  readonly signal: AbortSignal;
+}
+
+/** Each fetch adds a pack, and every read may go through all of them. */
 const MAX_PACKS = 50;
+/** A server without protocol v2 lists every reference there is. */
+const MAX_ADVERTISEMENT_BYTES = 16 * 1024 * 1024;
 /** What says nothing about the cache: fetching everything again would not help. */
 const transportCodes: ReadonlySet<Code> = new Set([
   "SOURCE_UNREACHABLE",
@@ -35,14 +42,26 @@ const transportCodes: ReadonlySet<Code> = new Set([
   "SOURCE_HTTP",
   "SOURCE_REDIRECT",
 ]);
+/** What was read whole, hash and all, and says something that is refused. */
+const refusalCodes: ReadonlySet<Code> = new Set(["SOURCE_FILE", "SOURCE_COMMIT"]);
 
-/** Returns a store of the commits that were fetched. Nothing is touched before the first `open`. */
+/** The server has nothing of what is here: an answer would be its whole history. */
+class NothingInCommon extends AgentError {
+  constructor() {
+    super("SOURCE_PROTOCOL", "the server has none of the commits that are here");
+  }
+}
+
+/** Returns a store of the commits that were fetched. Nothing is touched before the first call. */
 export function openObjectStore(options: StoreOptions): ObjectStore {
+  const { folder, maxPackBytes } = options;
+  /** Null before it is loaded, and when it turned out to be damaged. */
+  let store: PackStore | null = null;
   let isDamaged = false;
   let last: Promise<unknown> = Promise.resolve();
 
-  const openFetched = async (folder: string, commit: CommitId): Promise<CommitReader> => {
-    const readObject = createReadObject(folder);
+  const openStored = async (from: PackStore, commit: CommitId): Promise<CommitReader> => {
+    const readObject = readFromStore(folder, from);
     return await openCommit(commit, async (oid, type) => {
       try {
         return await readObject(oid, type);
@@ -53,141 +72,149 @@ export function openObjectStore(options: StoreOptions): ObjectStore {
     });
   };
 
+  const loaded = async (): Promise<PackStore> => {
+    if (isDamaged) store = emptyStore;
+    isDamaged = false;
+    store ??= (await loadStore(folder, maxPackBytes)) ?? emptyStore;
+    return store;
+  };
+
+  const fetchInto = async (before: PackStore, request: FetchRequest, from: Server): Promise<CommitReader> => {
+    const { pack, shallowLines } = await fetchPack(options, request, from);
+    const index = await indexPack(pack, defaultPackLimits);
+    const shallow = shallowLines.filter((line) => line.startsWith("shallow ")).map((line) => line.slice(8));
+    store = await addPack(folder, before, { pack, index, tip: request.want, shallow });
+    return await openStored(store, request.want);
+  };
+
   /** Returns a reader when the commit and its root folder are there already, else null. */
   const openCached = async (commit: CommitId): Promise<CommitReader | null> => {
-    if (isDamaged || !(await hasObject(options.folder, commit))) return null;
-    return await openFetched(options.folder, commit).catch(onlyRefusals);
+    const current = await loaded();
+    if (parentsInStore(current)(commit) === undefined) return null;
+    return await openStored(current, commit).catch(onlyRefusals);
   };
 
   /** Returns a reader after a fetch of what is new, or null when the cache is not fit for that. */
-  const openIncrement = async (commit: CommitId, signal: AbortSignal): Promise<CommitReader | null> => {
-    if (isDamaged || !(await hasTrackedHead(options.folder))) return null;
+  const openIncrement = async (commit: CommitId, from: Server): Promise<CommitReader | null> => {
+    const current = await loaded();
+    if (current.tips.length === 0 || isFull(current, maxPackBytes)) return null;
+    const { tips, shallow } = current;
     try {
-      await fetchInto(options, options.folder, commit, null, signal);
-      return await openFetched(options.folder, commit);
+      const request = { want: commit, haves: tips, shallow, depth: null, onlyCommits: false };
+      return await fetchInto(current, request, from);
     } catch (error) {
-      if (signal.aborted || isFinal(error)) throw error;
+      if (from.signal.aborted || isFinal(error)) throw error;
       return null;
     }
   };
 
-  const openFresh = async (commit: CommitId, signal: AbortSignal): Promise<CommitReader> => {
-    const fresh = `${options.folder}.next`;
-    await makeEmptyFolder(fresh);
-    await fetchInto(options, fresh, commit, 1, signal);
-    await openFetched(fresh, commit);
-    await swapFolder(fresh, options.folder);
-    isDamaged = false;
-    return await openFetched(options.folder, commit);
+  /** The old store serves until the new one stands, in the same folder. */
+  const openFresh = async (commit: CommitId, from: Server): Promise<CommitReader> => {
+    const request = { want: commit, haves: [], shallow: [], depth: 1, onlyCommits: false } as const;
+    try {
+      return await fetchInto(emptyStore, request, from);
+    } catch (error) {
+      if (!(error instanceof AgentError) || error.code !== "HOST_FILE") throw error;
+      // Something else is in the place of the folder.
+      await removeFolder(folder);
+      return await fetchInto(emptyStore, request, from);
+    }
   };
 
-  const open = async (commit: CommitId, signal: AbortSignal): Promise<CommitReader> => {
-    if (!/^[0-9a-f]{40}$/.test(commit)) throw new AgentError("SOURCE_PROTOCOL", "that is no commit id");
-    const cached = await openCached(commit);
-    if (cached !== null) return cached;
-    const isFull = (await countFiles(`${options.folder}/objects/pack`, ".pack")) > MAX_PACKS;
-    const grown = isFull ? null : await openIncrement(commit, signal);
-    if (grown !== null) return grown;
-    // A cache that is only full serves until the new one stands; a broken one makes room first.
-    if (!isFull) await removeFolder(options.folder);
-    return await openFresh(commit, signal);
+  const open = async (commit: CommitId, from: Server): Promise<CommitReader> => {
+    requireName(commit);
+    return (await openCached(commit)) ?? (await openIncrement(commit, from)) ?? (await openFresh(commit, from));
   };
 
+  const relate = async (floor: CommitId, head: CommitId, from: Server): Promise<Relation> => {
+    requireName(floor);
+    requireName(head);
+    if (floor === head) return "same";
+    const here = parentsInStore(await loaded());
+    if (reaches(head, floor, here)) return "forward";
+    if (reaches(floor, head, here)) return "behind";
+    return await relateByServer(options, { floor, head, here }, from);
+  };
+
+  /** One at a time: the folder is shared. */
+  const inTurn = async <T>(work: () => Promise<T>): Promise<T> => {
+    const mine = last.then(work);
+    last = mine.catch(() => {});
+    return await mine;
+  };
   return {
-    // One at a time: the folder is shared.
-    open: async (commit, signal) => {
-      const mine = last.then(() => open(commit, signal));
-      last = mine.catch(() => {});
-      return await mine;
-    },
+    open: (http, commit, signal) => inTurn(() => open(commit, { http, signal })),
+    relate: (http, floor, head, signal) => inTurn(() => relate(floor, head, { http, signal })),
   };
+}
+
+/**
+ * Asks the server for the commits between: all that `head` has and `floor` has not. Their names are hashes, so that a way from
+ * head to floor is proved by them alone, however deep the clone is. An honest server sends them all; so where there is no
+ * way, there is none, or the server withholds it, and either is what must be said.
+ */
+async function relateByServer(
+  options: StoreOptions,
+  { floor, head, here }: { floor: CommitId; head: CommitId; here: ParentsOf },
+  from: Server,
+): Promise<Relation> {
+  const onlyCommits = await canFilter(options, from);
+  const request = { want: head, haves: [floor], shallow: [], depth: null, onlyCommits };
+  try {
+    const { pack } = await fetchPack(options, request, from);
+    const { objects, parents } = await indexPack(pack, defaultPackLimits);
+    if (objects.size === 0) return "behind";
+    return reaches(head, floor, (commit) => parents.get(commit) ?? here(commit)) ? "forward" : "apart";
+  } catch (error) {
+    if (error instanceof NothingInCommon) return "apart";
+    throw error;
+  }
+}
+
+async function canFilter({ timeoutMs }: StoreOptions, { http, signal }: Server): Promise<boolean> {
+  try {
+    const limits = { timeoutMs, maxBytes: MAX_ADVERTISEMENT_BYTES, signal };
+    return parseAdvertisement(await getAdvertisement(http, limits)).canFilter;
+  } catch (error) {
+    if (signal.aborted) throw error;
+    // Then the files come along: more bytes, and the same commits.
+    return false;
+  }
+}
+
+async function fetchPack(
+  { timeoutMs, maxPackBytes }: StoreOptions,
+  request: FetchRequest,
+  { http, signal }: Server,
+): Promise<UploadPackAnswer> {
+  const reader = createUploadPackReader(maxPackBytes, () => {
+    if (request.haves.length > 0) throw new NothingInCommon();
+  });
+  await postUploadPack(http, encodeFetchRequest(request), "v0", {
+    timeoutMs,
+    // The pack in side-band packets of any size, and progress lines that are thrown away.
+    maxBytes: maxPackBytes + Math.ceil(maxPackBytes / 8) + 1024 * 1024,
+    signal,
+    onChunk: reader.push,
+  });
+  return reader.finish();
+}
+
+function isFull({ packs }: PackStore, maxPackBytes: number): boolean {
+  const bytes = packs.reduce((sum, pack) => sum + pack.bytes, 0);
+  return packs.length >= MAX_PACKS || bytes > 2 * maxPackBytes;
+}
+
+function requireName(commit: CommitId): void {
+  if (!/^[0-9a-f]{40}$/.test(commit)) throw new AgentError("SOURCE_PROTOCOL", "that is no commit id");
 }
 
 /** What was read whole and refused for what it says stays refused; all else may be the cache's fault. */
 function isFinal(error: unknown): boolean {
-  return error instanceof AgentError && (transportCodes.has(error.code) || error.code === "SOURCE_FILE");
+  return error instanceof AgentError && (transportCodes.has(error.code) || refusalCodes.has(error.code));
 }
 
 function onlyRefusals(error: unknown): null {
-  if (error instanceof AgentError && error.code === "SOURCE_FILE") throw error;
+  if (error instanceof AgentError && refusalCodes.has(error.code)) throw error;
   return null;
-}
-
-/**
- * Fetches one commit: at depth 1 into an empty folder; afterwards without a depth, or the whole tree would come again.
- * The local reference is named in full, because in a bare repository it is what the library offers as already there.
- */
-async function fetchInto(
-  options: StoreOptions,
-  folder: string,
-  commit: CommitId,
-  depth: number | null,
-  signal: AbortSignal,
-): Promise<void> {
-  const { timeoutMs, maxPackBytes } = options;
-  const url = options.http.baseUrl.href.replace(/\/+$/, "");
-  const plan = { commit, branch: LOCAL_BRANCH, timeoutMs, maxPackBytes, packLimits: defaultPackLimits, signal };
-  try {
-    if (depth !== null) {
-      await git.init({ fs: gitFs, dir: folder, gitdir: folder, bare: true });
-      await git.addRemote({ fs: gitFs, gitdir: folder, remote: "origin", url, force: true });
-    }
-    await git.fetch({
-      fs: gitFs,
-      http: createGitHttp(options.http, plan),
-      gitdir: folder,
-      url,
-      remote: "origin",
-      ref: LOCAL_REF,
-      remoteRef: LOCAL_BRANCH,
-      singleBranch: true,
-      tags: false,
-      ...(depth === null ? {} : { depth }),
-      // Each call its own: the library writes into it.
-      headers: {},
-      cache: {},
-    });
-  } catch (error) {
-    throw toSourceError(error, "the Git library could not store the fetched pack");
-  }
-}
-
-async function hasTrackedHead(folder: string): Promise<boolean> {
-  try {
-    return await hasObject(folder, await git.resolveRef({ fs: gitFs, gitdir: folder, ref: LOCAL_REF }));
-  } catch {
-    return false;
-  }
-}
-
-async function hasObject(folder: string, commit: CommitId): Promise<boolean> {
-  try {
-    await createReadObject(folder)(commit, "commit");
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** The library does not hash what it reads from a pack, so it is done here: a name is believed only with its content. */
-function createReadObject(folder: string): ReadObject {
-  const cache = {};
-  return async (oid: string, type: ObjectType) => {
-    const found = await git
-      .readObject({ fs: gitFs, gitdir: folder, oid, format: "content", cache })
-      .catch((error: unknown) => {
-        throw toSourceError(error, `the repository lacks the object ${oid} or it cannot be read`);
-      });
-    const content = Buffer.from(found.object as Uint8Array);
-    const hash = createHash("sha1").update(`${found.type} ${content.length}\0`).update(content).digest("hex");
-    if (hash === oid && found.type === type) return content;
-    throw new AgentError("SOURCE_PROTOCOL", `the object ${oid} is not the ${type} it is named as`);
-  };
-}
-
-function toSourceError(error: unknown, what: string): AgentError {
-  if (error instanceof AgentError) return error;
-  const reason = plainText(error instanceof Error ? error.message : String(error), 200);
-  const isFileError = typeof (error as NodeJS.ErrnoException | null)?.syscall === "string";
-  return new AgentError(isFileError ? "HOST_FILE" : "SOURCE_PROTOCOL", `${what}: ${reason}`, { cause: error });
 }

@@ -1,83 +1,36 @@
-import { AgentError } from "../errors.ts";
-import { openHttpClient } from "../host/http.ts";
-import { readSecret } from "../host/secret-file.ts";
 import type { RepositorySettings } from "../settings/settings.ts";
-import { headOf, parseAdvertisement } from "./advertisement.ts";
-import { getAdvertisement, postUploadPack } from "./git-server.ts";
-import { encodeLsRefs, parseLsRefs } from "./ls-refs.ts";
+import { createHeadChoice, type Notice } from "./head-choice.ts";
 import { openObjectStore } from "./object-store.ts";
-import type { CommitId, Source } from "./source.ts";
+import { openRemote } from "./remote.ts";
+import type { Source } from "./source.ts";
 
 export interface SourceOptions {
-  /** The object cache; made, replaced and removed as needed. Beside it lies `<gitFolder>.next` while it is replaced. */
+  /** The object cache; made, replaced and removed as needed. */
   readonly gitFolder: string;
   /** Resolvers to ask for the forge's name; empty for the system's lookup. */
   readonly dnsServers: readonly string[];
   readonly dnsPort: number;
+  /** Hears of what changes between several remotes. */
+  readonly notice: (notice: Notice) => void;
 }
 
-const MAX_POLL_BYTES = 1024 * 1024;
-/** A server without protocol v2 lists every reference there is. */
-const MAX_ADVERTISEMENT_BYTES = 16 * 1024 * 1024;
-
-/** Returns the remote repository. Nothing is sent before the first poll. @throws AgentError SETTINGS_INVALID for the URL */
+/**
+ * Returns the repository as its remotes together show it. They share one cache, in which objects are known by their hashes.
+ * Nothing is sent before the first poll.
+ * @throws AgentError SETTINGS_INVALID for a URL
+ */
 export async function openSource(settings: RepositorySettings, options: SourceOptions): Promise<Source> {
-  const { url, branch, tokenFile, username, timeoutMs, maxPackBytes } = settings;
-  const http = openHttpClient({
-    baseUrl: url,
-    caFile: settings.caFile,
-    proxy: settings.proxy,
-    dnsServers: options.dnsServers,
-    dnsPort: options.dnsPort,
-    authorize: async () => {
-      if (tokenFile === null) return null;
-      return `Basic ${Buffer.from(`${username}:${await readSecret(tokenFile)}`, "utf8").toString("base64")}`;
-    },
-  });
-  const store = openObjectStore({ folder: options.gitFolder, http, timeoutMs, maxPackBytes });
-  let protocol: "v2" | "v0" = "v2";
-
-  const pollV2 = async (signal: AbortSignal): Promise<CommitId> => {
-    const limits = { timeoutMs, maxBytes: MAX_POLL_BYTES, signal };
-    return parseLsRefs(await postUploadPack(http, encodeLsRefs(branch), "v2", limits), branch);
-  };
-  /** Returns the head by the long way, or null when the server speaks v2 and the short way is the right one. */
-  const pollV0 = async (signal: AbortSignal): Promise<CommitId | null> => {
-    const limits = { timeoutMs, maxBytes: MAX_ADVERTISEMENT_BYTES, signal };
-    const advertisement = parseAdvertisement(await getAdvertisement(http, limits));
-    return advertisement.version === 2 ? null : headOf(advertisement, branch);
-  };
+  const { branch, timeoutMs, maxPackBytes, mirrors } = settings;
+  const { dnsServers, dnsPort } = options;
+  const remotes = [settings, ...mirrors].map((one) => openRemote(one, { branch, timeoutMs, dnsServers, dnsPort }));
+  const store = openObjectStore({ folder: options.gitFolder, timeoutMs, maxPackBytes });
+  const choice = createHeadChoice(remotes, store, options.notice);
   return {
-    poll: async (signal) => {
-      if (protocol === "v0") {
-        const head = await pollV0(signal);
-        if (head !== null) return head;
-        protocol = "v2";
-      }
-      try {
-        return await pollV2(signal);
-      } catch (error) {
-        if (!mayMeanOldProtocol(error)) throw error;
-        // Asking which protocol it speaks tells an old server, or SHA-256, from a broken answer.
-        const head = await pollV0(signal).catch((second: unknown) => {
-          throw second instanceof AgentError && isPositive(second) ? second : error;
-        });
-        if (head === null) throw error;
-        protocol = "v0";
-        return head;
-      }
+    poll: (signal) => choice.poll(signal),
+    open: (commit, signal) => choice.ask(commit, (http) => store.open(http, commit, signal)),
+    relate: (floor, head, signal) => choice.ask(head, (http) => store.relate(http, floor, head, signal)),
+    close: async () => {
+      for (const { http } of remotes) await http.close();
     },
-    open: (commit, signal) => store.open(commit, signal),
-    close: () => http.close(),
   };
-}
-
-/** A server that does not know the request: it answers with an error status or something that is no list of branches. */
-function mayMeanOldProtocol(error: unknown): boolean {
-  if (!(error instanceof AgentError)) return false;
-  return error.code === "SOURCE_PROTOCOL" || (error.code === "SOURCE_HTTP" && error.details["status"] !== 404);
-}
-
-function isPositive(error: AgentError): boolean {
-  return error.code === "SOURCE_UNSUPPORTED" || error.code === "SOURCE_NO_BRANCH";
 }

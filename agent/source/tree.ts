@@ -52,21 +52,6 @@ export function parseTree(bytes: Buffer): ReadonlyMap<string, TreeEntry> {
   return entries;
 }
 
-/**
- * Returns the tree that a commit object names: its first line, and no second `tree` header after it.
- * @throws AgentError SOURCE_FILE
- */
-export function treeOfCommit(raw: Buffer): string {
-  const headerEnd = raw.indexOf("\n\n");
-  const lines = raw.toString("latin1", 0, headerEnd === -1 ? raw.length : headerEnd).split("\n");
-  const [, oid] = /^tree ([0-9a-f]{40})$/.exec(lines[0] ?? "") ?? [];
-  const treeHeaders = lines.filter((line) => line === "tree" || line.startsWith("tree ")).length;
-  if (oid === undefined || treeHeaders !== 1) {
-    throw new AgentError("SOURCE_FILE", "the commit object does not begin with its one tree header");
-  }
-  return oid;
-}
-
 function refuseName(rawName: string): void {
   const isSpecial = rawName === "" || rawName === "." || rawName === ".." || rawName.toLowerCase() === ".git";
   if (isSpecial || rawName.includes("/")) throw broken(`it has an entry with the name ${nameText(rawName)}`);

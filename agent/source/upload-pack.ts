@@ -1,10 +1,12 @@
 import { AgentError } from "../errors.ts";
-import { createPacketReader, encodePacket, FLUSH, type Packet, refuseErrorPacket, serverText } from "./pkt-line.ts";
+import { createPacketReader, type Packet, refuseErrorPacket, serverText } from "./pkt-line.ts";
 
 /** A complete answer to a protocol-v0 fetch: the lines before the pack, and the pack. */
 export interface UploadPackAnswer {
   /** `shallow <id>` and `unshallow <id>`, in the order of arrival. */
   readonly shallowLines: readonly string[];
+  /** Whether the server has one of the commits that the request said are there already. */
+  readonly isCommon: boolean;
   readonly pack: Buffer;
 }
 
@@ -15,6 +17,7 @@ export interface UploadPackReader {
   finish(): UploadPackAnswer;
 }
 
+const ACK = /^ACK [0-9a-f]{40}\n?$/;
 const BAND_DATA = 1;
 const BAND_PROGRESS = 2;
 const BAND_ERROR = 3;
@@ -24,14 +27,16 @@ const MAX_SHALLOW_LINES = 10_000;
 /**
  * Returns a strict reader of the answer to a fetch: shallow lines and their flush, ACK or NAK, then the pack in
  * side-band packets up to a flush that is the last byte (gitprotocol-pack, "Packfile Data"). Memory: the pack itself.
+ * @param onNak called when the server has none of the commits that are there already; may throw to end it there
  */
-export function createUploadPackReader(maxPackBytes: number): UploadPackReader {
+export function createUploadPackReader(maxPackBytes: number, onNak: () => void = () => {}): UploadPackReader {
   const packets = createPacketReader();
   const shallowLines: string[] = [];
   // One buffer that grows: a server may cut the pack into single bytes, and an object for each would cost a hundredfold.
   let pack: Buffer = Buffer.alloc(0);
   let packBytes = 0;
   let stage: "lines" | "pack" | "done" = "lines";
+  let isCommon = false;
 
   const readLine = (packet: Packet): void => {
     if (packet.kind === "flush" && shallowLines.length > 0) return;
@@ -40,8 +45,11 @@ export function createUploadPackReader(maxPackBytes: number): UploadPackReader {
     const line = packet.data.subarray(0, 100).toString("latin1").replace(/\n$/, "");
     if (/^(un)?shallow [0-9a-f]{40}$/.test(line)) {
       if (shallowLines.push(line) > MAX_SHALLOW_LINES) throw protocol("too many shallow lines");
-    } else if (line === "NAK" || /^ACK [0-9a-f]{40}$/.test(line)) stage = "pack";
-    else throw protocol(`an unknown line before the pack: ${serverText(packet.data)}`);
+    } else if (line === "NAK" || ACK.test(line)) {
+      stage = "pack";
+      isCommon = line !== "NAK";
+      if (!isCommon) onNak();
+    } else throw protocol(`an unknown line before the pack: ${serverText(packet.data)}`);
   };
   const readBand = (packet: Packet): void => {
     if (packet.kind === "flush") {
@@ -52,6 +60,8 @@ export function createUploadPackReader(maxPackBytes: number): UploadPackReader {
     const band = packet.data[0];
     if (band === BAND_ERROR) throw protocol(`the server gave up: ${serverText(packet.data.subarray(1))}`);
     if (band === BAND_PROGRESS) return;
+    // A server repeats the ACK for a commit that is behind the first one.
+    if (isCommon && packBytes === 0 && ACK.test(packet.data.toString("latin1", 0, 50))) return;
     if (band !== BAND_DATA) {
       refuseErrorPacket(packet.data);
       throw protocol("a packet of no side band within the pack");
@@ -81,21 +91,9 @@ export function createUploadPackReader(maxPackBytes: number): UploadPackReader {
     },
     finish: () => {
       if (stage !== "done" || !packets.isBetweenPackets()) throw protocol("it is cut off");
-      return { shallowLines, pack: pack.subarray(0, packBytes) };
+      return { shallowLines, isCommon, pack: pack.subarray(0, packBytes) };
     },
   };
-}
-
-/** Yields a checked answer in the framing it came in, a packet at a time, for a client that reads it again. */
-export function* encodeUploadPackAnswer(answer: UploadPackAnswer): Generator<Buffer> {
-  for (const line of answer.shallowLines) yield encodePacket(`${line}\n`);
-  if (answer.shallowLines.length > 0) yield Buffer.from(FLUSH);
-  yield encodePacket("NAK\n");
-  const step = 65_515;
-  for (let at = 0; at < answer.pack.length; at += step) {
-    yield encodePacket(Buffer.concat([Buffer.of(BAND_DATA), answer.pack.subarray(at, at + step)]));
-  }
-  yield Buffer.from(FLUSH);
 }
 
 function protocol(why: string): AgentError {

@@ -30,6 +30,7 @@ interface Opened {
 /** Reads the locks, their approvals and every file they list, and judges them by the root in force and what was verified before. */
 export async function approveContent(agent: Agent, cycle: Cycle): Promise<StepResult> {
   const { settings } = agent;
+  if (settings.trust.mode === "commit") return {};
   const reader = need(cycle.reader, "commit");
   const { root } = need(cycle.root, "root of trust");
   const { verified } = await readPointers(agent.paths.pointers);
@@ -141,8 +142,8 @@ export async function rememberVerified(agent: Agent, cycle: Cycle): Promise<Step
     root: root.root.root,
     rootDigest: root.digest,
     ...(isSame ? {} : { serial: approval.serial, lockDigest: approval.lockDigest }),
-    ...(isSame ? {} : { at: formatTime(nowMs()) }),
-    // The commit moves too, though its lock is the same: history goes on from the newest one that held.
+    ...(isSame && verified.commit === cycle.commit ? {} : { at: formatTime(nowMs()) }),
+    // It moves with every commit, though the lock is the same: history goes on from the newest one that held.
     commit: cycle.commit,
     parts: { ...verified.parts, ...Object.fromEntries(parts) },
   };

@@ -4,10 +4,15 @@ import { joinPointer } from "../policy/json-pointer.ts";
 import { quoteText } from "../policy/parsed.ts";
 import type { FieldReader, JsonObject } from "./fields.ts";
 import { principalRule } from "./names.ts";
+import { MAX_OPENPGP_CHARACTERS, type OpenPgpKey, parseOpenPgpKey } from "./openpgp-key.ts";
 import { MAX_AUTHORITIES, MAX_KEYS_PER_PRINCIPAL, MAX_PRINCIPALS, type Principal, type PrincipalKey } from "./root.ts";
 import { parsePublicKey, type SshPublicKey } from "./ssh-key.ts";
 import type { Certifier } from "./sshsig.ts";
 
+const SOME_BASE64 = {
+  pattern: new RegExp(`^[A-Za-z0-9+/=]{1,${MAX_OPENPGP_CHARACTERS}}$`),
+  about: "a certificate in one line of base64",
+};
 const SOME_TEXT = { pattern: /^[\x20-\x7e]{1,8192}$/, about: "a line of printable ASCII" };
 const identityRule = { pattern: /^[\x21-\x7e]{1,255}$/, about: "the name in a certificate, without spaces" };
 
@@ -28,13 +33,14 @@ export function parsePrincipals(
     if (!principalRule.pattern.test(name)) {
       fields.refuse(pointer, `${quoteText(name)} is not ${principalRule.about}`, "rename the principal", "key");
     }
-    const object = fields.object(entry, pointer, { required: [], optional: ["keys", "certificates"] });
-    if (object === null) return { name, keys: [], certifiers: [] };
+    const object = fields.object(entry, pointer, { required: [], optional: ["keys", "certificates", "openpgp"] });
+    if (object === null) return { name, keys: [], certifiers: [], openpgp: [] };
     if (Object.keys(object).length === 0) fields.refuse(pointer, `${quoteText(name)} has no "keys"`, 'add "keys"');
     return {
       name,
       keys: readKeys(object, { pointer: `${pointer}/keys`, name, owners }, fields),
       certifiers: readCertifiers(object, { pointer: `${pointer}/certificates`, name, owners }, certifying, fields),
+      openpgp: readOpenPgpKeys(object, { pointer: `${pointer}/openpgp`, name, owners }, fields),
     };
   });
   return principals.sort((a, b) => compareTexts(a.name, b.name));
@@ -119,6 +125,25 @@ function readCertifiers(
     }
     claim(`${named} ${identity}`, `the name ${quoteText(identity)} of ${named}`, { ...who, pointer }, fields);
     return [{ authority, identity }];
+  });
+}
+
+function readOpenPgpKeys(object: JsonObject, who: Claim, fields: FieldReader): readonly OpenPgpKey[] {
+  if (!Object.hasOwn(object, "openpgp")) return [];
+  const blocks = fields.list(object["openpgp"], who.pointer, MAX_KEYS_PER_PRINCIPAL) ?? [];
+  return blocks.flatMap((block, index) => {
+    const pointer = `${who.pointer}/${index}`;
+    const text = fields.text(block, pointer, SOME_BASE64);
+    if (text === null) return [];
+    const parsed = parseOpenPgpKey(text);
+    if (!parsed.ok) {
+      const remedy = "paste what `gpg --export KEY | base64 -w0` prints";
+      fields.refuse(pointer, `the OpenPGP key is refused: ${parsed.why}`, remedy);
+      return [];
+    }
+    const { fingerprint } = parsed.value;
+    claim(fingerprint, `the key ${fingerprint}`, { ...who, pointer }, fields);
+    return [parsed.value];
   });
 }
 

@@ -1,5 +1,6 @@
 import { compareTexts } from "../policy/compare-texts.ts";
 import type { Cidr } from "../policy/policy.ts";
+import type { OpenPgpKey } from "./openpgp-key.ts";
 import type { SshPublicKey } from "./ssh-key.ts";
 import type { Certifier } from "./sshsig.ts";
 
@@ -34,6 +35,8 @@ export interface Principal {
   readonly keys: readonly PrincipalKey[];
   /** The certificates that count as this principal's keys. */
   readonly certifiers: readonly Certifier[];
+  /** OpenPGP certificates, which count for signatures of commits and for nothing else. */
+  readonly openpgp: readonly OpenPgpKey[];
 }
 
 export interface PrincipalKey extends SshPublicKey {

@@ -11,6 +11,7 @@ import { beWorker } from "./workers.ts";
 const measures: { readonly [name: string]: () => Promise<Measure> } = {
   poll: async () => (await import("./poll.ts")).measurePoll,
   enforce: async () => (await import("./enforce.ts")).measureEnforce,
+  fetch: async () => (await import("./fetch.ts")).measureFetch,
   compile: async () => (await import("./compile.ts")).measureCompile,
   ruleset: async () => (await import("./ruleset.ts")).measureRuleset,
   dns: async () => (await import("./dns.ts")).measureDns,

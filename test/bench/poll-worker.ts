@@ -21,7 +21,10 @@ export interface PollResult {
 /** Polls on one kept connection, after one poll that is not counted, and lists by git, in turns. */
 export async function pollAndList(params: PollParams): Promise<PollResult> {
   const { settings, gitFolder, dnsServer, gitArgv, polls, lists } = params;
-  const source = await openSource(settings, { gitFolder, dnsServers: [dnsServer], dnsPort: 53 });
+  const source = await openSource(settings, {
+    ...{ gitFolder, dnsServers: [dnsServer], dnsPort: 53 },
+    notice: () => {},
+  });
   const { signal } = new AbortController();
   const timed = async (work: () => Promise<unknown>): Promise<number> => {
     const startedMs = monotonicMs();

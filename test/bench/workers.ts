@@ -1,6 +1,7 @@
 /** Each is imported when it is asked for, so that a process under measurement holds nothing but its own part. */
 const workers: { readonly [name: string]: (params: string) => Promise<unknown> } = {
   poll: async (params) => (await import("./poll-worker.ts")).pollAndList(JSON.parse(params)),
+  fetch: async (params) => (await import("./fetch-worker.ts")).fetchOnce(JSON.parse(params)),
   compile: async () => (await import("./compile-worker.ts")).compileInput(),
   plain: async () => (await import("./compile-worker.ts")).writePlainly(),
   storm: async (params) => (await import("./storm-worker.ts")).connectAgainAndAgain(JSON.parse(params)),

@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { pino } from "pino";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { openGithub, type StatusClient } from "../../agent/report/github.ts";
+import { openForge, type StatusClient } from "../../agent/report/forge.ts";
+import { describeGithub } from "../../agent/report/github.ts";
 import { startReporter } from "../../agent/report/reporter.ts";
 
 /** Requests and answers against GitHub's own description of POST /repos/{owner}/{repo}/statuses/{sha}. */
@@ -84,8 +85,8 @@ afterAll(async () => {
 });
 
 function open(): StatusClient {
-  return openGithub({
-    settings: { api, repository: "acme/policy", tokenFile, caFile: null },
+  return openForge(describeGithub("acme/policy"), {
+    ...{ api, tokenFile, caFile: null },
     proxy: null,
     dnsServers: [],
     dnsPort: 53,
@@ -195,7 +196,7 @@ test.each<[string, Answer, { kind: string; waitMs?: number | null; reason: RegEx
     { status: 201, body: "<html>" },
     { kind: "retry", waitMs: null, reason: /does not repeat/ },
   ],
-])("%s", async (_, answer, want) => {
+])("GD11 GD14 %s", async (_, answer, want) => {
   answers = [answer];
   expect(await post()).toMatchObject({ ...want, reason: expect.stringMatching(want.reason) });
   expect(seen).toHaveLength(1);
@@ -211,7 +212,7 @@ test("a missing token or a dead server is a reason to try again, without a word 
   expect(seen).toHaveLength(0);
 });
 
-test("an outbox is delivered in order after the forge comes back, also by another process", async () => {
+test("GD10 an outbox is delivered in order after the forge comes back, also by another process", async () => {
   const file = join(folder, "outbox.json");
   const events: string[] = [];
   const log = pino({ level: "debug" }, { write: (line: string) => void events.push(JSON.parse(line).event) });

@@ -98,6 +98,7 @@ function readMemory(files: ReadonlyMap<string, Buffer>, number: number): CommitR
   return {
     commit: createHash("sha1").update(`${number}\n${text}`).digest("hex"),
     raw: Buffer.alloc(0),
+    object: { tree: "0".repeat(40), parents: [], committer: "", signature: null },
     readFile: async (path, maxBytes) => {
       const bytes = files.get(path) ?? null;
       if (bytes !== null && bytes.length > maxBytes) throw new Error(`${path} is too large for this test`);

@@ -2,6 +2,7 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { RepositorySettings } from "../../agent/settings/settings.ts";
+import type { Notice } from "../../agent/source/head-choice.ts";
 import { openSource } from "../../agent/source/open-source.ts";
 import type { Source } from "../../agent/source/source.ts";
 
@@ -21,6 +22,7 @@ export function testSettings(url: string, more: Partial<RepositorySettings> = {}
     tokenFile: null,
     timeoutMs: 10_000,
     maxPackBytes: 16 * MIB,
+    mirrors: [],
     ...more,
   };
 }
@@ -30,9 +32,13 @@ export async function openTestSource(
   url: string,
   more: Partial<RepositorySettings> = {},
   gitFolder: string = join(mkdtempSync(join(tmpdir(), "clawgress-cache-")), "git"),
-): Promise<{ source: Source; gitFolder: string }> {
-  const source = await openSource(testSettings(url, more), { gitFolder, dnsServers: [], dnsPort: 53 });
-  return { source, gitFolder };
+): Promise<{ source: Source; gitFolder: string; notices: readonly Notice[] }> {
+  const notices: Notice[] = [];
+  const source = await openSource(testSettings(url, more), {
+    ...{ gitFolder, dnsServers: [], dnsPort: 53 },
+    notice: (notice) => notices.push(notice),
+  });
+  return { source, gitFolder, notices };
 }
 
 /** A signal that nothing aborts. */

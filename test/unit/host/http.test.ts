@@ -2,7 +2,7 @@ import { createSocket } from "node:dgram";
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type RequestListener } from "node:http";
 import { createServer as createTlsServer, type Server } from "node:https";
-import { type AddressInfo, connect, type Socket } from "node:net";
+import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { decode, encode } from "dns-packet";
@@ -101,13 +101,13 @@ describe("connections", () => {
     expect(seen).toHaveLength(5);
   });
 
-  test("redirects are an answer like any other", async () => {
+  test("GD4 redirects are an answer like any other", async () => {
     listener = (_, response) => response.writeHead(302, { location: "/elsewhere" }).end();
     expect(await get(open(`http://127.0.0.1:${await startPlain()}`))).toBe("302 ");
     expect(seen).toHaveLength(1);
   });
 
-  test("less than 1,000 bytes in 10 s end the request long before its deadline", async () => {
+  test("GD2 less than 1,000 bytes in 10 s end the request long before its deadline", async () => {
     vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
     closers.push(() => vi.useRealTimers());
     listener = (_, response) => void response.write("x".repeat(500));
@@ -135,7 +135,7 @@ describe("connections", () => {
   });
 });
 
-describe("TLS", () => {
+describe("GD5 TLS", () => {
   test("an unknown authority is refused, with what to do", async () => {
     const client = open(`https://127.0.0.1:${await startTls(first)}`);
     await expect(get(client)).rejects.toMatchObject({
@@ -158,6 +158,28 @@ describe("TLS", () => {
     await expect(get(client)).rejects.toMatchObject({ code: "HOST_FILE" });
   });
 
+  test("a certificate that has expired is refused, though its authority is believed", async () => {
+    const expired = await makeSelfSigned(folder, "expired", "IP:127.0.0.1", ["20200101000000Z", "20200201000000Z"]);
+    const client = open(`https://127.0.0.1:${await startTls(expired)}`, { caFile: expired.file });
+    await expect(get(client)).rejects.toMatchObject({
+      code: "SOURCE_UNREACHABLE",
+      message: expect.stringContaining("expired"),
+      remedy: expect.stringContaining("certificate"),
+    });
+    expect(seen).toEqual([]);
+  });
+
+  test("a server that speaks no TLS, and one that hangs in its handshake, are told apart from a wrong certificate", async () => {
+    await expect(get(open(`https://127.0.0.1:${await startPlain()}`))).rejects.toMatchObject({
+      code: "SOURCE_UNREACHABLE",
+    });
+    const silent = createTcpServer(() => {});
+    await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+    closers.push(() => silent.close());
+    const client = open(`https://127.0.0.1:${(silent.address() as AddressInfo).port}`);
+    await expect(get(client, "/", 300)).rejects.toMatchObject({ code: "SOURCE_TIMEOUT" });
+  });
+
   test("a certificate for another name is refused", async () => {
     const other = await makeSelfSigned(folder, "other", "DNS:other.test");
     const client = open(`https://127.0.0.1:${await startTls(other)}`, { caFile: other.file });
@@ -168,11 +190,15 @@ describe("TLS", () => {
   });
 });
 
-describe("proxy", () => {
-  async function startProxy(status: number): Promise<{ port: number; asked: string[] }> {
+describe("GD6 proxy", () => {
+  async function startProxy(
+    status: number,
+    onSocket: (socket: Socket) => void = () => {},
+  ): Promise<{ port: number; asked: string[] }> {
     const asked: string[] = [];
     const proxy = createServer();
     proxy.on("connect", (request, socket: Socket, head) => {
+      onSocket(socket);
       asked.push(`${request.url} ${request.headers["proxy-authorization"]} ${request.headers.authorization}`);
       if (status !== 200) return void socket.end(`HTTP/1.1 ${status} No\r\ncontent-length: 0\r\n\r\n`);
       const [host = "", port] = (request.url ?? "").split(":");
@@ -197,6 +223,85 @@ describe("proxy", () => {
     expect(seen[0]?.authorization).toBe("Bearer t0ken");
   });
 
+  test("a proxy that dies on the way is an error to try again after, and the next request goes through", async () => {
+    const sockets: Socket[] = [];
+    const { port } = await startProxy(200, (socket) => sockets.push(socket));
+    const target = await startTls(first);
+    const client = open(`https://forge.test:${target}`, { caFile: first.file, proxy: `http://127.0.0.1:${port}` });
+    listener = (_, response) => {
+      response.writeHead(200, { "content-length": "10" });
+      response.write("half");
+      setTimeout(() => sockets[0]?.destroy(), 50);
+    };
+    await expect(get(client)).rejects.toMatchObject({ code: "SOURCE_UNREACHABLE" });
+    listener = (_, response) => response.end("again");
+    expect(await get(client)).toBe("200 again");
+  });
+
+  /** A SOCKS5 proxy (RFC 1928, RFC 1929) that takes the user `u` with the password `p` and answers a request with `reply`. */
+  async function startSocks(reply: number): Promise<{ port: number; asked: string[] }> {
+    const asked: string[] = [];
+    const proxy = createTcpServer((socket) => {
+      socket.once("data", () => {
+        socket.once("data", (login) => {
+          const ok = login.toString("latin1").endsWith("\x01u\x01p");
+          socket.write(Buffer.of(1, ok ? 0 : 1));
+          socket.once("data", (request) => {
+            const name = request.toString("latin1", 5, request.length - 2);
+            asked.push(`${request[3]} ${name}:${request.readUInt16BE(request.length - 2)}`);
+            socket.write(Buffer.of(5, reply, 0, 1, 0, 0, 0, 0, 0, 0));
+            if (reply !== 0) return;
+            const upstream = connect(request.readUInt16BE(request.length - 2), "127.0.0.1");
+            upstream.pipe(socket).pipe(upstream);
+            upstream.on("error", () => socket.destroy());
+            socket.on("close", () => upstream.destroy());
+          });
+        });
+        socket.write(Buffer.of(5, 2));
+      });
+      socket.on("error", () => socket.destroy());
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+    closers.push(() => proxy.close());
+    return { port: (proxy.address() as AddressInfo).port, asked };
+  }
+
+  test("SOCKS5: the tunnel goes to the server by name, and certificates are checked through it", async () => {
+    const { port, asked } = await startSocks(0);
+    const target = await startTls(first);
+    const proxy = `socks5://u:p@127.0.0.1:${port}`;
+    expect(await get(open(`https://forge.test:${target}`, { caFile: first.file, proxy }))).toBe("200 hello");
+    // 3 is the type of a name.
+    expect(asked).toEqual([`3 forge.test:${target}`]);
+    const wrong = open(`https://forge.test:${target}`, { caFile: second.file, proxy });
+    await expect(get(wrong)).rejects.toMatchObject({ code: "SOURCE_UNREACHABLE" });
+    expect(seen).toHaveLength(1);
+  });
+
+  test.each([
+    ["a request that the proxy refuses", 5, "u:p"],
+    ["a wrong password", 0, "u:secret"],
+  ])("SOCKS5: %s is an error without the password", async (_, reply, login) => {
+    const { port } = await startSocks(reply);
+    const client = open("https://forge.test", { proxy: `socks5://${login}@127.0.0.1:${port}` });
+    const error = await get(client, "/", 2_000).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: expect.stringMatching(/^SOURCE_/) });
+    expect(String(error)).not.toContain("secret");
+  });
+
+  test("what the environment says of proxies is not heard: each remote has the one that agent.json gives it", async () => {
+    vi.stubEnv("HTTPS_PROXY", "http://127.0.0.1:1");
+    vi.stubEnv("ALL_PROXY", "http://127.0.0.1:1");
+    vi.stubEnv("NO_PROXY", "*");
+    closers.push(() => vi.unstubAllEnvs());
+    const target = await startTls(first);
+    expect(await get(open(`https://127.0.0.1:${target}`, { caFile: first.file }))).toBe("200 hello");
+    const { port, asked } = await startProxy(200);
+    const client = open(`https://forge.test:${target}`, { caFile: first.file, proxy: `http://127.0.0.1:${port}` });
+    expect(await get(client)).toBe("200 hello");
+    expect(asked).toHaveLength(1);
+  });
+
   test.each([
     [407, "SOURCE_AUTH"],
     [502, "SOURCE_UNREACHABLE"],
@@ -209,7 +314,7 @@ describe("proxy", () => {
   });
 });
 
-describe("names", () => {
+describe("GD7 names", () => {
   /** Answers A for forge.test with a TTL, nothing else; counts the questions. */
   async function startResolver(ttl: number): Promise<{ port: number; questions: string[] }> {
     const questions: string[] = [];

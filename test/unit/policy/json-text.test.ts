@@ -11,6 +11,11 @@ const refusal = (text: string | Buffer): readonly string[] => {
 test.each([
   ["nothing", "", "f:1:1: the text is empty"],
   ["a byte order mark", "\ufeff{}", "f:1:1: the file begins with a byte order mark"],
+  [
+    "GC14 an LFS pointer",
+    "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+    "f:1:1: the file is a Git LFS pointer",
+  ],
   ["UTF-16", Buffer.from("{}", "utf16le"), "f:1:1: the file is UTF-16 or UTF-32"],
   ["UTF-16 with a mark", Buffer.from("\ufeff{}", "utf16le"), "f:1:1: the file is UTF-16 or UTF-32"],
   ["invalid UTF-8", Buffer.from([0x7b, 0x0a, 0x22, 0xff, 0x22]), "f:2:2: the bytes are not valid UTF-8"],
@@ -38,11 +43,11 @@ test.each([
   ["an inexact number", "9007199254740993", "f:1:1: the number is too large to be exact"],
   ["too deep nesting", "[".repeat(65), "f:1:65: there are more than 64 levels of nesting"],
   ["100,000 brackets", `[${" ".repeat(1000)}`, "f:1:1: the file has 1001 bytes; at most 1000 are read"],
-])("%s is refused with its place", (_name, text, expected) => {
+])("GC9 GC11 %s is refused with its place", (_name, text, expected) => {
   expect(refusal(text).join("\n")).toContain(expected);
 });
 
-test("a key that stands twice is refused with both places, once for each repetition", () => {
+test("GC7 a key that stands twice is refused with both places, once for each repetition", () => {
   expect(refusal('{"a":1,\n "b":{"c":1,"c":2},\n "a":3}')).toEqual([
     'f:2:13: the key "c" stands twice; the first is at line 2, column 7; keep one of them',
     'f:3:2: the key "a" stands twice; the first is at line 1, column 2; keep one of them',
@@ -55,7 +60,7 @@ test("the issues of a hostile text are bounded", () => {
   expect(result.ok ? [] : result.issues).toHaveLength(100);
 });
 
-test.each(["__proto__", "constructor", "toString", "hasOwnProperty"])("the key %s is data", (key) => {
+test.each(["__proto__", "constructor", "toString", "hasOwnProperty"])("GC8 the key %s is data", (key) => {
   const result = read(`{"${key}": {"polluted": true}}`);
   expect(result.ok && Object.getPrototypeOf(result.value)).toBeNull();
   expect(result.ok && Object.keys(result.value as object)).toEqual([key]);

@@ -196,8 +196,8 @@ describe("errors", () => {
   test.each<[string, unknown, readonly string[]]>([
     ["no object", [], [": a list is not an object"]],
     ["no version", {}, [': the key "version" is missing']],
-    ["another version", { version: 2 }, ["/version: 2 is not allowed here"]],
-    ["an unknown key", { version: 1, alow: {} }, ['/alow: the key "alow" is not known here']],
+    ["another version (GC13)", { version: 2 }, ["/version: 2 is not allowed here"]],
+    ["an unknown key (GC12)", { version: 1, alow: {} }, ['/alow: the key "alow" is not known here']],
     ["an unknown key inside", allow({ domain: [] }), ['/allow/domain: the key "domain" is not known here']],
     [
       "__proto__",

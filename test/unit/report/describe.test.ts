@@ -102,7 +102,7 @@ test.each<[string, Outcome, string, string]>([
   expect(describeOutcome(outcome)).toEqual({ state, description });
 });
 
-test("a description is cut to 140 code points, never within one", () => {
+test("GD13 a description is cut to 140 code points, never within one", () => {
   const { description } = describeOutcome(refused("😀".repeat(500)));
   expect([...description]).toHaveLength(140);
   expect(description.endsWith("😀…")).toBe(true);

@@ -76,22 +76,22 @@ test.each(["absent", "folder/absent", "policy.json/x", "Policy.json", "folder/d/
 );
 
 test.each([
-  ["link.json", /is a symbolic link/],
-  ["module", /is a submodule/],
-  ["run.json", /is an executable/],
-  ["folder", /is a folder/],
-  ["folder/c", /is an executable/],
-  ["linked/b", /lies behind a symbolic link/],
-  ["module/x", /lies behind a submodule/],
-  ["/policy.json", /not a path/],
-  ["folder//b", /not a path/],
-  ["./policy.json", /not a path/],
-  ["folder/../policy.json", /not a path/],
-  ["", /not a path/],
-  ["a\0b", /not a path/],
-  ["a/".repeat(40), /not a path/],
-  ["x".repeat(2_000), /not a path/],
-])("%s is refused", async (path, message) => {
+  ["link.json", /is a symbolic link/, "GC1"],
+  ["module", /is a submodule/, "GC1"],
+  ["run.json", /is an executable/, "GC2"],
+  ["folder", /is a folder/, "GC1"],
+  ["folder/c", /is an executable/, "GC2"],
+  ["linked/b", /lies behind a symbolic link/, "GC1"],
+  ["module/x", /lies behind a submodule/, "GC1"],
+  ["/policy.json", /not a path/, "GC5"],
+  ["folder//b", /not a path/, "GC5"],
+  ["./policy.json", /not a path/, "GC5"],
+  ["folder/../policy.json", /not a path/, "GC5"],
+  ["", /not a path/, "GC5"],
+  ["a\0b", /not a path/, "GC5"],
+  ["a/".repeat(40), /not a path/, "GC5"],
+  ["x".repeat(2_000), /not a path/, "GC5"],
+])("%s is refused %s %s", async (path, message) => {
   await expect(reader.readFile(path, 1_000)).rejects.toMatchObject({
     code: "SOURCE_FILE",
     message: expect.stringMatching(message),
@@ -121,11 +121,17 @@ test.each([
 
 test("a commit whose root folder is malformed does not open", async () => {
   const objects: { readonly [type: string]: Buffer } = {
-    commit: Buffer.from(`tree ${"1".repeat(40)}\n\n`),
+    commit: Buffer.from(`tree ${"1".repeat(40)}\nauthor A <a@b> 0 +0000\ncommitter A <a@b> 0 +0000\n\n`),
     tree: Buffer.from("100644 ..\0aaaaaaaaaaaaaaaaaaaa"),
   };
   const opening = openCommit("2".repeat(40), async (_, type) => objects[type] ?? Buffer.alloc(0));
   await expect(opening).rejects.toMatchObject({ code: "SOURCE_FILE" });
+});
+
+test("GB15 a commit object in which two readers could see two trees does not open", async () => {
+  const text = `tree ${"1".repeat(40)}\nauthor A <a@b> 0 +0000\ncommitter A <a@b> 0 +0000\ntree ${"2".repeat(40)}\n\n`;
+  const opening = openCommit("2".repeat(40), async () => Buffer.from(text));
+  await expect(opening).rejects.toMatchObject({ code: "SOURCE_COMMIT" });
 });
 
 test("a commit object over 1 MiB does not open", async () => {

@@ -129,7 +129,7 @@ const both: readonly Row[] = [
 
 describe("poll", () => {
   test.each<Row>([...both, ["an endless answer", endless, "SOURCE_TOO_LARGE"]])(
-    "%s",
+    "GD1 GD2 %s",
     async (_, fault, code, message) => {
       const source = await open();
       server.intercept = fault;
@@ -140,7 +140,7 @@ describe("poll", () => {
     },
   );
 
-  test.each([301, 302, 307, 308])("a redirect with %i is named, stripped and not followed", async (status) => {
+  test.each([301, 302, 307, 308])("GD4 a redirect with %i is named, stripped and not followed", async (status) => {
     const source = await open();
     server.intercept = answer(status, { location: "https://user:pass@elsewhere.example/x.git/info?token=1#f" });
     await expect(source.poll(quiet())).rejects.toMatchObject({
@@ -151,7 +151,7 @@ describe("poll", () => {
     expect(server.requests).toHaveLength(1);
   });
 
-  test("a pause that the server asks for is in the details", async () => {
+  test("GD1 a pause that the server asks for is in the details", async () => {
     const source = await open();
     server.intercept = answer(429, { "retry-after": "30" });
     await expect(source.poll(quiet())).rejects.toMatchObject({ details: { status: 429, retryAfterMs: 30_000 } });
@@ -233,7 +233,7 @@ describe("fetch", () => {
       /checksum/,
     ],
   ];
-  test.each(rows)("%s, and the next fetch works", async (_, fault, code, message) => {
+  test.each(rows)("GD1 GD2 GD8 %s, and the next fetch works", async (_, fault, code, message) => {
     const source = await open();
     const head = await source.poll(quiet());
     server.intercept = fault;
@@ -259,7 +259,7 @@ describe("fetch", () => {
     expect((await source.open(second, quiet())).commit).toBe(second);
   });
 
-  test("a well-formed pack of other objects is refused, and the right one is fetched after it", async () => {
+  test("GD8 a well-formed pack of other objects is refused, and the right one is fetched after it", async () => {
     const other = repository.commitFiles({ "policy.json": "other" }, { branch: "other", orphan: true });
     const source = await open();
     const head = await source.poll(quiet());
@@ -272,7 +272,7 @@ describe("fetch", () => {
     expect((await source.open(head, quiet())).commit).toBe(head);
   });
 
-  test("a pack over the limit is refused while it arrives", async () => {
+  test("GD2 a pack over the limit is refused while it arrives", async () => {
     const source = await open(server.url, { maxPackBytes: 100 });
     await expect(source.open(await source.poll(quiet()), quiet())).rejects.toMatchObject({
       code: "SOURCE_TOO_LARGE",
@@ -280,7 +280,7 @@ describe("fetch", () => {
     });
   });
 
-  test("a small pack that inflates to 500 MB is refused before anything is inflated or stored", async () => {
+  test("GC6 a small pack that inflates to 500 MB is refused before anything is inflated or stored", async () => {
     const { source, gitFolder } = await openTestSource(server.url);
     opened.push({ source, gitFolder });
     const head = await source.poll(quiet());
@@ -294,7 +294,7 @@ describe("fetch", () => {
     expect((await source.open(head, quiet())).commit).toBe(head);
   });
 
-  test("a file whose object did not come is an error, and the next opening fetches everything again", async () => {
+  test("GD8 a file whose object did not come is an error, and the next opening fetches everything again", async () => {
     const source = await open();
     const head = await source.poll(quiet());
     const blob = repository.git(["rev-parse", "main:policy.json"]);

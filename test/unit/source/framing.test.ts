@@ -1,10 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { AgentError } from "../../../agent/errors.ts";
-import { encodeAdvertisement, headOf, parseAdvertisement } from "../../../agent/source/advertisement.ts";
+import { headOf, parseAdvertisement } from "../../../agent/source/advertisement.ts";
 import { encodeLsRefs, parseLsRefs } from "../../../agent/source/ls-refs.ts";
 import { createPacketReader, encodePacket, type Packet, parsePackets } from "../../../agent/source/pkt-line.ts";
-import { createUploadPackReader, encodeUploadPackAnswer } from "../../../agent/source/upload-pack.ts";
+import { createUploadPackReader } from "../../../agent/source/upload-pack.ts";
 
 const A = "a".repeat(40);
 const B = "b".repeat(40);
@@ -103,7 +103,6 @@ describe("advertisements", () => {
     ["version 1", frame(service, "0000", "version 1\n", `${A} refs/heads/main\0${caps}\n`, "0000"), A],
     ["version 2", frame(service, "0000", "version 2\n", "ls-refs\n", "object-format=sha1\n", "0000"), "v2"],
     ["version 2 without a service line", frame("version 2\n", "fetch=shallow\n", "0000"), "v2"],
-    ["what this program writes for its own fetch", encodeAdvertisement("main", A), A],
   ])("%s", (_, bytes, want) => {
     expect(read(bytes)).toBe(want);
   });
@@ -134,26 +133,41 @@ describe("advertisements", () => {
   });
 });
 
+test("a server says in its advertisement whether it can leave out files", () => {
+  const can = (...lines: readonly string[]): boolean => parseAdvertisement(frame(...lines, "0000")).canFilter;
+  expect(can("version 2\n", "fetch=shallow wait-for-done filter\n")).toBe(true);
+  expect(can("version 2\n", "fetch=shallow filtering\n")).toBe(false);
+  expect(can("version 2\n", "server-option\n")).toBe(false);
+  expect(can(`${A} refs/heads/main\0side-band-64k filter\n`)).toBe(true);
+  expect(can(`${A} refs/heads/main\0side-band-64k\n`)).toBe(false);
+});
+
 describe("the answer to a fetch", () => {
   const read = (bytes: Buffer, step: number, maxPackBytes = 1_000_000) => {
     const reader = createUploadPackReader(maxPackBytes);
     for (let at = 0; at < bytes.length; at += step) reader.push(bytes.subarray(at, at + step));
     return reader.finish();
   };
-  test("what is written again is what was read, in chunks of any size", () => {
+  test("shallow lines and the pack are read in chunks of any size", () => {
     const pack = Buffer.from(Array.from({ length: 150_000 }, (_, index) => index & 255));
-    const answer = { shallowLines: [`shallow ${A}`, `unshallow ${B}`], pack };
-    const bytes = Buffer.concat([...encodeUploadPackAnswer(answer)]);
+    const bands = [0, 65_515, 131_030].map((at) =>
+      encodePacket(Buffer.concat([Buffer.of(1), pack.subarray(at, at + 65_515)])),
+    );
+    const lines = [`shallow ${A}`, `unshallow ${B}`];
+    const bytes = Buffer.concat([frame(...lines.map((line) => `${line}\n`), "0000", "NAK\n"), ...bands, frame("0000")]);
+    const answer = { shallowLines: lines, isCommon: false, pack };
     for (const step of [1, 7, 65_536, bytes.length]) expect(read(bytes, step)).toEqual(answer);
   });
   test("progress is dropped and single-byte packets are joined", () => {
     const packets = [..."PACK"].flatMap((byte) => [`\u0002progress`, `\u0001${byte}`]);
     expect(read(frame("NAK\n", ...packets, "0000"), 3).pack.toString()).toBe("PACK");
     expect(read(frame(`ACK ${A}\n`, "\u0001x", "0000"), 3).pack.toString()).toBe("x");
+    expect(read(frame(`ACK ${A}\n`, `ACK ${A}\n`, "\u0001x", "0000"), 3).pack.toString()).toBe("x");
   });
   test.each<[string, Buffer, string]>([
     ["more than the limit", frame("NAK\n", "\u0001123456", "\u0001789012", "0000"), "SOURCE_TOO_LARGE"],
     ["no flush at the end", frame("NAK\n", "\u0001x"), "SOURCE_PROTOCOL"],
+    ["an ACK behind a NAK", frame("NAK\n", `ACK ${A}\n`, "\u0001x", "0000"), "SOURCE_PROTOCOL"],
     ["nothing", Buffer.alloc(0), "SOURCE_PROTOCOL"],
     ["a flush before anything", frame("0000"), "SOURCE_PROTOCOL"],
     ["a pack without NAK or ACK", frame("\u0001x", "0000"), "SOURCE_PROTOCOL"],

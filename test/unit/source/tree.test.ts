@@ -1,7 +1,7 @@
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { AgentError } from "../../../agent/errors.ts";
-import { parseTree, treeOfCommit } from "../../../agent/source/tree.ts";
+import { parseTree } from "../../../agent/source/tree.ts";
 
 const OID = "0123456789abcdef0123456789abcdef01234567";
 type Row = readonly [mode: string, name: string];
@@ -64,11 +64,11 @@ test.each<[string, Buffer, RegExp]>([
   ["an id that is cut off", tree(["100644", "a"]).subarray(0, -1), /cut off/],
   ["a name without end", Buffer.from("100644 a"), /cut off/],
   ["no space", Buffer.from("100644"), /cut off/],
-])("a tree with %s is refused", (_, bytes, message) => {
+])("GC1 GC5 a tree with %s is refused", (_, bytes, message) => {
   expect(() => parseTree(bytes)).toThrow(error("SOURCE_FILE", message) as Error);
 });
 
-test("a tree with 100,001 entries is too large", () => {
+test("GC6 a tree with 100,001 entries is too large", () => {
   const rows = Array.from({ length: 100_001 }, (_, index): Row => ["100644", String(index).padStart(6, "0")]);
   expect(() => parseTree(tree(...rows))).toThrow(error("SOURCE_TOO_LARGE", /100000/) as Error);
 });
@@ -84,26 +84,4 @@ test("any bytes are a tree or an AgentError", () => {
     }),
     { numRuns: 500 },
   );
-});
-
-describe("the tree of a commit", () => {
-  const rest = "author A <a@b> 0 +0000\ncommitter A <a@b> 0 +0000\n";
-  test.each([
-    ["ordinary", `tree ${OID}\n${rest}\nmessage\n`],
-    ["a message that begins like a header", `tree ${OID}\n${rest}\ntree ${OID}\n`],
-    ["a signature whose lines begin like a header", `tree ${OID}\ngpgsig x\n tree ${OID}\n${rest}\n`],
-  ])("%s", (_, text) => {
-    expect(treeOfCommit(Buffer.from(text))).toBe(OID);
-  });
-  test.each([
-    ["two trees", `tree ${OID}\ntree ${OID}\n${rest}\n`],
-    ["a second tree behind the author", `tree ${OID}\n${rest}tree ${OID}\n\n`],
-    ["another first line", `parent ${OID}\ntree ${OID}\n\n`],
-    ["a short id", `tree ${OID.slice(1)}\n\n`],
-    ["capital digits", `tree ${OID.toUpperCase()}\n\n`],
-    ["a carriage return", `tree ${OID}\r\n\n`],
-    ["nothing", ""],
-  ])("%s is refused", (_, text) => {
-    expect(() => treeOfCommit(Buffer.from(text))).toThrow(error("SOURCE_FILE", /one tree header/) as Error);
-  });
 });

@@ -74,7 +74,7 @@ describe("refused as not canonical", () => {
 describe("refused by content", () => {
   const rows: readonly (readonly [string, Buffer, string, RegExp])[] = [
     ["nothing", Buffer.alloc(0), "", /empty/],
-    ["no JSON", Buffer.from("version https://git-lfs.github.com/spec/v1\n"), "", /not expected/],
+    ["no JSON", Buffer.from("version https://git-lfs.github.com/spec/v1\n"), "", /Git LFS pointer/],
     [
       "a key twice",
       Buffer.from(text.replace('"serial": 7,', '"serial": 7,\n  "serial": 8,')),

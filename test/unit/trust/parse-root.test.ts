@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { parseRoot } from "../../../agent/trust/parse-root.ts";
 import { makeSigner, rootJson } from "../../support/trust.ts";
@@ -179,5 +180,42 @@ describe("refused when it is read, with the place", () => {
   });
   test("more than 256 KiB", () => {
     expect(parse(JSON.stringify(good) + " ".repeat(256 * 1024))).toMatchObject({ ok: false });
+  });
+});
+
+describe("OpenPGP keys", () => {
+  /** A version 4 packet of a public key, as far as a fingerprint needs it. */
+  const packet = (tag: number, body: Buffer): Buffer =>
+    Buffer.concat([Buffer.of(0x80 | (tag << 2), body.length), body]);
+  const body = Buffer.from("0400000000fe", "hex");
+  const withOpenPgp = (...keys: readonly (Buffer | string)[]) => {
+    const openpgp = keys.map((key) => key.toString("base64"));
+    return withPrincipals({ alice: { keys: [alice], openpgp } });
+  };
+  test("are read with their fingerprint", () => {
+    // The fingerprint of RFC 9580 §5.5.4.2: SHA-1 over 0x99, the length in two bytes and the packet's body.
+    const fingerprint = createHash("sha1")
+      .update(Buffer.from("990006", "hex"))
+      .update(body)
+      .digest("hex")
+      .toUpperCase();
+    expect(parse(withOpenPgp(packet(6, body)))).toMatchObject({
+      ok: true,
+      root: { principals: [{ openpgp: [{ fingerprint }] }, { openpgp: [] }, { openpgp: [] }] },
+    });
+  });
+  test.each([
+    ["a private key", [packet(5, body)], /private key/],
+    ["a public key with a private one behind it", [Buffer.concat([packet(6, body), packet(7, body)])], /private key/],
+    ["two keys in one", [Buffer.concat([packet(6, body), packet(6, body)])], /more than one primary/],
+    ["something else first", [packet(13, body)], /begin with a public key/],
+    ["version 3", [packet(6, Buffer.from("0300", "hex"))], /version 3/],
+    ["no packets", [Buffer.from("hello")], /not a sequence of OpenPGP packets/],
+    ["half a packet", [packet(6, body).subarray(0, 4)], /ends within a packet/],
+    ["an indefinite length", [Buffer.of(0x9b, 4)], /no definite length/],
+    ["the same key twice", [packet(6, body), packet(6, body)], /stands here and at the principal "alice"/],
+  ])("%s is refused", (_, keys, why) => {
+    const result = parse(withOpenPgp(...keys));
+    expect(result.ok ? "" : result.issues.map(({ message }) => message).join("\n")).toMatch(why);
   });
 });

@@ -2,7 +2,13 @@ import { randomBytes } from "node:crypto";
 import { rmSync } from "node:fs";
 import { deflateSync } from "node:zlib";
 import { expect, test } from "vitest";
-import { checkPack, defaultPackLimits, type PackLimits } from "../../../agent/source/pack-check.ts";
+import {
+  buildObject,
+  defaultPackLimits,
+  indexPack,
+  nameOf,
+  type PackLimits,
+} from "../../../agent/source/pack-index.ts";
 import { makeRepository } from "../../support/git-repository.ts";
 import { buildPack, copyDelta, PACK_TYPES, type PackEntry, withTrailer } from "../../support/pack-builder.ts";
 
@@ -34,11 +40,11 @@ test.each<[string, Buffer, number]>([
     buildPack([text(15), text(16), text(2_047), text(2_048), text(40_000)]),
     5,
   ],
-  ["a delta", buildPack(chain(1)), 2],
-  ["a delta far from its base", buildPack([text(10), { type: blob, data: randomBytes(30_000) }, delta(0, 10, 10)]), 3],
-  ["a chain at the limit", buildPack(chain(10)), 11],
-])("a pack with %s", (_, pack, count) => {
-  expect(checkPack(pack, limits)).toBe(count);
+  ["a delta that builds the same again", buildPack(chain(1)), 1],
+  ["a delta far from its base", buildPack([text(10), { type: blob, data: randomBytes(30_000) }, delta(0, 10, 10)]), 2],
+  ["a chain at the limit", buildPack(chain(10)), 1],
+])("a pack with %s", async (_, pack, count) => {
+  expect((await indexPack(pack, limits)).objects.size).toBe(count);
 });
 
 const header = (version: number, count: number): Buffer => {
@@ -78,8 +84,15 @@ test.each<[string, Buffer, RegExp]>([
     /inflate/,
   ],
   ["a flipped bit in an object", flipped(), /inflate|bytes/],
-])("%s is malformed", (_, bytes, message) => {
-  expect(() => checkPack(bytes, limits)).toThrow(
+  ["a delta with instruction 0", rawDelta(10, 10, 0), /unknown instruction/],
+  ["a delta that copies beyond its base", rawDelta(10, 11, 0x90, 11), /beyond its base/],
+  ["a delta that copies from behind its base", rawDelta(10, 1, 0x98, 255, 1), /beyond its base/],
+  ["a delta that builds more than it says", rawDelta(10, 5, 0x90, 10), /beyond its base or its result/],
+  ["a delta that builds less than it says", rawDelta(10, 11, 0x90, 10), /less than it says/],
+  ["a delta whose own bytes are missing", rawDelta(10, 5, 5, 1, 2), /beyond its base/],
+  ["a delta that ends within an instruction", rawDelta(10, 5, 0xff), /ends within/],
+])("%s is malformed", async (_, bytes, message) => {
+  await expect(indexPack(bytes, limits)).rejects.toEqual(
     expect.objectContaining({ code: "SOURCE_PROTOCOL", message: expect.stringMatching(message) }),
   );
 });
@@ -93,18 +106,18 @@ test.each<[string, Buffer, RegExp]>([
   ["a delta that builds too much", buildPack([text(10), delta(0, 10, 100_001)]), /builds 100001/],
   [
     "deltas that build too much together",
-    buildPack([text(10), ...[1, 2, 3].map(() => delta(0, 10, 90_000))]),
+    buildPack([text(10), ...[1, 2, 3].map(() => ({ ...delta(0, 10, 90_000), data: copyDelta(10, 90_000, 9_000) }))]),
     /more than 250000/,
   ],
   ["a chain over the limit", buildPack(chain(11)), /more than 10 deltas/],
   ["many chains that are costly to read", buildPack(costlyChains()), /too costly/],
-])("%s is too large", (_, bytes, message) => {
-  expect(() => checkPack(bytes, limits)).toThrow(
+])("%s is too large", async (_, bytes, message) => {
+  await expect(indexPack(bytes, limits)).rejects.toEqual(
     expect.objectContaining({ code: "SOURCE_TOO_LARGE", message: expect.stringMatching(message) }),
   );
 });
 
-test("500 MB of zeros in 0.5 MB are refused from the header, in no time", () => {
+test("500 MB of zeros in 0.5 MB are refused from the header, in no time", async () => {
   const bomb = buildPack([
     {
       type: blob,
@@ -114,32 +127,48 @@ test("500 MB of zeros in 0.5 MB are refused from the header, in no time", () => 
     },
   ]);
   const startedMs = performance.now();
-  expect(() => checkPack(bomb, defaultPackLimits)).toThrow(expect.objectContaining({ code: "SOURCE_TOO_LARGE" }));
+  await expect(indexPack(bomb, defaultPackLimits)).rejects.toMatchObject({ code: "SOURCE_TOO_LARGE" });
   expect(performance.now() - startedMs).toBeLessThan(50);
 });
 
-test("50 MB behind a header that says 10 bytes are not inflated", () => {
+test("50 MB behind a header that says 10 bytes are not inflated", async () => {
   const liar = buildPack([{ ...text(10), compressed: deflateSync(Buffer.alloc(50_000_000)) }]);
   const startedMs = performance.now();
-  expect(() => checkPack(liar, defaultPackLimits)).toThrow(expect.objectContaining({ code: "SOURCE_PROTOCOL" }));
+  await expect(indexPack(liar, defaultPackLimits)).rejects.toMatchObject({ code: "SOURCE_PROTOCOL" });
   expect(performance.now() - startedMs).toBeLessThan(50);
 });
 
-test("packs that git makes pass, with and without deltas", () => {
+test("packs that git makes are read as git reads them, with and without deltas", async () => {
   const repository = makeRepository();
   const lines = Array.from({ length: 400 }, (_, index) => `host-${index}.example.com`);
   for (let index = 0; index < 30; index++) {
     repository.commitFiles({ "policy.json": [...lines, `change ${index}`].join("\n"), [`f/${index}`]: `${index}` });
   }
   const ids = repository.git(["rev-list", "--objects", "--all"]).replace(/ .*/g, "");
+  const commits = repository.git(["rev-list", "--parents", "--all"]).split("\n");
   for (const options of [["--window=0"], ["--window=50", "--depth=50", "--delta-base-offset"]]) {
     const made = repository.gitBytes(["pack-objects", "--stdout", "-q", ...options], `${ids}\n`);
-    expect(checkPack(made, defaultPackLimits)).toBe(ids.split("\n").length);
+    const { objects, parents } = await indexPack(made, defaultPackLimits);
+    expect([...objects.keys()].sort()).toEqual(ids.split("\n").sort());
+    expect([...parents].map(([commit, its]) => [commit, ...its].join(" ")).sort()).toEqual(commits.sort());
+    for (const [oid, object] of objects) {
+      const content = buildObject(object, ({ start, end }) => made.subarray(start, end));
+      expect(nameOf(object.type, content)).toBe(oid);
+    }
+    const depths = [...objects.values()].map(({ depth }) => depth);
+    expect(Math.max(...depths) > 0).toBe(options.length > 1);
   }
   const byName = repository.gitBytes(["pack-objects", "--stdout", "-q", "--window=50"], `${ids}\n`);
-  expect(() => checkPack(byName, defaultPackLimits)).toThrow(/by object name/);
+  await expect(indexPack(byName, defaultPackLimits)).rejects.toMatchObject({
+    message: expect.stringMatching(/by object name/),
+  });
   rmSync(repository.folder, { recursive: true });
 });
+
+/** A delta on ten bytes, of sizes and instructions as given. */
+function rawDelta(...bytes: readonly number[]): Buffer {
+  return buildPack([text(10), { type: ofsDelta, base: 0, data: Buffer.from(bytes) }]);
+}
 
 function flipped(): Buffer {
   const bytes = Buffer.from(pack.subarray(0, -20));

@@ -1,0 +1,100 @@
+import { readFile, writeFile } from "node:fs/promises";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type Lab, startLab } from "../lab/lab.ts";
+import { setUpGateway, type TestGateway } from "../support/gateway.ts";
+
+/** Signed commits, and a history that only goes forward, on a gateway that enforces. */
+
+let lab: Lab;
+let gateway: TestGateway;
+const policy = (...domains: readonly string[]) => ({ version: 1, allow: { domains } });
+const git = (...argv: readonly string[]): Promise<string> =>
+  lab.execChecked("internet", ["git", "-C", gateway.clone, ...argv]);
+const push = (ref = "HEAD:main"): Promise<string> => git("push", "--quiet", "--force", "origin", ref);
+const reaches = async (name: string): Promise<boolean> =>
+  (await lab.client("agent1").connect(name, 443)).outcome === "connected";
+
+beforeAll(async () => {
+  lab = await startLab();
+  gateway = await setUpGateway(lab, {
+    policy: policy("a.allowed.test"),
+    threshold: 1,
+    config: { trust: { mode: "both" } },
+  });
+  for (const [key, value] of [
+    ["gpg.format", "ssh"],
+    ["user.signingkey", gateway.keys["alice"] ?? ""],
+    ["commit.gpgsign", "true"],
+  ] as const)
+    await git("config", key, value);
+});
+afterAll(async () => {
+  await lab?.stop();
+});
+
+test("with mode both, a lock and a commit that are signed are enforced; a commit that is not, or by a stranger, is not", async () => {
+  const signers = ["alice"];
+  await gateway.commit(policy("a.allowed.test", "b.allowed.test"), { signers });
+  expect(await gateway.sync()).toMatchObject({ ok: true, outcome: "confirmed" });
+  expect(await reaches("b.allowed.test")).toBe(true);
+
+  for (const [key, value] of [
+    ["commit.gpgsign", "false"],
+    ["user.signingkey", gateway.keys["mallory"] ?? ""],
+  ] as const) {
+    const before = (await git("config", key)).trim();
+    await git("config", key, value);
+    await gateway.commit(policy("a.allowed.test"), { signers });
+    expect(await gateway.sync()).toMatchObject({ ok: false, code: "TRUST_COMMIT_UNSIGNED" });
+    await git("config", key, before);
+  }
+  expect(await reaches("b.allowed.test")).toBe(true);
+});
+
+test("GA1 GA2 a head that goes back or aside is refused, what was enforced stays, and the next one ahead is taken", async () => {
+  await gateway.commit(policy("a.allowed.test", "b.allowed.test"), { signers: ["alice"] });
+  expect(await gateway.sync()).toMatchObject({ ok: true });
+  const good = await gateway.head();
+  // Approved as much as anything, but without what was verified behind it.
+  await git("reset", "--quiet", "--hard", "HEAD~1");
+  await git("commit", "--quiet", "--allow-empty", "-m", "aside");
+  await git("checkout", "--quiet", good, "--", ".");
+  await git("commit", "--quiet", "-m", "the same files");
+  await push();
+  const aside = await gateway.head();
+  expect(await gateway.sync()).toMatchObject({ ok: false, code: "TRUST_APART" });
+  expect((await gateway.awaitStatus(aside, ["failure"])).description).toContain("TRUST_APART");
+  await git("reset", "--quiet", "--hard", good);
+  await push("HEAD~1:main");
+  expect(await gateway.sync()).toMatchObject({ ok: false });
+  expect(await reaches("b.allowed.test")).toBe(true);
+  await push();
+  await gateway.commit(policy("a.allowed.test", "b.allowed.test", "rotate.allowed.test"), { signers: ["alice"] });
+  expect(await gateway.sync()).toMatchObject({ ok: true, outcome: "confirmed" });
+  expect(await reaches("rotate.allowed.test")).toBe(true);
+});
+
+test("with mode commit the signed commit alone is the approval, also of included files", async () => {
+  const config = JSON.parse(await readFile(gateway.configFile, "utf8")) as { trust: object };
+  await writeFile(gateway.configFile, JSON.stringify({ ...config, trust: { ...config.trust, mode: "commit" } }));
+  const more = { version: 1, allow: { domains: ["b.allowed.test"] } };
+  const commit = await gateway.commit(
+    { ...policy("a.allowed.test"), include: ["more.json"] },
+    { signers: [], tamper: (clone) => writeFile(`${clone}/more.json`, JSON.stringify(more)) },
+  );
+  const synced = await gateway.sync();
+  expect(synced).toMatchObject({ ok: true, outcome: "confirmed" });
+  expect((await gateway.awaitStatus(commit, ["success"])).description).toContain("by alice");
+  expect(await reaches("b.allowed.test")).toBe(true);
+  expect(await reaches("rotate.allowed.test")).toBe(false);
+});
+
+test("with mode commit a root of trust that asks for two approvals is refused at the start", async () => {
+  const config = JSON.parse(await readFile(gateway.configFile, "utf8")) as { trust: { root: string } };
+  const root = JSON.parse(await readFile(config.trust.root, "utf8")) as { roles: { policy: { threshold: number } } };
+  root.roles.policy.threshold = 2;
+  await writeFile(config.trust.root, JSON.stringify(root));
+  const result = await gateway.clawgress(["sync", "--config", gateway.configFile]);
+  expect(result.exitCode).toBe(3);
+  expect(result.stderr + result.stdout).toContain("a commit has one signature");
+});
