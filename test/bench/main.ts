@@ -17,6 +17,7 @@ const measures: { readonly [name: string]: () => Promise<Measure> } = {
   connect: async () => (await import("./connect.ts")).measureConnect,
   flows: async () => (await import("./flows.ts")).measureFlows,
   limits: async () => (await import("./limits.ts")).measureLimits,
+  "limits-paths": async () => (await import("./limits-paths.ts")).measureLimitsPaths,
   idle: async () => (await import("./idle.ts")).measureIdle,
 };
 
