@@ -11,7 +11,7 @@ import { readProxyRecords } from "../support/proxy-records.ts";
 
 /** `exfil`: how much of a host's traffic to a name arrives on the internet side, straight and through the proxy. */
 
-const CAP = 3_000_000;
+const CAP = 1_500_000;
 /** Segments that the network card has joined are let through or refused as one. */
 const LARGEST_BYTES = 128 * 1024;
 const SECOND_CAP = 300_000;
@@ -121,7 +121,7 @@ describe.each(families)("over %s", (_, family, name) => {
       return reason === "quota" && destination === far();
     });
     expect(record).toMatchObject({ plane: "ip", host: "agent-1", names: [name], action: "rst" });
-    expect(record?.nearMiss).toMatch(/: 3 MB of 3 MB used until \d{4}-\d{2}-\d{2}T00:00:00Z$/);
+    expect(record?.nearMiss).toMatch(/: 1.5 MB of 1.5 MB used until \d{4}-\d{2}-\d{2}T00:00:00Z$/);
     expect(record?.rule?.pointer).toBe(`/hosts/agent-1/exfil/domains/${name}`);
   });
 
@@ -265,13 +265,13 @@ describe("what a count outlives", () => {
     await expectClosed();
     expect((await lab.packets({ to: far() })).packets).toBe(0);
     expect(await explain("agent-1", "a.allowed.test:7000")).toMatch(
-      /^DENY .*\n.*quota.*\n.*nearest: 3 MB of 3 MB used/,
+      /^DENY .*\n.*quota.*\n.*nearest: 1\.5 MB of 1\.5 MB used/,
     );
   });
 
   test("another cap: what it adds may be sent, and no more", async () => {
     await apply({ ...caps, "a.allowed.test": daily(CAP + 1_000_000) });
-    expect(await explain("agent-1", "a.allowed.test:7000")).toMatch(/^ {2}cap: 3 MB of 4 MB used until/m);
+    expect(await explain("agent-1", "a.allowed.test:7000")).toMatch(/^ {2}cap: 1\.5 MB of 2\.5 MB used until/m);
     await lab.mark();
     const results = await Promise.all([
       lab.client("agent1").upload("a.allowed.test", quick),
