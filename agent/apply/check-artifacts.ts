@@ -1,7 +1,7 @@
 import { copyFile, readFile, rm, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { PROXY_CONF } from "../compile/haproxy.ts";
-import { ABOUT_MAP, OWN_MAP } from "../compile/haproxy-frontends.ts";
+import { ABOUT_MAP, OWN_MAP, SPENT_MAP } from "../compile/haproxy-frontends.ts";
 import { proxyMaps } from "../compile/proxy-maps.ts";
 import { ALLOW_ZONE, BLOCK_ZONE, DENY_ZONE } from "../compile/release.ts";
 import { AgentError } from "../errors.ts";
@@ -50,7 +50,7 @@ async function checkProxyFiles(release: StoredRelease, scratch: string): Promise
   if ((await readFileIfAny(join(release.folder, PROXY_CONF), MAX_CONF_BYTES)) === null) return;
   const files = [PROXY_CONF, ...Object.values(proxyMaps)];
   await Promise.all(files.map((file) => copyFile(join(release.folder, file), join(scratch, file))));
-  await Promise.all([ABOUT_MAP, OWN_MAP].map((file) => writeFile(join(scratch, file), "")));
+  await Promise.all([ABOUT_MAP, OWN_MAP, SPENT_MAP].map((file) => writeFile(join(scratch, file), "")));
   await expectSuccess(["haproxy", "-c", "-q", "-f", PROXY_CONF], scratch);
 }
 

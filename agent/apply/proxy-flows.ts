@@ -12,12 +12,14 @@ const END_FLOWS_TIMEOUT_MS = 1_000;
 const POLL_MS = 10;
 
 /**
- * Ends the connections through the proxy that a policy does not allow; the others notice nothing.
+ * Ends the connections through the proxy that a policy does not allow, and those that have to begin anew to be counted;
+ * the others notice nothing.
  * @throws AgentError APPLY_FAILED when one is still there after a second.
  */
 export async function endForbiddenFlows(
   { paths, log }: Pick<ApplyContext, "paths" | "log">,
   policy: Policy,
+  cameUnderCap: CameUnderCap = () => false,
 ): Promise<void> {
   // By name from before it is judged, and by address from before that is: who is judged by old maps is in a table.
   const list = async (): Promise<readonly ProxyFlow[]> => [
@@ -27,7 +29,10 @@ export async function endForbiddenFlows(
   let flows = await list();
   // An index of 100,000 names takes its time, and often nobody is connected.
   if (flows.length === 0) return;
-  const isAllowed = judgeFlows(policy);
+  const earlier = new Set(flows.map(flowKey));
+  const mustBeginAnew = (flow: ProxyFlow, group: string): boolean =>
+    earlier.has(flowKey(flow)) && cameUnderCap(group, flow.name);
+  const isAllowed = judgeFlows(policy, mustBeginAnew);
   const endMs = monotonicMs() + END_FLOWS_TIMEOUT_MS;
   for (;;) {
     const forbidden = flows.filter((flow) => !isAllowed(flow));
@@ -42,12 +47,22 @@ export async function endForbiddenFlows(
   }
 }
 
-function judgeFlows(policy: Policy): (flow: ProxyFlow) => boolean {
+type CameUnderCap = (group: string, name: string) => boolean;
+
+function flowKey({ client, port, name, plane }: ProxyFlow): string {
+  return `${client}|${port}|${name}|${plane}`;
+}
+
+function judgeFlows(
+  policy: Policy,
+  mustBeginAnew: (flow: ProxyFlow, group: string) => boolean,
+): (flow: ProxyFlow) => boolean {
   const decider = buildDecider(policy);
-  return ({ client: source, name, plane, address }) => {
+  return (flow) => {
+    const { client: source, name, plane, address } = flow;
     const client = decider.clientOf(source);
     const port = plane === "tls" ? TLS_PORT.first : HTTP_PORT.first;
-    if (!isProxiedPort(client.group, "tcp", port)) return false;
+    if (!isProxiedPort(client.group, "tcp", port) || mustBeginAnew(flow, client.group.name)) return false;
     const decision = decider.decideNameFlow(client, name, "tcp", port);
     if (decision.verdict === "deny") return false;
     return address === null || mayLead(decider, decision, address);

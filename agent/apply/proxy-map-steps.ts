@@ -25,11 +25,12 @@ export const loosenSteps: readonly MapStep[] = [
   ...([proxyMaps.groups4, proxyMaps.groups6] as const),
   ...([proxyMaps.regions4, proxyMaps.regions6, proxyMaps.deny] as const),
   ...([proxyMaps.zones, proxyMaps.answers, proxyMaps.inner4, proxyMaps.inner6] as const),
-  ...([proxyMaps.tls, proxyMaps.http] as const),
+  // What a name counts for is known before the name opens.
+  ...([proxyMaps.caps, proxyMaps.tls, proxyMaps.http] as const),
 ].map((map) => ({ map, toLines: (_current, next) => next }));
 
 /** Maps in which a key may come to have another value: they are taken over whole. Of the others, a few lines go and come one by one. */
-export const wholeMaps: ReadonlySet<ProxyMap> = new Set([proxyMaps.groups4, proxyMaps.groups6]);
+export const wholeMaps: ReadonlySet<ProxyMap> = new Set([proxyMaps.groups4, proxyMaps.groups6, proxyMaps.caps]);
 
 function join(current: ReadonlySet<string>, next: ReadonlySet<string>): ReadonlySet<string> {
   return new Set([...current, ...next]);

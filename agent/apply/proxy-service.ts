@@ -1,14 +1,16 @@
 import { chown, mkdir, rm, writeFile } from "node:fs/promises";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
+import { relayAddress } from "../compile/byte-caps.ts";
 import { PROXY_CONF } from "../compile/haproxy.ts";
-import { ABOUT_MAP, OWN_MAP } from "../compile/haproxy-frontends.ts";
+import { ABOUT_MAP, OWN_MAP, SPENT_MAP } from "../compile/haproxy-frontends.ts";
 import { proxyMaps } from "../compile/proxy-maps.ts";
 import type { Provenance } from "../compile/release.ts";
 import { AgentError } from "../errors.ts";
 import { monotonicMs, sleepMs } from "../host/clock.ts";
 import { findDaemon, startDaemon, stopDaemon } from "../host/daemon.ts";
 import { readFileBytes, readFileIfAny, replaceFile } from "../host/files.ts";
+import { suffixesOf } from "../policy/name-table.ts";
 import type { Policy } from "../policy/policy.ts";
 import { needsProxy } from "../policy/proxied.ts";
 import type { ApplyContext } from "./context.ts";
@@ -65,14 +67,31 @@ export async function tightenProxy(context: ApplyContext, { release, policy }: P
 
 /**
  * Swap, after the kernel and the gate: gives the proxy the maps of a release and ends the connections that it no longer
- * allows; the others go on. Stops the proxy for a release without SNI mode.
+ * allows or that come under a byte cap; the others go on. Stops the proxy for a release without SNI mode.
  * @throws AgentError APPLY_FAILED
  */
 export async function loosenProxy(context: ApplyContext, { release, policy }: ProxyTarget): Promise<void> {
   if (!needsProxy(policy)) return await removeProxy(context);
+  const cameUnderCap = await findNewCaps(context, release);
   await takeSteps(context, release, loosenSteps);
   await putMap(context, ABOUT_MAP, await aboutLines(release));
-  await endForbiddenFlows(context, policy);
+  await endForbiddenFlows(context, policy, cameUnderCap);
+}
+
+/** Returns which names come under another cap with a release: what goes to them now is not counted where it is. */
+async function findNewCaps(
+  { paths }: Pick<ApplyContext, "paths">,
+  release: StoredRelease,
+): Promise<(group: string, name: string) => boolean> {
+  const current = await readProxyMap(paths.proxySocket, proxyMaps.caps);
+  const next = await readLines(release, proxyMaps.caps);
+  if (isSame(current, next)) return () => false;
+  const lines = new Map([...next].map((line) => [line.slice(0, line.indexOf(" ")), line]));
+  return (group, name) => {
+    const wildcards = [...suffixesOf(name)].map((suffix) => `${suffix}*@${group}`);
+    const key = [`${name}@${group}`, ...wildcards].find((candidate) => lines.has(candidate));
+    return key !== undefined && !current.has(lines.get(key) ?? "");
+  };
 }
 
 /** Stops the proxy, and with it every connection that it carries; it is not started again until a release needs it. */
@@ -131,6 +150,25 @@ export async function findProxyDifference(
   return null;
 }
 
+/**
+ * Tells the running proxy which caps are used up: it refuses new connections for them by itself until their period ends.
+ * Returns whether that was news. The kernel has refused their packets before.
+ * @throws AgentError APPLY_FAILED
+ */
+export async function tellSpentCaps(
+  context: Pick<ApplyContext, "paths">,
+  caps: readonly { readonly mark: number; readonly endMs: number }[],
+): Promise<boolean> {
+  const { paths } = context;
+  const { pid, isNeeded } = await readProxyState(context);
+  const known = await readFileIfAny(join(paths.proxy, SPENT_MAP), MAX_FILE_BYTES);
+  if (!isNeeded || pid === null || known === null) return false;
+  const lines = caps.map(({ mark, endMs }) => `${relayAddress(mark)} ${Math.ceil(endMs / 1000)}`);
+  if (known.toString("utf8") === toText(lines)) return false;
+  await putMap(context, SPENT_MAP, lines);
+  return true;
+}
+
 /** Root's, but for the folder of the socket, which the proxy makes itself. */
 async function writeFolder(context: ApplyContext, release: StoredRelease, configuration: Buffer): Promise<void> {
   const { paths } = context;
@@ -141,6 +179,7 @@ async function writeFolder(context: ApplyContext, release: StoredRelease, config
   for (const map of Object.values(proxyMaps)) {
     await replaceFile(join(paths.proxy, map), await readFileBytes(join(release.folder, map), MAX_FILE_BYTES));
   }
+  await replaceFile(join(paths.proxy, SPENT_MAP), "");
   await replaceFile(join(paths.proxy, ABOUT_MAP), toText(await aboutLines(release)));
   await replaceFile(join(paths.proxy, OWN_MAP), toText(ownAddressLines()));
   await replaceFile(join(paths.proxy, PROXY_CONF), configuration);
@@ -191,7 +230,7 @@ async function takeSteps(context: ApplyContext, release: StoredRelease, steps: r
 }
 
 /** The file first: a proxy that dies in between starts again with what it was about to get. */
-async function putMap({ paths }: ApplyContext, map: string, lines: readonly string[]): Promise<void> {
+async function putMap({ paths }: Pick<ApplyContext, "paths">, map: string, lines: readonly string[]): Promise<void> {
   await replaceFile(join(paths.proxy, map), toText(lines));
   await replaceProxyMap(paths.proxySocket, map, lines);
 }

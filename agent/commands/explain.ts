@@ -1,13 +1,20 @@
 import { AgentError, type Json } from "../errors.ts";
-import { buildDecider, type Decision } from "../policy/decide.ts";
+import { createGateControl } from "../gate/control-client.ts";
+import { periodEndMs } from "../policy/cap-period.ts";
+import { bytesText, type CapState, capStateText } from "../policy/cap-text.ts";
+import { findCap } from "../policy/caps.ts";
+import { buildDecider, type Client, type Decision } from "../policy/decide.ts";
 import { decideTarget, findClient, parseTarget, pathTo, ruleText } from "../policy/explain-flow.ts";
 import { findForwardZone } from "../policy/forward-zones.ts";
 import { limitsOf } from "../policy/limits.ts";
 import type { Parsed } from "../policy/parsed.ts";
-import type { Notes, Policy } from "../policy/policy.ts";
+import { patternText } from "../policy/pattern-text.ts";
+import type { ByteCap, Notes, Policy } from "../policy/policy.ts";
 import { portText } from "../policy/ports.ts";
 import { reasons } from "../policy/reasons.ts";
+import { pathsOf } from "../settings/paths.ts";
 import { loadEnforcedPolicy, readPolicyFile } from "./load-policy.ts";
+import { loadSettings } from "./load-settings.ts";
 import type { Output } from "./output.ts";
 
 export interface ExplainOptions {
@@ -26,7 +33,9 @@ export async function explain(options: ExplainOptions, output: Output): Promise<
   const decider = buildDecider(policy);
   const client = expect(findClient(decider, policy, options.from));
   const target = expect(parseTarget(options.to));
-  const decision = decideTarget(decider, client, target);
+  const cap = target.name === null ? null : findCap(client.group.caps, target.name);
+  const usage = options.policy === undefined && cap !== null ? await readUsage(options.config, client, cap) : null;
+  const decision = refuseOverCap(decideTarget(decider, client, target), cap, usage);
   const path = pathTo(client, target);
   const zone =
     target.name === null
@@ -35,13 +44,52 @@ export async function explain(options: ExplainOptions, output: Output): Promise<
   output.document({
     ok: true,
     ...toDocument(options, policy, decision, path),
+    cap: capDocument(cap, usage),
     resolvers: [...(zone?.resolvers ?? [])],
   });
   for (const line of describe(options, policy, decision, path)) output.line(line);
+  if (decision.verdict === "allow") for (const line of capLines(cap, usage)) output.line(line);
   if (zone !== null) output.line(`  resolved by: ${zone.resolvers.join(", ")} (zone ${zone.zone})`);
   if (client.group.mode === "audit")
     output.line("  AUDIT: what the policy denies this client is recorded and let pass");
   return 0;
+}
+
+/** Returns what the running gate knows of a cap; null when it does not run or has another policy. */
+async function readUsage(config: string, { group }: Client, cap: ByteCap): Promise<CapState | null> {
+  const { gateSocket } = pathsOf(await loadSettings(config));
+  try {
+    const usages = await createGateControl(gateSocket).caps();
+    const pattern = patternText(cap.pattern);
+    return (
+      usages.find((one) => one.group === group.name && one.pattern === pattern && one.period === cap.period) ?? null
+    );
+  } catch {
+    // Not answering is an answer here: then the line tells the cap alone.
+    return null;
+  }
+}
+
+/** What the policy allows, and the kernel refuses until the period ends. */
+function refuseOverCap(decision: Decision, cap: ByteCap | null, usage: CapState | null): Decision {
+  if (decision.verdict === "deny" || decision.rule === null || cap === null || usage === null) return decision;
+  if (usage.used < usage.bytes || decision.client.group.mode === "audit") return decision;
+  const nearRule = { ...decision.rule, place: cap.place };
+  return { verdict: "deny", client: decision.client, reason: "quota", nearMiss: capStateText(usage), nearRule };
+}
+
+function capLines(cap: ByteCap | null, usage: CapState | null): readonly string[] {
+  if (cap === null) return [];
+  const { file, line } = cap.place;
+  const what = usage === null ? `${bytesText(cap.bytes)} a ${cap.period}` : capStateText(usage);
+  return [`  cap: ${what}, for all that ${patternText(cap.pattern)} names (${file}:${line})`];
+}
+
+function capDocument(cap: ByteCap | null, usage: CapState | null): Json {
+  if (cap === null) return null;
+  const { bytes, period } = cap;
+  const until = usage === null ? null : new Date(periodEndMs(period, usage.startMs)).toISOString();
+  return { pattern: patternText(cap.pattern), bytes, period, used: usage?.used ?? null, until };
 }
 
 function expect<T>(parsed: Parsed<T>): T {

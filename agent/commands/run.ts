@@ -6,7 +6,7 @@ import { guardTables } from "../apply/guard-tables.ts";
 import { readLifeline } from "../apply/lifeline-note.ts";
 import { ensureNamed } from "../apply/named-service.ts";
 import { ensurePacketLog, stopPacketLog } from "../apply/packet-log-service.ts";
-import { ensureProxy, isProxyDue } from "../apply/proxy-service.ts";
+import { ensureProxy, isProxyDue, readProxyState, tellSpentCaps } from "../apply/proxy-service.ts";
 import { enforceConfirmed, hasUnfinished, settleConfirmed, startEnforcing } from "../apply/start-enforcing.ts";
 import type { RunStep } from "../apply/step.ts";
 import { winTransaction } from "../apply/transaction.ts";
@@ -75,6 +75,7 @@ export async function runAgent(options: RunOptions, _output: Output): Promise<nu
         watchReverts,
         watchPacketLog,
         watchRequests,
+        watchCaps,
         followProxy,
       ];
       await Promise.all(works.map((work) => work(agent, signal)));
@@ -138,6 +139,19 @@ async function watchServices(agent: Agent, signal: AbortSignal): Promise<void> {
     if ((await isProxyDue(apply)) && (await apply.inTurn(() => apply.locked(() => ensureProxy(apply))))) {
       log.warn({ event: "proxy-restarted" });
     }
+  });
+}
+
+/**
+ * The proxy is told which caps are used up, so that it says why it refuses. Without us, it reports a server that cannot
+ * be reached instead.
+ */
+async function watchCaps(agent: Agent, signal: AbortSignal): Promise<void> {
+  const { apply, log } = agent;
+  await watch(agent, signal, SERVICE_RETRY_MS, async () => {
+    if (!(await readProxyState(apply)).isNeeded) return;
+    const spent = await apply.gate.spentCaps();
+    if (await tellSpentCaps(apply, spent)) log.info({ event: "caps-told", spent: spent.length });
   });
 }
 

@@ -2,8 +2,10 @@ import { readDenyCounters } from "../apply/kernel.ts";
 import { codes, type Json } from "../errors.ts";
 import { createGateControl, type GateStatus } from "../gate/control-client.ts";
 import type { PlaneTotals } from "../gate/deny-records.ts";
+import type { CapUsage } from "../gate/meters.ts";
 import { readForeignFileIfAny } from "../host/files.ts";
 import { plainText } from "../plain-text.ts";
+import { capStateText } from "../policy/cap-text.ts";
 import { type ProxyTotals, readProxyTotals } from "../report/proxy-totals.ts";
 import { type Ranked, type RecordSummary, summarizeRecords } from "../report/summarize-records.ts";
 import { pathsOf } from "../settings/paths.ts";
@@ -20,8 +22,9 @@ const MAX_PROXY_RECORD_BYTES = 16 * 1024 * 1024;
 export async function showStats(options: { readonly config: string }, output: Output): Promise<number> {
   const settings = await loadSettings(options.config);
   const { denyRecords, gateSocket, proxyRecords, proxyTotals } = pathsOf(settings);
-  const [gate, proxy, counters, files, proxyFiles] = await Promise.all([
+  const [gate, caps, proxy, counters, files, proxyFiles] = await Promise.all([
     askGate(gateSocket),
+    askCaps(gateSocket),
     readProxyTotals(proxyTotals),
     readDenyCounters(),
     readRecordFiles(denyRecords, settings.records.maxBytes),
@@ -32,6 +35,7 @@ export async function showStats(options: { readonly config: string }, output: Ou
     ...describeTotals(gate),
     ...describeProxyTotals(proxy),
     ...describeCounters(counters),
+    ...describeCaps(caps),
     ...describeRecords(summary, proxy === null ? denyRecords : `${denyRecords} and ${proxyRecords}`),
     ...describeTop("most denied names", summary.names, "lines"),
     ...describeTop("most denied destinations", summary.destinations, "lines"),
@@ -57,6 +61,9 @@ export async function showStats(options: { readonly config: string }, output: Ou
             denied: proxy.denied as Json,
           },
     packets: counters as Json,
+    caps: caps.map(({ group, pattern, period, bytes, used, isSpent, endMs }) => ({
+      ...{ host: group, pattern, period, bytes, used, isSpent, until: new Date(endMs).toISOString() },
+    })),
     records: summary as unknown as Json,
   });
   return gate === null ? codes.GATE_UNREACHABLE.exit : 0;
@@ -69,6 +76,27 @@ async function askGate(socket: string): Promise<GateStatus | null> {
     // Not answering is an answer here: the lines say so.
     return null;
   }
+}
+
+async function askCaps(socket: string): Promise<readonly CapUsage[]> {
+  try {
+    return await createGateControl(socket).caps();
+  } catch {
+    // The lines say so where the gate's totals are missing.
+    return [];
+  }
+}
+
+/** The fullest first. */
+function describeCaps(caps: readonly CapUsage[]): readonly string[] {
+  if (caps.length === 0) return [];
+  const share = ({ used, bytes }: CapUsage): number => Math.min(1, used / bytes);
+  const fullest = caps.toSorted((a, b) => share(b) - share(a)).slice(0, TOP);
+  const rows = fullest.map((cap) => {
+    const state = cap.isSpent ? "  REFUSED" : "";
+    return `${`${Math.floor(share(cap) * 100)}%`.padStart(10)}  ${cap.group} → ${cap.pattern}: ${capStateText(cap)}${state}`;
+  });
+  return [`byte caps, the fullest of ${caps.length}`, ...rows];
 }
 
 /** Yields the lines of both files, the older one first; a line that is cut by a rotation in between is damaged. */

@@ -3,6 +3,7 @@ import { compareTexts } from "../policy/compare-texts.ts";
 import type { Policy } from "../policy/policy.ts";
 import { addressView, needsProxy } from "../policy/proxied.ts";
 import { probeAddresses, type Settings } from "../settings/settings.ts";
+import { markCaps } from "./byte-caps.ts";
 import { canonicalJson } from "./canonical-json.ts";
 import { groupMarks } from "./grants.ts";
 import { PROXY_CONF, renderProxyConf } from "./haproxy.ts";
@@ -68,7 +69,11 @@ function gateRelease(
     { address: address4, host },
     { address: address6, host },
   ]);
-  return { schema: 1, policy, groups: Object.fromEntries(groupMarks(policy)), classes, canary, blockCanary, probes };
+  const caps = markCaps(policy);
+  return {
+    ...{ schema: 1, policy, groups: Object.fromEntries(groupMarks(policy)), classes, canary, blockCanary, probes },
+    ...(caps.length === 0 ? {} : { caps }),
+  };
 }
 
 function sha256(bytes: Buffer): string {

@@ -19,6 +19,9 @@ const NAME_PATTERN = "^([a-z0-9_-]{1,63}\\.)*[a-z0-9_-]{1,63}$";
 /** RFC 8446 §5.1: a record carries at most 2^14 bytes. */
 const MAX_RECORD_BYTES = 16_384;
 
+/** Caps that are used up, and when their period ends, in seconds since 1970: the agent tells it while the proxy runs. */
+export const SPENT_MAP = "spent.map";
+
 /** The gateway's own addresses, each with a 1: they come and go without a release. */
 export const OWN_MAP = "own.map";
 
@@ -71,6 +74,8 @@ export function tlsFrontend(proxy: ProxySettings, family: Family): readonly stri
     ...rejectAs("denied-explicit", "denied"),
     ...listedNames("sess", proxyMaps.tls),
     ...rejectAs("sni-not-allowed", "!listed"),
+    ...capOf("tcp-request content", "sess"),
+    ...rejectAs("quota", "metered { var(sess.past) -m int lt 0 }"),
     set("reason", "str(resolve-failed)"),
     `\ttcp-request content do-resolve(sess.address,named,ipv${family}) var(sess.name)`,
     ...rejectAs("resolve-failed", "!{ var(sess.address) -m found }"),
@@ -81,9 +86,9 @@ export function tlsFrontend(proxy: ProxySettings, family: Family): readonly stri
     ...rejectAs("private-answer", ...NEVER),
     ...rejectAs("denied-explicit", "denied_address"),
     ...rejectAs("private-answer", ...UNANSWERED),
-    "\ttcp-request content set-dst var(sess.address)",
-    "\ttcp-request content set-dst-port int(443)",
+    ...setTarget("tcp-request content", "sess", 443, proxy),
     set("reason", "str(allowed)"),
+    "\tuse_backend tls_metered if metered",
     "\tdefault_backend tls",
   ];
 }
@@ -125,6 +130,8 @@ export function httpFrontend(proxy: ProxySettings, family: Family): readonly str
     ...denyAs("denied-explicit", "denied"),
     ...listedNames("txn", proxyMaps.http),
     ...denyAs("host-not-allowed", "!listed"),
+    ...capOf("http-request", "txn"),
+    ...denyAs("quota", "metered { var(txn.past) -m int lt 0 }"),
     `\thttp-request do-resolve(txn.address,named,ipv${family}) var(txn.name) if ok`,
     ...denyAs("resolve-failed", "!{ var(txn.address) -m found }"),
     `${set("reached", "var(txn.flow),concat(|,txn.address)")} if ok`,
@@ -135,12 +142,13 @@ export function httpFrontend(proxy: ProxySettings, family: Family): readonly str
     ...denyAs("denied-explicit", "denied_address"),
     ...denyAs("private-answer", ...UNANSWERED),
     "\thttp-request sc-inc-gpc1(0) if !ok",
+    `${answer(429, "quota_used_up", "what this machine may send there is used up until %[var(txn.until),utime(%Y-%m-%dT%H:%M:%SZ)]")} if { var(txn.reason) -m str quota }`,
     `${answer(502, "name_not_resolved", "the name has no address now; try again later")} if { var(txn.reason) -m str resolve-failed }`,
     `${answer(403, "policy_denied", "ask for a change of the policy; clawgress explain says what is missing")} if !ok`,
     // After an upgrade to HTTP/2 further requests would not be seen.
     "\thttp-request del-header upgrade if { req.hdr(upgrade) -m sub -i h2c }",
-    "\thttp-request set-dst var(txn.address)",
-    "\thttp-request set-dst-port int(80)",
+    ...setTarget("http-request", "txn", 80, proxy),
+    "\tuse_backend http_metered if metered",
     "\tdefault_backend http",
   ];
 }
@@ -178,6 +186,63 @@ function nameLookups(scope: Scope, acl: string, map: ProxyMap, end: string, more
       (labels) =>
         `\tacl ${acl} var(${scope}.parent),word(-1,.,${labels}),concat(*${end})${more},map_str(${map}) -m found`,
     ),
+  ];
+}
+
+type Rule = "tcp-request content" | "http-request";
+
+/**
+ * The cap that a name counts for, as a loopback address: its own, else that of the longest wildcard over it. Groups without
+ * caps cost one lookup.
+ */
+function capOf(rule: Rule, scope: Scope): readonly string[] {
+  const look = (what: string, conditions: string): string =>
+    `\t${rule} set-var(${scope}.cap) ${what},map_str(${proxyMaps.caps}) if ${conditions}`;
+  return [
+    `\tacl capped str(@),concat(,${scope}.group),map_str(${proxyMaps.caps}) -m found`,
+    `\tacl metered var(${scope}.cap) -m found`,
+    `\t${rule} unset-var(${scope}.cap)`,
+    look(`var(${scope}.name),concat(@,${scope}.group)`, "capped"),
+    ...SUFFIX_LABELS.toReversed().map((labels) =>
+      look(`var(${scope}.parent),word(-1,.,${labels}),concat(*@,${scope}.group)`, "capped !metered"),
+    ),
+    `\t${rule} set-var(${scope}.until) var(${scope}.cap),map_str_int(${SPENT_MAP},0) if metered`,
+    // Through a variable: a condition on the clock itself would be waited for until it may be true.
+    `\t${rule} set-var(${scope}.past) date,sub(${scope}.until) if metered`,
+  ];
+}
+
+/** Where a connection goes: to the server, or by way of the relay, which is told of the server in the PROXY protocol. */
+function setTarget(rule: Rule, scope: Scope, port: number, { relayPort }: ProxySettings): readonly string[] {
+  return [
+    `\tunique-id-format "%[var(${scope}.address)]|${portToken(port)}"`,
+    `\t${rule} set-dst var(${scope}.address) if !metered`,
+    `\t${rule} set-dst-port int(${portToken(port)}) if !metered`,
+    `\t${rule} set-dst var(${scope}.cap) if metered`,
+    `\t${rule} set-dst-port int(${portToken(relayPort)}) if metered`,
+  ];
+}
+
+/**
+ * Returns the frontend that the proxy's own connections for names with a byte cap arrive at: the kernel counts what they
+ * bring, because each cap has a loopback address of its own. When it refuses one, the sending side is reset; the other
+ * side notices by itself within seconds.
+ */
+export function relayFrontend({ relayPort }: ProxySettings): readonly string[] {
+  return [
+    "frontend relay",
+    "\tmode tcp",
+    `\tbind 0.0.0.0:${portToken(relayPort)} accept-proxy`,
+    "\tno log",
+    "\tclitcpka-idle 1s",
+    "\tclitcpka-intvl 1s",
+    "\tclitcpka-cnt 2",
+    "\ttcp-request content set-var(sess.address) fc_pp_unique_id,field(1,|)",
+    "\ttcp-request content set-var(sess.port) fc_pp_unique_id,field(2,|)",
+    "\ttcp-request content reject unless { var(sess.address) -m found } { var(sess.port) -m found }",
+    "\ttcp-request content set-dst var(sess.address)",
+    "\ttcp-request content set-dst-port var(sess.port)",
+    "\tdefault_backend tls",
   ];
 }
 

@@ -1,5 +1,12 @@
 import type { ProxySettings, Settings } from "../settings/settings.ts";
-import { ADDRESS_TABLE, CLIENT_TABLE, FLOW_TABLE, httpFrontend, tlsFrontend } from "./haproxy-frontends.ts";
+import {
+  ADDRESS_TABLE,
+  CLIENT_TABLE,
+  FLOW_TABLE,
+  httpFrontend,
+  relayFrontend,
+  tlsFrontend,
+} from "./haproxy-frontends.ts";
 import { numberToken, portToken } from "./tokens.ts";
 
 /** The proxy's configuration among the artifacts. */
@@ -19,7 +26,13 @@ export const RECORD_RING = "records";
  */
 export function renderProxyConf({ proxy, dns }: Pick<Settings, "proxy" | "dns">): string {
   const frontends = ([4, 6] as const).flatMap((family) => [tlsFrontend(proxy, family), httpFrontend(proxy, family)]);
-  return [...head(proxy, portToken(dns.namedPort)), ...frontends.flat(), ...backends(proxy), ""].join("\n");
+  return [
+    ...head(proxy, portToken(dns.namedPort)),
+    ...frontends.flat(),
+    ...relayFrontend(proxy),
+    ...backends(proxy),
+    "",
+  ].join("\n");
 }
 
 /** A legal ClientHello in one record has 16,389 bytes, and 1,024 of every buffer are kept free. */
@@ -29,7 +42,8 @@ function head({ maxConnections }: ProxySettings, namedPort: string): readonly st
   const most = numberToken(maxConnections, 1, 1_000_000);
   return [
     "global",
-    `\tmaxconn ${most}`,
+    // What goes through the relay counts twice.
+    `\tmaxconn ${numberToken(maxConnections * 2, 1, 2_000_000)}`,
     `\ttune.bufsize ${BUFFER_BYTES}`,
     `\tstats socket unix@${PROXY_SOCKET} mode 600 level admin`,
     "\tstats timeout 1h",
@@ -80,5 +94,11 @@ function backends({ maxConnections }: ProxySettings): readonly string[] {
     "\tmode http",
     "\toption http-server-close",
     "\tserver far 0.0.0.0:0",
+    ...(["tcp", "http"] as const).flatMap((mode) => [
+      `backend ${mode === "tcp" ? "tls" : mode}_metered`,
+      `\tmode ${mode}`,
+      ...(mode === "http" ? ["\toption http-server-close", "\thttp-reuse never"] : []),
+      "\tserver relay 0.0.0.0:0 send-proxy-v2 proxy-v2-options unique-id",
+    ]),
   ];
 }

@@ -14,6 +14,9 @@ export const INTERCEPT = 0x63_6c_70_78;
 /** meta mark of what the policy table lets the proxy send to a private network: the `answers` of a name ("clan"). */
 export const ANSWER = 0x63_6c_61_6e;
 
+/** meta mark of a packet that a byte cap has no room for, so that its record says so ("clqu"). */
+export const OVER_CAP = 0x63_6c_71_75;
+
 /** Port classes: 1–0xffff. A class is one atom: ports that no entry of the policy tells apart. */
 export const CLASS_MIN = 1;
 export const CLASS_MAX = 0xffff;
@@ -31,6 +34,10 @@ export const BUDGET_MIN = 0x4000_0000;
 export const BUDGET_MAX = 0x7fff_ffff;
 /** Stands for the budget of a host that has none. */
 export const UNLIMITED = 0x8000_0000;
+
+/** Byte caps: the numbers of the loopback addresses 127.1.0.0–127.255.255.254, above those of all groups. */
+export const CAP_MIN = 0x7f_01_00_00;
+export const CAP_MAX = 0x7f_ff_ff_fe;
 
 /**
  * Returns a number in [min, max] for a text by SHA-256; when it is taken, the next free one (wrapping).

@@ -27,7 +27,7 @@ export function renderBase(settings: BaseSettings, users: BaseUsers): string {
     ["forward", forwardRules(settings)],
     ["input_client", inputClientRules],
     ["input", inputRules(settings)],
-    ["output", outputRules(users)],
+    ["output", outputRules(settings, users)],
     ["redirect_clients", redirectRules(settings)],
     ["masquerade_upstream", settings.nat === "masquerade" ? masqueradeRules : []],
   ];
@@ -137,7 +137,7 @@ function inputRules({ dns, gate, proxy }: BaseSettings): readonly string[] {
     redirected("tcp", 80, proxy.httpPort),
     // Answers to what the gateway itself asked, from whatever port it did.
     "ct direction reply ct state established,related accept",
-    `tcp dport { ${distinct([namedPort, controlPort, gatePort, ...proxyPorts])} } goto refuse_input`,
+    `tcp dport { ${distinct([namedPort, controlPort, gatePort, ...proxyPorts, portToken(proxy.relayPort)])} } goto refuse_input`,
     `udp dport { ${distinct([namedPort, gatePort])} } goto refuse_input`,
     "iifname @clients goto input_client",
   ];

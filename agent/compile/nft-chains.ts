@@ -98,7 +98,7 @@ export const refilledSets = [
 /** Maps that only an apply writes, so that it may empty them: pins, `live` and `lan` are written by others. */
 export const staticMaps = [
   ...(["client4", "client6", "group4", "group6", "tcp_ports", "udp_ports", "proxied", "net4", "net6"] as const),
-  ...(["limit4", "limit6"] as const),
+  ...(["limit4", "limit6", "exfil_relays"] as const),
 ] as const;
 /** Sets that only an apply writes, and never empties: an element of it counts what its host sends. */
 export const staticSets = ["budgets"] as const;
@@ -215,8 +215,8 @@ function inwardRules(parts: ChainParts): readonly string[] {
 }
 
 /** The group of the client: by its own address, else by the range that it is in, else the global one. */
-function classifyRules(
-  { globalGroup }: ChainParts,
+export function classifyRules(
+  { globalGroup }: Pick<ChainParts, "globalGroup">,
   side: "saddr" | "daddr",
   mark: "meta mark" | "ct mark" = "meta mark",
 ): readonly string[] {

@@ -18,6 +18,8 @@ export interface BaseUsers {
 
 const refusal = "goto refuse_output";
 
+const relayRefusal = "counter name denied_output reject with tcp reset";
+
 /** Returns the chains that say what named, the gate and the proxy may send, by their names. */
 export function confineChains(settings: BaseSettings): readonly (readonly [name: string, rules: readonly string[]])[] {
   return [
@@ -34,11 +36,13 @@ export function lifelineRanges({ lifeline }: BaseSettings, family: Family): read
 }
 
 /** Returns the rules of the output hook: what each of our users sends goes to the chain that confines it. */
-export function outputRules({ dnsUid, gateUid, proxyUid }: BaseUsers): readonly string[] {
+export function outputRules({ proxy }: BaseSettings, { dnsUid, gateUid, proxyUid }: BaseUsers): readonly string[] {
   const of = (uid: number): string => `meta skuid ${numberToken(uid, 1, 0xffff_fffe)}`;
   return [
     // Before the rule for loopback, where the gateway's own addresses are.
     ...(proxyUid === null ? [] : [`${of(proxyUid)} goto confine_proxy`]),
+    // The proxy's way to itself is nobody else's.
+    `oifname "lo" tcp dport ${portToken(proxy.relayPort)} ct state new ${relayRefusal}`,
     'oifname "lo" accept',
     `${of(dnsUid)} goto confine_dns`,
     `${of(gateUid)} goto confine_gate`,
@@ -80,8 +84,12 @@ function confineProxyRules(settings: BaseSettings): readonly string[] {
       const networks = mergeRanges(ranges(family));
       return `${family === 4 ? "ip" : "ip6"} daddr { ${networks.map(rangeToken).join(", ")} } ${refusal}`;
     });
+  const relay = `oifname "lo" tcp dport ${portToken(settings.proxy.relayPort)}`;
   return [
     "ct direction reply ct state established,related accept",
+    // What a byte cap has room for; the policy table counts and stamps it.
+    `${relay} meta mark ${markToken(VERDICT)} meta mark set 0x00000000 accept`,
+    `${relay} ${relayRefusal}`,
     `oifname "lo" ip daddr 127.0.0.1 udp dport ${portToken(settings.dns.namedPort)} accept`,
     ...refused((family) => [...closedRanges(family, "never"), ...lifelineRanges(settings, family)]),
     `oifname @upstream tcp dport { 80, 443 } meta mark ${markToken(ANSWER)} meta mark set 0x00000000 accept`,

@@ -10,6 +10,7 @@ import { type ClientRange, clientGroups } from "./client-groups.ts";
 import { denialLengths, deniedRanges, type GroupDenial, groupDenials } from "./denied-networks.ts";
 import { groupMarks } from "./grants.ts";
 import { INTERCEPT } from "./marks.ts";
+import { meteringObjects, meterPolicy, renderRelay } from "./metering.ts";
 import { type NetworkEntry, networkEntries, prefixLengths } from "./network-rules.ts";
 import { policyObjects, refilledSets, renderChains, type StaticSet, staticMaps } from "./nft-chains.ts";
 import { answeredNetworks } from "./proxy-answers.ts";
@@ -59,12 +60,13 @@ export function renderPolicyTable(
       : null,
   });
   const shaping = shapePolicy(policy);
+  const metering = meterPolicy(policy, { globalGroup: markOf("*"), hasAudit: audited.length > 0 });
   const clientLine = (range: ClientRange): string => renderClient(range, markOf(range.group));
   return Buffer.concat([
-    Buffer.from(policyObjects + boundHostsObject + shapingObjects),
+    Buffer.from(policyObjects + boundHostsObject + shapingObjects + meteringObjects),
     Buffer.from(staticMaps.map((map) => `flush map inet clawgress ${map}\n`).join("")),
     Buffer.from(refilledSets.map((set) => `flush set inet clawgress ${set}\n`).join("")),
-    Buffer.from(chains + boundHostRules(policy, bindings) + shaping.chains),
+    Buffer.from(chains + boundHostRules(policy, bindings) + shaping.chains + metering.chains),
     ...elements(
       "client4",
       clients.single.filter(({ family }) => family === 4),
@@ -111,6 +113,7 @@ export function renderPolicyTable(
       shaping.spenders.filter(({ family }) => family === 6),
       renderSpender,
     ),
+    ...elements("exfil_relays", metering.relays, renderRelay),
     ...elements("budgets", shaping.budgets, renderBudget),
     ...([4, 6] as const).flatMap((family) => [
       ...elements(`resolvers${family}`, resolversOf(policy, family), (address) => `${addressToken(address)},\n`),

@@ -65,6 +65,9 @@ export function dropRules(counter: "denied_source" | "denied_bound", origin: "sp
 /** Tells of a flow that begins only because of an audit; it is not refused. */
 export const auditLogRule = `ct state new limit rate 100/second burst 200 packets ${log("audit")}`;
 
+/** Tells of a packet that a byte cap has no room for, and that an audit lets pass. */
+export const auditOverCapRule = `limit rate 5/second burst 20 packets ${log("audit")}`;
+
 const sharedLimit = "limit rate 5/second burst 20 packets";
 
 /** 128 bytes hold the headers of IP and transport, IPv6 extensions included; nothing of a payload is of interest. */

@@ -4,6 +4,7 @@ import type { Policy, PortRange } from "../policy/policy.ts";
 import { includesPort } from "../policy/ports.ts";
 import { HTTP_PORT, TLS_PORT } from "../policy/proxied.ts";
 import type { ProbeAddress } from "../settings/settings.ts";
+import { markCaps, relayAddress } from "./byte-caps.ts";
 import { groupOfProbe } from "./client-groups.ts";
 import { proxyAnswers } from "./proxy-answers.ts";
 import { proxyDenials } from "./proxy-denials.ts";
@@ -21,6 +22,7 @@ export const proxyMaps = {
   answers: "answers.map",
   inner4: "inner4.map",
   inner6: "inner6.map",
+  caps: "caps.map",
   tls: "tls.map",
   http: "http.map",
 } as const;
@@ -30,7 +32,8 @@ export type ProxyMap = (typeof proxyMaps)[keyof typeof proxyMaps];
 /**
  * Returns the maps of a policy: client networks → group, and for each group in SNI mode the names it may reach by TLS
  * and by plain HTTP (`name@group`; `name*@group` for all below it), what is denied all the same (@see proxyDenials), and
- * the private networks that names may lead to (@see proxyAnswers). Clients in no network follow the group `*`.
+ * the private networks that names may lead to (@see proxyAnswers), and the loopback address of each byte cap (`@group`
+ * where any name of a group has one). Clients in no network follow the group `*`.
  * @throws AgentError POLICY_INVALID for a wildcard with more labels than the proxy looks up.
  */
 export function renderProxyMaps(policy: Policy, probes: readonly ProbeAddress[]): ReadonlyMap<ProxyMap, string> {
@@ -50,6 +53,7 @@ export function renderProxyMaps(policy: Policy, probes: readonly ProbeAddress[])
     [proxyMaps.answers, keyText(answers.keys)],
     [proxyMaps.inner4, lineText(answers.networks[4])],
     [proxyMaps.inner6, lineText(answers.networks[6])],
+    [proxyMaps.caps, lineText(capLines(policy))],
     [proxyMaps.tls, names(TLS_PORT)],
     [proxyMaps.http, names(HTTP_PORT)],
   ]);
@@ -80,6 +84,14 @@ function nameLines(group: Policy["groups"][number], port: PortRange): readonly s
   if (!group.isProxied) return [];
   const rules = group.names.filter(({ ports }) => includesPort(ports, port.protocol, port.first));
   return rules.map((rule) => `${nameKey(rule)}@${groupToken(group.name)}`);
+}
+
+function capLines(policy: Policy): readonly string[] {
+  const groups = new Set(policy.groups.filter(({ isProxied }) => isProxied).map(({ name }) => name));
+  const caps = markCaps(policy).filter(({ group }) => groups.has(group));
+  const entries = caps.map((cap) => `${nameKey(cap)}@${groupToken(cap.group)} ${addressToken(relayAddress(cap.mark))}`);
+  const marked = caps.map(({ group }) => `@${groupToken(group)} 1`);
+  return [...new Set([...entries, ...marked])].sort(compareTexts);
 }
 
 function keyText(keys: readonly string[]): string {

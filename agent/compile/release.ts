@@ -1,4 +1,4 @@
-import type { Policy, PortRange } from "../policy/policy.ts";
+import type { ByteCap, Policy, PortRange } from "../policy/policy.ts";
 
 /** One file of a release: a path relative to the release folder, and its bytes. */
 export interface Artifact {
@@ -21,6 +21,12 @@ export interface PortClass extends PortRange {
   readonly mark: number;
 }
 
+/** A byte cap of a group, and the number that it has in the kernel. */
+export interface MarkedCap extends ByteCap {
+  readonly group: string;
+  readonly mark: number;
+}
+
 /** `gate.json`: all that the DNS gate needs. It never sees policy text. */
 export interface GateRelease {
   readonly schema: 1;
@@ -32,6 +38,8 @@ export interface GateRelease {
   readonly canary: string;
   /** Answered by named for `BLOCK_CANARY_NAME` TXT out of the block zone. */
   readonly blockCanary: string;
+  /** Missing in releases of versions that counted no bytes. */
+  readonly caps?: readonly MarkedCap[];
   /** The probe's reserved addresses and the host (or `*`) that each speaks as. */
   readonly probes: readonly { readonly address: string; readonly host: string }[];
 }

@@ -3,8 +3,10 @@ import { isAbsolute, join } from "node:path";
 import type { GateRelease, Provenance } from "../compile/release.ts";
 import { AgentError } from "../errors.ts";
 import { readFileBytes } from "../host/files.ts";
+import { findCap } from "../policy/caps.ts";
 import { type Allowed, buildDecider, type Client, type Decider } from "../policy/decide.ts";
-import type { NameRule, NetworkDenial, NetworkRule, PortRange } from "../policy/policy.ts";
+import { patternText } from "../policy/pattern-text.ts";
+import type { ByteCap, NameRule, NetworkDenial, NetworkRule, PortRange } from "../policy/policy.ts";
 import { portText } from "../policy/ports.ts";
 import { addressPorts } from "../policy/proxied.ts";
 import type { Reason } from "../policy/reasons.ts";
@@ -81,6 +83,7 @@ export function indexPolicy(
     return plan;
   };
   const probes = probeClients(release);
+  const capMarks = new Map((release.caps ?? []).map((cap) => [capKey(cap.group, cap), cap.mark]));
   const clientOf = (address: string): Client => probes.get(address) ?? decider.clientOf(address);
   const groupsByMark = new Map(Object.entries(release.groups).map(([name, mark]) => [mark, groups.get(name)]));
   const clientOfOwner = (owner: PinOwner): Client | null => {
@@ -124,6 +127,10 @@ export function indexPolicy(
       const refusal = refuseAnswer(decision, address);
       return refusal === null || (refusal.reason === "denied-explicit" && decision.client.group.mode === "audit");
     },
+    capOf: (groupName, name) => {
+      const cap = findCap(groups.get(groupName)?.caps, name);
+      return cap === null ? null : (capMarks.get(capKey(groupName, cap)) ?? null);
+    },
     stands: ({ groupName, groupMark, grant }: LiveGrant) => {
       const group = groups.get(groupName);
       if (group === undefined || release.groups[groupName] !== groupMark) return false;
@@ -132,6 +139,10 @@ export function indexPolicy(
       return decision.verdict === "allow" && portsOf(decision).some((range) => portText(range) === text);
     },
   };
+}
+
+function capKey(group: string, { pattern }: Pick<ByteCap, "pattern">): string {
+  return `${group} ${patternText(pattern)}`;
 }
 
 /** What goes through the proxy opens no address. */
@@ -152,6 +163,7 @@ function probeClients({ policy, probes }: GateRelease): ReadonlyMap<string, Clie
 
 /** What stands when there is no release: nothing. */
 export const nothingAllowed: PolicyView = {
+  capOf: () => null,
   accessOf: () => null,
   mayReach: () => false,
   stands: () => false,

@@ -1,6 +1,7 @@
 import { request } from "node:http";
 import { AgentError } from "../errors.ts";
 import type { DenyTotals } from "./deny-records.ts";
+import type { CapUsage } from "./meters.ts";
 import type { NamedHealth } from "./named-check.ts";
 
 /** What a gate says of itself. */
@@ -36,6 +37,10 @@ export interface GateStatus {
  */
 export interface GateControl {
   status(): Promise<GateStatus>;
+  /** Byte caps in force and what has gone through them, sorted by host and pattern, as of the last second. */
+  caps(): Promise<readonly CapUsage[]>;
+  /** Those of them that are used up. */
+  spentCaps(): Promise<readonly CapUsage[]>;
   /** Loads the release in a folder beside the one in force; returns its digest. */
   prepare(folder: string): Promise<string>;
   /** Makes clients wait, for at most `maxMs` (1–30,000); resolves when no kernel write of the gate is under way. */
@@ -51,7 +56,8 @@ export interface GateControl {
 
 /** Loading a large release reads and indexes megabytes. */
 const TIMEOUT_MS = 30_000;
-const MAX_ANSWER_BYTES = 1024 * 1024;
+/** 10,000 byte caps with long names. */
+const MAX_ANSWER_BYTES = 8 * 1024 * 1024;
 
 /** Returns the gate behind a control socket. Nothing is connected until a call. */
 export function createGateControl(socketPath: string): GateControl {
@@ -59,6 +65,8 @@ export function createGateControl(socketPath: string): GateControl {
     callGate(socketPath, method, path, body);
   return {
     status: async () => (await call("GET", "/status")) as unknown as GateStatus,
+    caps: async () => (await call("GET", "/caps"))["caps"] as readonly CapUsage[],
+    spentCaps: async () => (await call("GET", "/caps/spent"))["caps"] as readonly CapUsage[],
     prepare: async (folder) => String((await call("POST", "/prepare", { folder }))["digest"]),
     hold: async (maxMs) => {
       await call("POST", "/hold", { maxMs });

@@ -54,6 +54,10 @@ async function dispatch(
   switch (call) {
     case "GET /status":
       return await control.status();
+    case "GET /caps":
+      return { caps: await control.caps() };
+    case "GET /caps/spent":
+      return { caps: await control.spentCaps() };
     case "POST /prepare":
       return { digest: await control.prepare(textOf(body, "folder")) };
     case "POST /hold": {

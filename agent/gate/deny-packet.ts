@@ -1,3 +1,5 @@
+import { type CapState, capStateText } from "../policy/cap-text.ts";
+import { findCap } from "../policy/caps.ts";
 import type { Client, Decision } from "../policy/decide.ts";
 import type { Protocol } from "../policy/policy.ts";
 import type { Reason } from "../policy/reasons.ts";
@@ -11,6 +13,8 @@ export interface PacketContext {
   /** Names that a client was answered with an address, and that still hold. */
   readonly namesOf: (client: string, address: string) => readonly string[];
   readonly isClientInterface: (name: string) => boolean;
+  /** What is known of a byte cap in force. */
+  readonly usageOf: (mark: number) => CapState | null;
 }
 
 interface Verdict {
@@ -80,10 +84,36 @@ function judge(
   if (origin === "outside") return plain(isToClient ? "from-outside" : "host-unknown");
   if (origin === "forward" && isToClient) return plain("between-clients");
   if (context.policy === null) return plain("not-ready");
+  if (packet.isOverCap && client !== null) {
+    return { reason: "quota", near: nearestCap(context.policy, client, names, context.usageOf) };
+  }
   if (client === null) return plain("host-unknown");
   if (context.policy.release.policy.mode === "deny-all") return plain("deny-all");
   if ((protocol !== "tcp" && protocol !== "udp") || flow.port === null) return plain("proto-not-allowed");
   return judgeFlow(context.policy, client, flow, { protocol, port: flow.port }, names);
+}
+
+/** The cap that one of the names counts for, one that is used up before others. */
+function nearestCap(
+  policy: ActivePolicy,
+  client: Client,
+  names: readonly string[],
+  usageOf: PacketContext["usageOf"],
+): Nearest | null {
+  const found = names.flatMap((name) => {
+    const cap = findCap(client.group.caps, name);
+    const mark = policy.capOf(client.group.name, name);
+    const usage = mark === null ? null : usageOf(mark);
+    const decision = policy.decider.decideName(client, name);
+    const rule = decision.verdict === "allow" ? decision.rule : null;
+    return cap === null || usage === null || rule === null ? [] : [{ cap, usage, rule }];
+  });
+  const nearest = found.find(({ usage }) => usage.used >= usage.bytes) ?? found[0];
+  if (nearest === undefined) return null;
+  const { cap, usage, rule } = nearest;
+  // The kernel has just said that it is used up, which the gate reads a little later.
+  const full = { ...usage, used: Math.max(usage.used, usage.bytes) };
+  return { nearMiss: `${usage.pattern}: ${capStateText(full)}`, nearRule: { ...rule, place: cap.place } };
 }
 
 /** A name that led the client here comes first: it is what people know, and its ports are what is missing. */

@@ -11,6 +11,7 @@ import type { GateControl } from "./control-client.ts";
 import type { DenyRecords } from "./deny-records.ts";
 import type { Hold } from "./hold.ts";
 import { parseJournal } from "./journal.ts";
+import type { Meters } from "./meters.ts";
 import { checkNamed } from "./named-check.ts";
 import type { Pins } from "./pins.ts";
 import type { Upstream } from "./upstream.ts";
@@ -18,6 +19,7 @@ import type { Upstream } from "./upstream.ts";
 export interface GateParts {
   readonly state: GateState;
   readonly pins: Pins;
+  readonly meters: Pick<Meters, "activate" | "usages">;
   readonly clients: ClientTable;
   readonly hold: Hold;
   readonly upstream: Upstream;
@@ -72,6 +74,7 @@ export function createControl(parts: GateParts): RunningControl {
   const recover = async (policy: ActivePolicy | null): Promise<void> => {
     const journal = (await readFileIfAny(journalFile, MAX_JOURNAL_BYTES))?.toString("utf8") ?? "";
     state.isKernelKnown = false;
+    await parts.meters.activate(policy?.release.caps ?? []);
     await pins.recover(parseJournal(journal), policy ?? nothingAllowed);
     state.isKernelKnown = true;
   };
@@ -105,7 +108,11 @@ export function createControl(parts: GateParts): RunningControl {
     try {
       // The same release again: somebody doubts that the kernel is as it should be.
       if (previous?.digest === digest || !state.isKernelKnown) await recover(next);
-      else await pins.activate(next);
+      else {
+        // A counter stands before the first grant counts for it.
+        await parts.meters.activate(next.release.caps ?? []);
+        await pins.activate(next);
+      }
       await replaceFile(releaseFile, `${next.folder}\n`, 0o644);
     } catch (error) {
       state.policy = previous;
@@ -161,6 +168,8 @@ export function createControl(parts: GateParts): RunningControl {
       counters: Object.fromEntries([...state.counters].sort(([a], [b]) => (a < b ? -1 : 1))),
       named: state.named,
     }),
+    caps: async () => parts.meters.usages(),
+    spentCaps: async () => parts.meters.usages().filter(({ isSpent }) => isSpent),
     prepare: (folder) =>
       inTurn(async () => {
         prepared = await loadPolicy(folder, parts.isOwnAddress);

@@ -4,9 +4,11 @@ import type { Logger } from "pino";
 import { AUDIT_SOURCE } from "../compile/release.ts";
 import { openAppendLog } from "../host/append-log.ts";
 import { monotonicMs, nowMs } from "../host/clock.ts";
+import { readFileIfAny, replaceFile } from "../host/files.ts";
 import { pathsOf } from "../settings/paths.ts";
 import type { Settings } from "../settings/settings.ts";
 import { type AnswerQuery, createAnswerQuery, type GateState } from "./answer-queries.ts";
+import { readCaps, readQuotas, writeCaps } from "./cap-kernel.ts";
 import { createClientTable } from "./clients.ts";
 import { serveControl } from "./control-server.ts";
 import { queryDenial } from "./deny-query.ts";
@@ -18,6 +20,7 @@ import { openKernelWriter } from "./kernel-writer.ts";
 import { listenRefused } from "./listen-refused.ts";
 import { listenTcp } from "./listen-tcp.ts";
 import { type Listener, listenUdp } from "./listen-udp.ts";
+import { createMeters, type Meters } from "./meters.ts";
 import { createPins, type Pins } from "./pins.ts";
 import { repeat, type Timers } from "./repeat.ts";
 import { createUntoldPackets, type UntoldPackets } from "./untold-packets.ts";
@@ -35,6 +38,8 @@ const MAX_START_HOLD_MS = 10_000;
 const CHECK_MS = 5000;
 const CHECK_NOT_READY_MS = 500;
 const TIDY_MS = 10_000;
+const METER_RETRY_MS = 500;
+const MAX_USAGE_BYTES = 64 * 1024 * 1024;
 /** How soon a closing line follows, and how often the kernel is asked during a flood. */
 const RECORDS_MS = 1000;
 
@@ -74,6 +79,15 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
       log.warn({ event: "pin-failed", reason: (error as Error).message });
     },
   });
+  const meters = createMeters({
+    readKernel: readCaps,
+    readQuotas,
+    write: writeCaps,
+    load: async () => (await readFileIfAny(paths.usage, MAX_USAGE_BYTES))?.toString("utf8") ?? null,
+    save: (text) => replaceFile(paths.usage, text, 0o640),
+    nowMs,
+    log,
+  });
   const clients = createClientTable(settings.gate);
   const hold = createHold(MAX_WAITING_IN_HOLD);
   const named = {
@@ -112,6 +126,7 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
   const control = createControl({
     state,
     pins,
+    meters,
     clients,
     hold,
     upstream,
@@ -136,9 +151,10 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     listeners.push(...(await listenEverywhere(settings.gate.port, answer, log)));
     await control.start();
     // Before the control socket: who sees that one answer may start ulogd.
-    listeners.push(await listenRefused(settings, { state, pins, records, untold, nowS }));
+    listeners.push(await listenRefused(settings, { state, pins, records, untold, meters, nowS }));
     listeners.push(await serveControl(paths.gateSocket, control));
     hold.end();
+    keepMetering(timers, meters, log);
     keepChecking(timers, control, state);
     keepRecords(timers, records, untold, log);
     keepTidying(timers, { pins, clients, control, ownAddresses, nowS });
@@ -154,6 +170,7 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     upstream.close();
     auditUpstream.close();
     await pins.drain();
+    await meters.close().catch((error: Error) => log.warn({ event: "usage-unsaved", reason: error.message }));
     writer.close();
     journal.close();
     denyLog.close();
@@ -185,6 +202,23 @@ function keepRecords(timers: Timers, records: DenyRecords, untold: UntoldPackets
     }
     records.flush();
     return RECORDS_MS;
+  });
+}
+
+/** The kernel counts and refuses without us; what stands still meanwhile is the calendar. */
+function keepMetering(timers: Timers, meters: Pick<Meters, "look">, log: GateLog): void {
+  let said = "";
+  repeat(timers, async () => {
+    try {
+      const waitMs = await meters.look();
+      said = "";
+      return waitMs;
+    } catch (error) {
+      const reason = (error as Error).message;
+      if (reason !== said) log.warn({ event: "caps-unread", reason });
+      said = reason;
+      return METER_RETRY_MS;
+    }
   });
 }
 

@@ -5,7 +5,7 @@ import { groupMarkOf, type PinOwner } from "./pin-owner.ts";
 export const KERNEL_TABLE = "clawgress";
 
 /** The maps and the set that the gate writes, in the order of its transactions. */
-export const KERNEL_SETS = ["pin4", "pin6", "group_pin4", "group_pin6", "live"] as const;
+export const KERNEL_SETS = ["pin4", "pin6", "group_pin4", "group_pin6", "live", "exfil_of"] as const;
 
 /**
  * One change of the kernel's maps. `before` is the grant that the element may carry now (the gate is its only writer):
@@ -30,7 +30,16 @@ export type KernelChange =
       readonly portClass: number;
       readonly before: number;
     }
-  | { readonly kind: "live" | "unlive"; readonly group: number; readonly grant: number };
+  | { readonly kind: "live" | "unlive"; readonly group: number; readonly grant: number }
+  /** Which byte cap a grant counts for. */
+  | {
+      readonly kind: "cap";
+      readonly group: number;
+      readonly grant: number;
+      readonly before: number;
+      readonly mark: number;
+    }
+  | { readonly kind: "uncap"; readonly group: number; readonly grant: number; readonly before: number };
 
 /** One element of one map or set, ready for either writer. */
 export interface KernelElement {
@@ -52,25 +61,43 @@ export interface KernelStep {
  * does not prolong a timeout before kernel 6.12, and deleting what is missing fails. Each key may appear once.
  */
 export function planSteps(changes: readonly KernelChange[]): readonly KernelStep[] {
-  const present: KernelElement[] = [];
-  const wanted: KernelElement[] = [];
-  for (const change of changes) {
-    if (change.kind === "pin" || change.kind === "unpin") {
-      const groupMark = groupMarkOf(change.owner);
-      const set = groupMark === null ? (`pin${change.family}` as const) : (`group_pin${change.family}` as const);
-      const key = [groupMark ?? change.owner, change.address, change.portClass];
-      present.push({ set, key, data: change.before, timeoutS: null });
-      if (change.kind === "pin") wanted.push({ set, key, data: change.grant, timeoutS: change.timeoutS });
-    } else {
-      const element: KernelElement = { set: "live", key: [change.group, change.grant], data: null, timeoutS: null };
-      if (change.kind === "live") wanted.push(element);
-      else present.push(element);
-    }
-  }
+  const parts = changes.map(elementsOf);
+  const present = parts.flatMap((part) => part.present ?? []);
+  const wanted = parts.flatMap((part) => part.wanted ?? []);
   const steps: KernelStep[] = [];
   if (present.length > 0) steps.push({ verb: "add", elements: present }, { verb: "delete", elements: present });
   if (wanted.length > 0) steps.push({ verb: "add", elements: wanted });
   return steps;
+}
+
+/** What may be there now, and what must be. */
+interface Elements {
+  readonly present?: KernelElement;
+  readonly wanted?: KernelElement;
+}
+
+function elementsOf(change: KernelChange): Elements {
+  switch (change.kind) {
+    case "pin":
+    case "unpin": {
+      const groupMark = groupMarkOf(change.owner);
+      const set = groupMark === null ? (`pin${change.family}` as const) : (`group_pin${change.family}` as const);
+      const key = [groupMark ?? change.owner, change.address, change.portClass];
+      const present = { set, key, data: change.before, timeoutS: null };
+      if (change.kind === "unpin") return { present };
+      return { present, wanted: { set, key, data: change.grant, timeoutS: change.timeoutS } };
+    }
+    case "cap":
+    case "uncap": {
+      const element = { set: "exfil_of", key: [change.group, change.grant], timeoutS: null } as const;
+      const present = { ...element, data: change.before };
+      return change.kind === "uncap" ? { present } : { present, wanted: { ...element, data: change.mark } };
+    }
+    default: {
+      const element: KernelElement = { set: "live", key: [change.group, change.grant], data: null, timeoutS: null };
+      return change.kind === "live" ? { wanted: element } : { present: element };
+    }
+  }
 }
 
 /**

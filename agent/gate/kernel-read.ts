@@ -1,3 +1,4 @@
+import { METER } from "../compile/metering.ts";
 import { refusedSets } from "../compile/nft-refuse.ts";
 import { AgentError } from "../errors.ts";
 import { runChecked } from "../host/run.ts";
@@ -17,8 +18,15 @@ export async function readKernelState(): Promise<KernelState> {
     }
   }
   const live = await listElements("set", "live");
+  const capPairs = await listElements("map", METER.capOf);
   return {
     pins,
+    capPairs: capPairs.flatMap((entry) => {
+      const [element, mark] = Array.isArray(entry) ? (entry as readonly unknown[]) : [];
+      const [group, grant] = keyOf(element) ?? [];
+      if (typeof group !== "number" || typeof grant !== "number" || typeof mark !== "number") return [];
+      return [{ group, grant, mark }];
+    }),
     live: live.flatMap((element) => {
       const [group, grant] = keyOf(element) ?? [];
       return typeof group === "number" && typeof grant === "number" ? [{ group, grant }] : [];

@@ -46,6 +46,8 @@ export interface PolicyView {
   mayReach(owner: PinOwner, name: string, address: string): boolean;
   /** Whether a group still gives a name this range; false too when the group's mark is another one now. */
   stands(live: LiveGrant): boolean;
+  /** Returns the mark of the byte cap that a name counts for with a group, or null. */
+  capOf(groupName: string, name: string): number | null;
 }
 
 /** The kernel starts to count a moment after the ledger does. */

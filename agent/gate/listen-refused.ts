@@ -5,6 +5,7 @@ import { packetDenial } from "./deny-packet.ts";
 import type { DenyRecords } from "./deny-records.ts";
 import { listenPackets } from "./listen-packets.ts";
 import type { Listener } from "./listen-udp.ts";
+import type { Meters } from "./meters.ts";
 import type { Pins } from "./pins.ts";
 import type { UntoldPackets } from "./untold-packets.ts";
 
@@ -19,10 +20,12 @@ export async function listenRefused(
     readonly pins: Pins;
     readonly records: DenyRecords;
     readonly untold: UntoldPackets;
+    readonly meters: Pick<Meters, "usageOf">;
     readonly nowS: () => number;
   },
 ): Promise<Listener> {
   const { state, pins, records, untold, nowS } = parts;
+  const { usageOf } = parts.meters;
   const clientInterfaces = new Set([...settings.interfaces.clients, probeLink.gatewayInterface]);
   const isClientInterface = (name: string): boolean => clientInterfaces.has(name);
   const namesOf = (client: string, address: string): readonly string[] => {
@@ -34,6 +37,6 @@ export async function listenRefused(
     const isCounted = packet.origin === "forward" || packet.origin === "input";
     const isOurs = packet.inInterface !== null && isClientInterface(packet.inInterface);
     if (isCounted && isOurs) untold.told(packet.source);
-    records.note(packetDenial(packet, { policy: state.policy, namesOf, isClientInterface }));
+    records.note(packetDenial(packet, { policy: state.policy, namesOf, isClientInterface, usageOf }));
   });
 }

@@ -1,9 +1,12 @@
+import { OVER_CAP } from "../compile/marks.ts";
 import { type PacketOrigin, packetOrigins } from "../compile/nft-refuse.ts";
 import { formatAddress, parseAddress } from "../policy/cidr.ts";
 
 /** A packet that the kernel refused, as far as it tells. */
 export interface RefusedPacket {
   readonly origin: PacketOrigin;
+  /** A byte cap has no room for it. */
+  readonly isOverCap: boolean;
   /** Addresses in canonical text. */
   readonly source: string;
   readonly destination: string;
@@ -34,6 +37,7 @@ export function parsePacketLine(line: string): RefusedPacket | null {
   const number = numberOf(fields, "ip.protocol", 255) ?? numberOf(fields, "ip6.nexthdr", 255);
   return {
     origin,
+    isOverCap: numberOf(fields, "oob.mark", 0xffff_ffff) === OVER_CAP,
     source,
     destination,
     sourcePort: numberOf(fields, "src_port", 65_535),

@@ -1,4 +1,5 @@
 import type { AppendLog } from "../host/append-log.ts";
+import { type CapOf, createCapPairs } from "./cap-pairs.ts";
 import { type LiveGrant, liveKey } from "./grant-table.ts";
 import { journalLine } from "./journal.ts";
 import type { KernelChange } from "./kernel-change.ts";
@@ -49,6 +50,8 @@ export function createPins(options: PinsOptions): Pins {
   /** The last write of an owner that is under way: a second answer that needs nothing new must still wait for the first one's. */
   const underWay = new Map<PinOwner, Promise<boolean>>();
 
+  const capPairs = createCapPairs();
+  let capOf: CapOf = () => null;
   let isRecovering = false;
 
   const noteLive = (added: readonly LiveGrant[]): void => {
@@ -83,7 +86,7 @@ export function createPins(options: PinsOptions): Pins {
         const written = await Promise.all(owners.map((owner) => underWay.get(owner) ?? true));
         return written.every(Boolean) ? "pinned" : "failed";
       }
-      const written = write(result.added, result.changes);
+      const written = write(result.added, [...result.changes, ...capPairs.add(result.added, capOf)]);
       for (const owner of owners) underWay.set(owner, written);
       const isWritten = await written;
       for (const owner of owners) if (underWay.get(owner) === written) underWay.delete(owner);
@@ -91,9 +94,11 @@ export function createPins(options: PinsOptions): Pins {
     },
     activate: async (view) => {
       const { changes, added } = reconcile(ledger, view, nowS());
+      capOf = view.capOf;
+      const counted = capPairs.reconcile(ledger.grants.live.values(), capOf);
       try {
         noteLive(added);
-        await writer.write(changes);
+        await writer.write([...changes, ...counted]);
       } catch (error) {
         options.onMismatch(error);
         throw error;
@@ -103,11 +108,15 @@ export function createPins(options: PinsOptions): Pins {
       isRecovering = true;
       try {
         await writer.drain();
-        const unknown = restoreLedger(ledger, await options.readKernel(), entries, nowS());
+        const kernel = await options.readKernel();
+        const unknown = restoreLedger(ledger, kernel, entries, nowS());
         await writer.write(unknown);
         const { changes } = reconcile(ledger, view, nowS());
+        capOf = view.capOf;
+        capPairs.restore(kernel.capPairs);
+        const counted = capPairs.reconcile(ledger.grants.live.values(), capOf);
         rewriteJournal();
-        await writer.write(changes);
+        await writer.write([...changes, ...counted]);
       } finally {
         isRecovering = false;
       }
@@ -127,7 +136,8 @@ export function createPins(options: PinsOptions): Pins {
       const changes = unused.map(
         ({ groupMark, grant }): KernelChange => ({ kind: "unlive", group: groupMark, grant: grant.mark }),
       );
-      if (await write([], changes)) rewriteJournal();
+      const uncounted = capPairs.reconcile(ledger.grants.live.values(), capOf);
+      if (await write([], [...changes, ...uncounted])) rewriteJournal();
     },
   };
 }

@@ -1,5 +1,6 @@
 import { NAME_GRANT_MAX, NAME_GRANT_MIN } from "../compile/marks.ts";
 import type { PortRange } from "../policy/policy.ts";
+import type { CapPair } from "./cap-pairs.ts";
 import { adoptGrant, type Grant, type LiveGrant, liveKey } from "./grant-table.ts";
 import type { KernelChange } from "./kernel-change.ts";
 import type { Ledger } from "./ledger.ts";
@@ -18,6 +19,7 @@ export interface KernelPin {
 export interface KernelState {
   readonly pins: readonly KernelPin[];
   readonly live: readonly { readonly group: number; readonly grant: number }[];
+  readonly capPairs: readonly CapPair[];
 }
 
 /** A line of the journal: a pair that came into force. */

@@ -1,3 +1,5 @@
+import type { CapPeriod } from "./policy.ts";
+
 /** The policy file as written, after the schema has accepted its shape; names and networks in it are not yet checked. */
 export interface PolicyDocument {
   readonly version: 1;
@@ -88,5 +90,10 @@ export interface HostDocument {
   readonly limits?: LimitsDocument;
   readonly time_window?: unknown;
   readonly domain_time_windows?: unknown;
-  readonly exfil?: unknown;
+  readonly exfil?: ExfilDocument;
+}
+
+/** How many bytes may go to a name in a period. */
+export interface ExfilDocument {
+  readonly domains: { readonly [name: string]: { readonly bytes: number; readonly period: CapPeriod } };
 }

@@ -12,10 +12,13 @@ import { findSpecialRanges } from "./special.ts";
 /** The name of the group of clients that have no `allow` of their own. */
 export const GLOBAL_GROUP = "*";
 
-/** Returns whether a host needs a group of its own: its rules or its mode are not those of the clients of no host. */
-export function hasOwnRules({ allow, deny, mode }: HostDocument, globalMode: Mode): boolean {
+/**
+ * Returns whether a host needs a group of its own: its rules or its mode are not those of the clients of no host, or what
+ * it sends is counted.
+ */
+export function hasOwnRules({ allow, deny, mode, exfil }: HostDocument, globalMode: Mode): boolean {
   const hasOwnMode = globalMode !== "deny-all" && mode !== undefined && mode !== globalMode;
-  return allow !== undefined || deny !== undefined || hasOwnMode;
+  return allow !== undefined || deny !== undefined || exfil !== undefined || hasOwnMode;
 }
 
 /** A host as written, and where. */

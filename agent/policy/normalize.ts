@@ -1,3 +1,4 @@
+import { MAX_CAPS, readCaps } from "./caps.ts";
 import { compareTexts } from "./compare-texts.ts";
 import { readDenials } from "./denials.ts";
 import type { AllowDocument, DenyDocument, Mode } from "./document.ts";
@@ -68,6 +69,7 @@ export function normalizePolicy(sources: readonly [PolicySource, ...PolicySource
     "/proxy",
     log,
   );
+  checkCaps(groups, log);
   const forward = readForwardZones(document.dns?.forward, log);
   labels.reportUnused();
   lists.reportUnused();
@@ -114,7 +116,12 @@ function readHostGroup({ name, host, pointer, log }: WrittenHost, common: Common
   const deny = readDeny([{ deny: host.deny, pointer: joinPointer(pointer, "deny"), log }], labels);
   const written = host.mode ?? mode;
   const place = log.locate(placeOfRules(host, pointer), "key");
-  return { ...buildGroup(name, written === "deny-all" ? NO_RULES : rules, proxy, written, place), ...deny };
+  const caps = readCaps(host.exfil, joinPointer(pointer, "exfil"), rules.names, log);
+  return {
+    ...buildGroup(name, written === "deny-all" ? NO_RULES : rules, proxy, written, place),
+    ...deny,
+    ...(caps.length === 0 ? {} : { caps }),
+  };
 }
 
 function ownMode(mode: Mode): { readonly mode?: "audit" | "deny-all" } {
@@ -184,6 +191,13 @@ function spend(budget: { left: number }, sets: readonly Rules[], log: IssueLog, 
   const message = `with what hosts inherit and groups add, the policy has more than ${MAX_RULES} rules`;
   log.error(log.locate(pointer, "key"), message, "let fewer hosts inherit, or share one host entry between them");
   return false;
+}
+
+function checkCaps(groups: readonly Group[], log: IssueLog): void {
+  const count = groups.reduce((sum, { caps }) => sum + (caps?.length ?? 0), 0);
+  if (count <= MAX_CAPS) return;
+  const message = `the hosts have ${count} byte caps; at most ${MAX_CAPS} are counted`;
+  log.error(log.locate("/hosts", "key"), message, "use wildcards: all names of one share a cap");
 }
 
 function checkInherit(allow: AllowDocument | undefined, log: IssueLog): void {

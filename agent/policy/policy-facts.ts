@@ -18,6 +18,10 @@ export function collectFacts(policy: Policy | null): readonly string[] {
       ...(group.mode === undefined ? [] : [`mode ${group.mode} for ${ownerOf(group.name)}`]),
       ...denialFacts(ownerOf(group.name), group.deny),
       ...answerFacts(group),
+      ...(group.caps ?? []).map(
+        ({ pattern, bytes, period }) =>
+          `host ${group.name} may send ${bytes} bytes a ${period} to ${patternText(pattern)}`,
+      ),
     ]),
   ];
   return [...new Set(facts)].sort(compareTexts);

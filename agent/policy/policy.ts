@@ -59,6 +59,17 @@ export interface NetworkRule {
   readonly place: Place;
 }
 
+export type CapPeriod = "second" | "minute" | "hour" | "day";
+
+/** How many bytes one host may send to a name in each calendar period of UTC; all names of a wildcard share them. */
+export interface ByteCap {
+  readonly pattern: NamePattern;
+  /** 1 to 2^53 - 1. */
+  readonly bytes: number;
+  readonly period: CapPeriod;
+  readonly place: Place;
+}
+
 /** What may be reached: at most one rule a name pattern and a network, both sorted. */
 export interface Rules {
   readonly names: readonly NameRule[];
@@ -109,6 +120,8 @@ export interface Group extends Rules {
   readonly mode?: "audit" | "deny-all";
   /** SNI mode: TCP on 443 and 80 goes through the proxy, which judges the name; no address opens 443, and UDP never does. */
   readonly isProxied: boolean;
+  /** Byte caps of the one host that has this group, at most one a pattern, sorted; missing when it has none. */
+  readonly caps?: readonly ByteCap[];
   readonly place: Place;
 }
 

@@ -50,6 +50,11 @@ export const reasons = {
   "from-outside": { planes: ip, severity: "low", text: "nobody opens connections towards clients" },
   "spoofed-source": { planes: ip, severity: "high", text: "the source address is not of where the packet came from" },
   "source-route": { planes: ip, severity: "high", text: "the packet names its own route" },
+  quota: {
+    planes: ["ip", "tls", "http"],
+    severity: "medium",
+    text: "what the host may send to this name in a period is used up",
+  },
   "not-ready": {
     planes: ["dns", "ip"],
     severity: "high",

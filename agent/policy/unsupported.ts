@@ -40,7 +40,7 @@ type Report = (pointer: string, what: string, because?: string) => void;
 
 const topLevelKeys = ["time_window", "domain_time_windows"] as const satisfies readonly (keyof PolicyDocument)[];
 
-const hostKeys = ["time_window", "domain_time_windows", "exfil"] as const satisfies readonly (keyof HostDocument)[];
+const hostKeys = ["time_window", "domain_time_windows"] as const satisfies readonly (keyof HostDocument)[];
 
 function checkProxy(proxy: ProxyDocument | undefined, pointer: string, report: Report): void {
   if (proxy?.mtls === undefined || proxy.mtls.enabled === false) return;

@@ -71,6 +71,7 @@ const defaults = {
     user: "clawgress-proxy",
     httpsPort: 5443,
     httpPort: 5480,
+    relayPort: 5490,
     maxConnections: 4_096,
     maxConnectionsPerClient: 512,
   },
@@ -199,6 +200,7 @@ function checkTogether(settings: Settings, report: Report): void {
     ["/gate/port", gate.port],
     ["/proxy/httpsPort", proxy.httpsPort],
     ["/proxy/httpPort", proxy.httpPort],
+    ["/proxy/relayPort", proxy.relayPort],
   ] as const) {
     const other = ports.get(port);
     if (other !== undefined) report(pointer, `port ${port} is also ${other}`, "choose another free port");

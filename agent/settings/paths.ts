@@ -25,6 +25,8 @@ export interface Paths {
   readonly requests: string;
   readonly answers: string;
   readonly git: string;
+  /** What was sent under byte caps: the gate's, in a folder that nobody else writes into. */
+  readonly usage: string;
   /** Folder of the transaction in flight: `armed` names the release to go back to. */
   readonly transaction: string;
   /** What the revert timer did while the agent was away. */
@@ -82,6 +84,7 @@ export function pathsOf(settings: Pick<Settings, "paths">): Paths {
     requests: join(state, "requests"),
     answers: join(run, "answers"),
     git: join(state, "git"),
+    usage: join(state, "gate", "usage.json"),
     transaction: join(state, "txn"),
     timerNote: join(state, "txn", "reverted-by-timer.json"),
     applyLock: join(state, "apply.lock"),

@@ -60,6 +60,7 @@ export interface RawSettings {
     readonly user?: string;
     readonly httpsPort?: number;
     readonly httpPort?: number;
+    readonly relayPort?: number;
     readonly maxConnections?: number;
     readonly maxConnectionsPerClient?: number;
   };

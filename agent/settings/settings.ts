@@ -109,6 +109,8 @@ export interface ProxySettings {
   /** Where intercepted connections to 443 and 80 arrive. */
   readonly httpsPort: number;
   readonly httpPort: number;
+  /** Where it sends itself, over loopback, what goes to names that have a byte cap. */
+  readonly relayPort: number;
   readonly maxConnections: number;
   readonly maxConnectionsPerClient: number;
 }

@@ -19,6 +19,7 @@ const measures: { readonly [name: string]: () => Promise<Measure> } = {
   flows: async () => (await import("./flows.ts")).measureFlows,
   limits: async () => (await import("./limits.ts")).measureLimits,
   approvals: async () => (await import("./approvals.ts")).measureApprovals,
+  "limits-paths": async () => (await import("./limits-paths.ts")).measureLimitsPaths,
   idle: async () => (await import("./idle.ts")).measureIdle,
 };
 

@@ -56,7 +56,7 @@ describe.each(examples)("the release of examples/%s", (example) => {
 
 describe("haproxy", () => {
   const write = (files: ReadonlyMap<string, string>): void => {
-    for (const [name, text] of [...files, ["about.map", ""], ["own.map", ""]] as const)
+    for (const [name, text] of [...files, ["about.map", ""], ["own.map", ""], ["spent.map", ""]] as const)
       writeFileSync(join(folder, name), text);
   };
   const check = async (): Promise<string> =>
@@ -75,7 +75,9 @@ describe("haproxy", () => {
       [{ ips: ["192.0.2.1"] }, ["10.0.0.1"]],
       [{ domains }, ["10.0.0.0/8", "10.1.0.0/16"]],
     ] as const) {
-      const document = { version: 1, allow: lists, proxy: { mode: "sni-allowlist" }, hosts: { all: { sources } } };
+      const exfil = { domains: { "*.example.com": { bytes: 5, period: "day" } } };
+      const all = { sources, exfil };
+      const document = { version: 1, allow: lists, proxy: { mode: "sni-allowlist" }, hosts: { all } };
       write(new Map([...renderProxyMaps(policyOf(document), []), ["haproxy.cfg", renderProxyConf(settingsWith())]]));
       expect(await check()).toBe("Configuration file is valid\n");
     }

@@ -146,29 +146,6 @@ describe("what the rules do", tries, () => {
     expect(rateOf(free)).toBeGreaterThan(5 * 8000);
   });
 
-  test("what goes through the proxy of SNI mode is limited on its way to it", async () => {
-    // In the proxy's place, so that the flow depends on nothing but the limit.
-    const sink = `require("net").createServer((s) => {
-      let bytes = 0;
-      const timer = setInterval(() => s.write(bytes + "\\n"), 20);
-      s.on("data", (data) => (bytes += data.length)).on("error", () => {}).on("close", () => clearInterval(timer));
-    }).listen(5443, "::", () => console.log("up"));`;
-    const proxy = lab.spawn("gateway", [process.execPath, "-e", sink]);
-    await expect.poll(() => proxy.output(), { timeout: 5_000 }).toContain("up");
-    const policy = policyWith({ agent1: 8000, everyone: 4000 });
-    await datapath.load({ ...policy, allow: { domains: ["any.test"] }, proxy: { mode: "sni-allowlist" } });
-    const [first, second, stray, free] = await Promise.all([
-      lab.client("agent1").upload(SINK.v4, { ...timing, port: 443 }),
-      lab.client("agent1").upload(SINK.v6, { ...timing, port: 443 }),
-      lab.client("stray").upload(SINK.v4, { ...timing, port: 443 }),
-      lab.client("agent2").upload(SINK.v4, { ...timing, port: 443, atKbps: FAST_ENOUGH_KBPS }),
-    ]);
-    expectRate(rateOf(first) + rateOf(second), 8000);
-    expectRate(rateOf(stray), 4000);
-    expect(rateOf(free)).toBeGreaterThan(5 * 8000);
-    await proxy.kill();
-  });
-
   test("a client that cannot be counted sends nothing", async () => {
     await datapath.load(policyWith({ everyone: 4000 }));
     const others = Array.from({ length: 65_536 }, (_, index) => `10.9.${index >> 8}.${index & 255} . 0xfa0`);

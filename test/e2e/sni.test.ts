@@ -257,7 +257,7 @@ describe.each([["IPv4", 4] as const, ["IPv6", 6] as const])("over %s", (_, famil
     const client = lab.client("agent1");
     const gatewaySides = [lab.addresses.lan, lab.addresses.wan].map((pair) => pair[`v${family}`]);
     for (const host of gatewaySides) {
-      for (const port of [5443, 5480, 443, 80]) {
+      for (const port of [5443, 5480, 5490, 443, 80]) {
         expect(await client.connect(host, port), `${host}:${port}`).toMatchObject(refused);
       }
     }

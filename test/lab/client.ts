@@ -90,6 +90,8 @@ export type UploadResult =
       readonly flows: readonly number[];
       /** Flows that did not last. */
       readonly ended: number;
+      /** What arrived of all flows from their beginning, as far as the far end could still tell. */
+      readonly arrivedBytes: number;
       /** Share of the TCP segments of this node that were sent again, 0–1. */
       readonly retransmitted: number;
     } & Reached);
@@ -154,7 +156,10 @@ export interface LabClient {
     port: number,
     options?: Towards & { payload?: string; source?: string },
   ) => Promise<UdpResult>;
-  /** Sends to port 7002 on 1 flow for 500 + 2,000 ms all it can, unless told otherwise; only the latter time counts. */
+  /**
+   * Sends to port 7002 on 1 flow for 500 + 2,000 ms all it can, unless told otherwise; only the latter time counts. With
+   * `web` it is the body of a request, over TLS on port 443.
+   */
   readonly upload: (
     host: string,
     options?: Towards & {
@@ -164,6 +169,9 @@ export interface LabClient {
       forMs?: number;
       atKbps?: number;
       source?: string;
+      web?: boolean;
+      servername?: string;
+      name?: string;
     },
   ) => Promise<UploadResult>;
   /** Opens a stream: plain on 80, 8080 and 7000, TLS on 443. */

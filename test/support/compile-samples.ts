@@ -30,7 +30,14 @@ export function settingsWith(
   return {
     dns: { ...dnsSettings, ...dns },
     gate: { port: 5300, user: "30002", maxPinsPerClient: 1000, maxNamesPerClient: 1000, maxQueriesPerS: 1000 },
-    proxy: { user: "30003", httpsPort: 5443, httpPort: 5480, maxConnections: 1000, maxConnectionsPerClient: 100 },
+    proxy: {
+      user: "30003",
+      httpsPort: 5443,
+      httpPort: 5480,
+      relayPort: 5490,
+      maxConnections: 1000,
+      maxConnectionsPerClient: 100,
+    },
     health: {
       confirmTimeoutMs: 30_000,
       namespace: "probe",

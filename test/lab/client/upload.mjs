@@ -1,13 +1,14 @@
 // A bulk sender: several connections to the sink, as fast as they go or may. What counts is what the sink says has arrived.
 import { readFileSync } from "node:fs";
-import { connect } from "node:net";
+import { connect as connectTcp } from "node:net";
+import { connect as connectTls } from "node:tls";
 
 const chunk = Buffer.alloc(64 * 1024, "clawgress ");
 
 /** Sends on `flows` connections for warmUpMs + forMs and resolves with what arrived in the last forMs, kilobits a second. */
-export async function upload({ host, port, flows, warmUpMs, forMs, timeoutMs, source, atKbps }) {
+export async function upload({ flows, warmUpMs, forMs, atKbps, ...to }) {
   const started = performance.now();
-  const opened = await Promise.all(Array.from({ length: flows }, () => open({ host, port, timeoutMs, source })));
+  const opened = await Promise.all(Array.from({ length: flows }, () => open(to)));
   const refused = opened.find(({ outcome }) => outcome !== "connected");
   if (refused !== undefined) {
     for (const { socket } of opened) socket.destroy();
@@ -27,19 +28,24 @@ export async function upload({ host, port, flows, warmUpMs, forMs, timeoutMs, so
     kbps: kbps.reduce((sum, own) => sum + own, 0),
     flows: kbps,
     ended,
+    arrivedBytes: opened.reduce((sum, flow) => sum + flow.arrived, 0),
     retransmitted: (segments.again - before.segments.again) / Math.max(1, segments.sent - before.segments.sent),
     ms: performance.now() - started,
   };
 }
 
-function open({ host, port, timeoutMs, source }) {
-  const socket = connect({ host, port, ...(source ? { localAddress: source } : {}) });
+/** With `web` the sink is the body of a request, over TLS on port 443. */
+function open({ host, port, timeoutMs, source, web, servername, name, ca }) {
+  const isSecure = web && port === 443;
+  const to = { host, port, ...(source ? { localAddress: source } : {}) };
+  const socket = isSecure ? connectTls({ ...to, servername, ca }) : connectTcp(to);
   const flow = { socket, outcome: "timeout", code: null, arrived: 0 };
   let text = "";
   socket.on("data", (data) => {
     const lines = (text + data.toString("latin1")).split("\n");
     text = lines.pop() ?? "";
-    flow.arrived = Number(lines.at(-1) ?? flow.arrived);
+    // Lines of HTTP end in a carriage return, those of the sink do not.
+    flow.arrived = Number(lines.filter((line) => /^[0-9]+$/.test(line)).at(-1) ?? flow.arrived);
   });
   return new Promise((resolve) => {
     const timer = setTimeout(() => resolve(flow), timeoutMs);
@@ -48,7 +54,10 @@ function open({ host, port, timeoutMs, source }) {
       flow.outcome = outcome;
       resolve(flow);
     };
-    socket.on("connect", () => finish("connected"));
+    socket.on(isSecure ? "secureConnect" : "connect", () => {
+      if (web) socket.write(`POST /sink HTTP/1.1\r\nHost: ${name}\r\nContent-Length: 1000000000000\r\n\r\n`);
+      finish("connected");
+    });
     socket.on("error", (error) => {
       flow.code = error.code ?? "ERROR";
       finish("refused");

@@ -1,4 +1,5 @@
-// The web servers of the internet side: "hello <name> from <address>", and /stream, a line every 100 ms until closed.
+// The web servers of the internet side: "hello <name> from <address>", /stream, a line every 100 ms until closed,
+// and /sink, which takes a body and says every 50 ms how many bytes of it there were.
 import { createServer as createHttpServer } from "node:http";
 import { createServer as createHttpsServer } from "node:https";
 import { plainAddress } from "./listeners.mjs";
@@ -23,6 +24,7 @@ export function createWeb(tls) {
     }
     response.setHeader("content-type", "text/plain");
     if (request.url === "/stream") return stream(response);
+    if (request.url === "/sink") return sink(request, response);
     response.end(`hello ${host} from ${address}\n`);
   };
   const plain = createHttpServer(handle);
@@ -33,6 +35,16 @@ export function createWeb(tls) {
     secure: (socket) => secure.emit("connection", socket),
     requests,
   };
+}
+
+function sink(request, response) {
+  let bytes = 0;
+  request.on("data", (data) => {
+    bytes += data.length;
+  });
+  const timer = setInterval(() => response.write(`${bytes}\n`), 50);
+  response.on("close", () => clearInterval(timer));
+  response.write("0\n");
 }
 
 function stream(response) {

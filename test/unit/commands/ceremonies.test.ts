@@ -9,6 +9,7 @@ import { type SignOptions, sign } from "../../../agent/commands/sign.ts";
 import { verify } from "../../../agent/commands/verify.ts";
 import { AgentError } from "../../../agent/errors.ts";
 import { openCommitTree } from "../../../agent/host/git-command.ts";
+import { parseCommitObject } from "../../../agent/trust/commit-object.ts";
 import { renderRecovery } from "../../../agent/trust/recovery.ts";
 import { makeFolder, makeSshKey } from "../../support/ssh-keys.ts";
 import { git } from "../../support/trust.ts";
@@ -72,7 +73,10 @@ const clone = (name: string): string => {
 /** Shows the gateway the head of the branch on the server. */
 const poll = async () => {
   const head = git(server, "rev-parse", "main");
-  return await gateway.enforce({ commit: head, raw: Buffer.alloc(0), ...openCommitTree(server, head) });
+  const raw = execFileSync("git", ["-C", server, "cat-file", "commit", head]);
+  const object = parseCommitObject(raw);
+  if (!object.ok) throw new Error(object.why);
+  return await gateway.enforce({ commit: head, raw, object: object.value, ...openCommitTree(server, head) });
 };
 
 /** A repository with serial 1 and a gateway that has verified it; made once, copied for each test. */

@@ -11,6 +11,7 @@ function active(document: object): ActivePolicy {
     schema: 1 as const,
     policy,
     groups: { "*": 5 },
+    caps: policy.groups.flatMap(({ name: group, caps = [] }) => caps.map((cap) => ({ ...cap, group, mark: 77 }))),
     classes: portClasses(policy),
     canary: "c",
     blockCanary: "b",
@@ -26,8 +27,16 @@ const deniedNetworks = { ips: [{ network: "203.0.113.3", label: "bad", owner: "s
 const policy = active({ version: 1, allow, hosts, deny: deniedNetworks });
 const closed = active({ version: 1, mode: "deny-all", allow });
 
+const capped = active({
+  version: 1,
+  allow,
+  hosts: { all: { sources: ["10.0.0.0/8"], exfil: { domains: { "api.test": { bytes: 5_000_000, period: "day" } } } } },
+});
+const usage = { pattern: "api.test", period: "day", startMs: 0, used: 5_100_000, bytes: 5_000_000 } as const;
+
 const packet: RefusedPacket = {
   origin: "forward",
+  isOverCap: false,
   source: "10.0.0.5",
   destination: "203.0.113.9",
   sourcePort: 40_000,
@@ -50,11 +59,24 @@ function deny(change: Partial<RefusedPacket>, by: ActivePolicy | null = policy):
       policy: by,
       namesOf: (client, address) => names[`${client} ${address}`] ?? [],
       isClientInterface: (name) => name.startsWith("lan"),
+      usageOf: (mark) => (mark === 77 ? usage : null),
     },
   );
   const { plane, verdict, reason, client } = denial;
   return { plane, verdict, reason, client, ...denial.describe() };
 }
+
+test("that a byte cap has no room for is told with the cap", () => {
+  const packetOver = { isOverCap: true, destination: "203.0.113.1" };
+  expect(deny(packetOver, capped)).toMatchObject({
+    ...{ reason: "quota", host: "all", names: ["api.test"], label: "llm", action: "rst" },
+    nearMiss: "api.test: 5 MB of 5 MB used until 1970-01-02T00:00:00Z",
+    rule: { pointer: "/hosts/all/exfil/domains/api.test" },
+  });
+  // Nobody knows the name any more, but why is certain.
+  expect(deny({ isOverCap: true }, capped)).toMatchObject({ reason: "quota", names: null, nearMiss: null });
+  expect(deny({ ...packetOver, origin: "audit" }, capped)).toMatchObject({ verdict: "would-deny", reason: "quota" });
+});
 
 describe("a refused packet", () => {
   test.each<[string, Partial<RefusedPacket>, object]>([

@@ -50,6 +50,7 @@ const changesOf = (result: PinResult): readonly KernelChange[] => {
 const allowing = (names: { readonly [name: string]: NameAccess }, mayReach = true): PolicyView => ({
   accessOf: (_client, name) => names[name] ?? null,
   mayReach: () => mayReach,
+  capOf: () => null,
   stands: ({ groupMark, grant }: LiveGrant) =>
     names[grant.name]?.groupMark === groupMark &&
     (names[grant.name]?.classes.some(({ range }) => range.first === grant.range.first) ?? false),
@@ -186,6 +187,7 @@ describe("time", () => {
 
 describe("after a crash", () => {
   const kernel = (): Parameters<typeof restoreLedger>[1] => ({
+    capPairs: [],
     pins: [...ledger.owners].flatMap(([owner, own]) =>
       [...own].flatMap(([address, { family, elements }]) =>
         [...elements].map(([portClass, { grant, expiresS }]) => ({

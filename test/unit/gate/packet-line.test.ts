@@ -18,6 +18,7 @@ const line = (change: object = {}): string =>
 
 const packet = {
   origin: "forward",
+  isOverCap: false,
   source: "10.0.0.5",
   destination: "192.0.2.1",
   sourcePort: 55_096,
@@ -30,6 +31,7 @@ const packet = {
 describe("a line of ulogd", () => {
   test.each([
     ["TCP", {}, {}],
+    ["that a byte cap has no room for", { "oob.mark": 0x636c_7175 }, { isOverCap: true }],
     ["UDP", { "ip.protocol": 17 }, { protocol: "udp" }],
     [
       "a ping",

@@ -9,7 +9,7 @@ const access: NameAccess = {
   groupName: "g",
   classes: [{ portClass: 1, range: { protocol: "tcp", first: 443, last: 443 } }],
 };
-const allowAll: PolicyView = { accessOf: () => access, mayReach: () => true, stands: () => true };
+const allowAll: PolicyView = { accessOf: () => access, mayReach: () => true, capOf: () => null, stands: () => true };
 
 let nowS: number;
 let written: (readonly KernelChange[])[];
@@ -23,7 +23,7 @@ let pins: Pins;
 
 beforeEach(() => {
   [nowS, written, journal, mismatches, release, fails, flowMarks] = [0, [], [], 0, null, false, new Set()];
-  kernel = { pins: [], live: [] };
+  kernel = { pins: [], live: [], capPairs: [] };
   pins = createPins({
     writer: {
       write: async (changes) => {

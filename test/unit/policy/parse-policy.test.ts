@@ -432,7 +432,6 @@ describe("what is not enforced yet is refused where it stands", () => {
     ],
     ["a host's window", inHost("time_window", window), "/hosts/h/time_window"],
     ["a host's windows", inHost("domain_time_windows", { "a.example": window }), "/hosts/h/domain_time_windows"],
-    ["a host's exfil", inHost("exfil", { domains: { "a.example": { bytes: 1, period: "day" } } }), "/hosts/h/exfil"],
   ])("%s", (_name, rest, pointer) => {
     const result = parseDocument(allow({ domains: ["a.example"] }, rest));
     const issues = result.ok ? [] : result.issues.map(({ code, place, message }) => [code, place.pointer, message]);
