@@ -1,0 +1,49 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { held, perform } from "./perform.ts";
+import type { Residual } from "./residuals.ts";
+import type { Scenario } from "./scenario.ts";
+import { openScene, raiseStage, type Stage, type StageOptions } from "./scene.ts";
+
+/**
+ * Declares the tests of some scenarios: each is played before a gateway that must hold, and before an open one, which must
+ * not. What is not stopped is proved to be what the documentation says.
+ */
+export function playBattery(
+  options: StageOptions,
+  scenarios: readonly Scenario[],
+  residuals: readonly Residual[] = [],
+): void {
+  let stages: readonly Stage[] = [];
+  beforeAll(async () => {
+    stages = await Promise.all([raiseStage(options), raiseStage(null)]);
+  });
+  afterAll(async () => {
+    await Promise.all(stages.map((stage) => stage.stop()));
+  });
+  const rows = scenarios.flatMap(({ families = [4, 6], ...rest }) =>
+    families.map((family) => ({ scenario: { ...rest, families }, family })),
+  );
+  describe.each(rows)("$scenario.id $scenario.title, over IPv$family", ({ scenario, family }) => {
+    test("gets nothing", async () => {
+      const [guarded] = stages;
+      if (guarded !== undefined) expect(await perform(guarded, scenario, family)).toEqual(held);
+    });
+    test("gets something where the gateway is open", async () => {
+      const open = stages[1];
+      if (open === undefined) return;
+      const { gained, control } = await perform(open, scenario, family);
+      expect(control).toBeNull();
+      expect(gained).not.toEqual([]);
+    });
+  });
+  test.each(residuals.flatMap((residual) => ([4, 6] as const).map((family) => ({ ...residual, family }))))(
+    "not stopped, over IPv$family: $title",
+    async ({ prove, family }) => {
+      const [guarded] = stages;
+      if (guarded === undefined) return;
+      const scene = await openScene(guarded, family);
+      await guarded.lab.mark();
+      await prove(scene);
+    },
+  );
+}
