@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { held, perform } from "./perform.ts";
 import type { Residual } from "./residuals.ts";
 import type { Scenario } from "./scenario.ts";
@@ -23,17 +23,13 @@ export function playBattery(
   const rows = scenarios.flatMap(({ families = [4, 6], ...rest }) =>
     families.map((family) => ({ scenario: { ...rest, families }, family })),
   );
-  describe.each(rows)("$scenario.id $scenario.title, over IPv$family", ({ scenario, family }) => {
-    test("gets nothing", async () => {
-      const [guarded] = stages;
-      if (guarded !== undefined) expect(await perform(guarded, scenario, family)).toEqual(held);
-    });
-    test("gets something where the gateway is open", async () => {
-      const open = stages[1];
-      if (open === undefined) return;
-      const { gained, control } = await perform(open, scenario, family);
-      expect(control).toBeNull();
-      expect(gained).not.toEqual([]);
+  test.each(rows)("$scenario.id $scenario.title, over IPv$family", async ({ scenario, family }) => {
+    // Both at once: most of the time is spent waiting.
+    const [guarded, open] = await Promise.all(stages.map((stage) => perform(stage, scenario, family)));
+    expect(guarded).toEqual(held);
+    expect(open, "where the gateway is open").toMatchObject({
+      control: null,
+      gained: expect.arrayContaining([expect.any(String)]),
     });
   });
   test.each(residuals.flatMap((residual) => ([4, 6] as const).map((family) => ({ ...residual, family }))))(
