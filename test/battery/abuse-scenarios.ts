@@ -176,11 +176,19 @@ export const abuseScenarios: readonly Scenario[] = [
     families: once,
     attack: async (scene) => {
       const text = textOf(wide);
+      const texts: readonly (readonly [what: string, text: string])[] = [
+        ["a repeated key", text.replace('"version": 1,', '"version": 1,\n  "version": 1,')],
+        ["a port that is none", text.replace("443", "44300000")],
+        ["bits beyond a prefix", text.replace("203.0.113.60/32", "203.0.113.61/30")],
+        ["every name", textOf({ version: 1, allow: { domains: ["*", "www.denied.test"] } })],
+      ];
       return [
+        // What refuses these is the same function for everybody.
+        ...texts.map(([what, bytes]) => {
+          const isRefused = scene.gateway !== null && !parsePolicy(Buffer.from(bytes), "policy.json").ok;
+          return gainedIf(what, !isRefused);
+        }),
         await pushByHand(scene, "an unknown key", textOf({ ...wide, allowed: {} })),
-        await pushByHand(scene, "a repeated key", text.replace('"version": 1,', '"version": 1,\n  "version": 1,')),
-        await pushByHand(scene, "a port that is none", text.replace("443", "44300000")),
-        await pushByHand(scene, "every name", textOf({ version: 1, allow: { domains: ["*", "www.denied.test"] } })),
         await pushByHand(scene, "5 MB", text + " ".repeat(5 * 1024 * 1024)),
         await pushByHand(scene, "a symbolic link", text, async (file) => {
           await rm(file);

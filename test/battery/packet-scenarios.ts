@@ -117,10 +117,10 @@ export const packetScenarios: readonly Scenario[] = [
     forbidden: (scene) => ({ packets: [1, 2, 3].map((n) => ({ to: raceAddress(scene, n) })) }),
     control: async (scene) => {
       const names = Array.from({ length: 500 }, (_, n) => `r${n}.race.test`);
-      const results = await Promise.all(
-        names.map((name) => scene.client.connect(name, 443, { ...scene.by, timeoutMs: 5_000 })),
+      const results = await scene.client.batch(
+        names.map((host) => ({ ...scene.by, method: "connect", host, port: 443, timeoutMs: 5_000 })),
       );
-      const lost = results.filter(({ outcome }) => outcome !== "connected");
+      const lost = results.filter((result) => result["outcome"] !== "connected");
       if (lost.length > 0) throw new Error(`${lost.length} of 500 first connections lost: ${JSON.stringify(lost[0])}`);
     },
     records: (scene) => unresolved(raceAddress(scene, 1)),

@@ -79,13 +79,15 @@ async function readReached({ lab }: Scene, { packets = [], queries = [] }: Forbi
 async function findMissing(scene: Scene, wanted: readonly WantedRecord[]): Promise<readonly string[]> {
   if (wanted.length === 0) return [];
   for (let attempt = 0; ; attempt += 1) {
-    const own = (await readAllRecords(scene)).filter(({ client }) =>
-      Object.values(scene.machine).includes(`${client}`),
+    const all = await readAllRecords(scene);
+    const own = all.filter(({ client }) => Object.values(scene.machine).includes(`${client}`));
+    const missing = wanted.filter(
+      (want) => !(want["client"] === undefined ? own : all).some((one) => matches(one, want)),
     );
-    const missing = wanted.filter((want) => !own.some((record) => matches(record, want)));
     if (missing.length === 0) return [];
     if (attempt >= 60) {
-      const seen = own.map(({ reason, name, destination, port }) => `${reason} ${name ?? `${destination}:${port}`}`);
+      const near = own.length > 0 ? own : all;
+      const seen = near.map((one) => `${one["client"]} ${one["reason"]} ${one["name"] ?? one["destination"]}`);
       return [`${missing.map((one) => JSON.stringify(one)).join(", ")}; there were ${seen.slice(-8).join(", ")}`];
     }
     await sleepMs(50);

@@ -66,8 +66,10 @@ export const sidePorts = { relay: 3128, hello: 8080 } as const;
 export async function raiseStage(options: StageOptions | null): Promise<Stage> {
   const lab = await startLab();
   try {
-    // What a program behind the gateway may well have: root on its own machine, and no mercy with ICMP limits.
-    await lab.execChecked("gateway", ["sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0"]);
+    // Nobody waits for an error that was not sent because there had been others.
+    for (const node of ["gateway", "internet"] as const) {
+      await lab.execChecked(node, ["sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0"]);
+    }
     lab.spawn("gateway", [process.execPath, "-e", relay, String(sidePorts.relay)]);
     for (const node of ["guest", "mgmt"] as const) {
       lab.spawn(node, [process.execPath, "-e", helloServer, String(sidePorts.hello)]);

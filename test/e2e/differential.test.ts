@@ -15,16 +15,16 @@ afterAll(async () => {
   await lab?.stop();
 });
 
-test.each([1, 2, 3])("the policy of seed %i: no flow goes another way than explain says", async (seed) => {
-  const { disagreements, pairs, policy } = await campaign.round({ seed, pairs: 120 });
-  expect(pairs).toBeGreaterThan(90);
+test.each([1, 4])("the policy of seed %i: no flow goes another way than explain says", async (seed) => {
+  const { disagreements, pairs, policy } = await campaign.round({ seed, pairs: 150 });
+  expect(pairs).toBeGreaterThan(120);
   expect(disagreements, policy).toEqual([]);
 });
 
 test("an explain that says everything is denied is found out", async () => {
   const { disagreements, through } = await campaign.round({
-    seed: 1,
-    pairs: 120,
+    seed: 4,
+    pairs: 40,
     predictBy: (decider) => ({
       ...decider,
       decideName: (client) => ({ verdict: "deny", client, reason: "deny-all", nearMiss: null, nearRule: null }),
