@@ -109,13 +109,13 @@ async function playFlows(lab: Lab, decider: Decider, plan: ReturnType<typeof pla
     const predictions = flows.map((flow) => predict(decider, flow, given.get(flow.source) ?? []));
     for (const { reaches } of predictions) for (const flow of reaches) mayReach.add(flow);
     const passed = await probe(lab, decider, flows, predictions);
-    tally.pairs += flows.length;
+    tally.pairs += predictions.filter(({ isAllowed }) => isAllowed !== null).length;
     tally.through += passed.filter(Boolean).length;
     for (const [index, flow] of flows.entries()) {
       const isPassed = passed[index] ?? false;
       if (isPassed) noteGiven(given, flow);
       const prediction = predictions[index];
-      if (prediction === undefined || prediction.isAllowed === isPassed) continue;
+      if (prediction === undefined || prediction.isAllowed === null || prediction.isAllowed === isPassed) continue;
       tally.disagreements.push(describe(flow, prediction, isPassed));
     }
   }

@@ -1,4 +1,5 @@
 import { addressKind } from "../../agent/gate/addresses.ts";
+import { cidrRange, parseAddress } from "../../agent/policy/cidr.ts";
 import type { Client, Decider } from "../../agent/policy/decide.ts";
 import { decideTarget, parseTarget } from "../../agent/policy/explain-flow.ts";
 import type { Flow } from "./flows.ts";
@@ -6,7 +7,8 @@ import type { KnownName } from "./world.ts";
 
 /** What `explain` says of flows, and what follows from it for one that was led to its address by names. */
 export interface Prediction {
-  readonly isAllowed: boolean;
+  /** Null: either is right, as it depends on which of the name's addresses the proxy takes. */
+  readonly isAllowed: boolean | null;
   /** For people: the questions put to `explain`, and its answers. */
   readonly because: readonly string[];
   /** Where packets may go to by it. */
@@ -43,9 +45,10 @@ export function predict(decider: Decider, flow: Flow, wasGiven: readonly KnownNa
   const isProxied = isByProxy(client) && protocol === "tcp" && (port === 443 || port === 80);
   if (isProxied) {
     const name = flow.name;
-    const isAllowed = name !== null && explain(`${name.name}${suffix}`) && isPublic(decider, client, name);
+    const isNamed = name !== null && explain(`${name.name}${suffix}`);
+    const isAllowed = isNamed && mayLead(decider, client, name);
     const far = name === null ? [] : [...name.addresses.v4, ...name.addresses.v6];
-    return { isAllowed, because, reaches: isAllowed ? far.map((to) => `${to} tcp ${port}`) : [] };
+    return { isAllowed, because, reaches: isAllowed === false ? [] : far.map((to) => `${to} tcp ${port}`) };
   }
   // A denied network is closed to every name.
   if (client.group.mode !== "audit" && decider.deniesAddress(client, address) !== null) {
@@ -70,9 +73,18 @@ function isAnswered(decider: Decider, client: Client, { name, addresses, aliases
   });
 }
 
-/** The proxy leads to public addresses that nobody denies, and to no other. */
-function isPublic(decider: Decider, client: Client, { addresses }: KnownName): boolean {
-  return [...addresses.v4, ...addresses.v6].every(
-    (address) => addressKind(address) === "public" && decider.deniesAddress(client, address) === null,
-  );
+/** The proxy leads to one address of the name that is public, or in the name's answers, and that nobody denies. */
+function mayLead(decider: Decider, client: Client, { name, addresses }: KnownName): boolean | null {
+  const decision = decider.decideName(client, name);
+  const answers = decision.verdict === "allow" ? decision.answers.map(cidrRange) : [];
+  const verdicts = [...addresses.v4, ...addresses.v6].map((text) => {
+    const kind = addressKind(text);
+    const address = parseAddress(text);
+    const isAnswer = answers.some(
+      ({ family, first, last }) => address?.family === family && first <= address.value && address.value <= last,
+    );
+    const isOpen = kind === "public" || (kind === "private" && isAnswer);
+    return isOpen && decider.deniesAddress(client, text) === null;
+  });
+  return verdicts.every(Boolean) ? true : verdicts.some(Boolean) ? null : false;
 }
