@@ -28,11 +28,11 @@ export async function perform(stage: Stage, scenario: Scenario, family: 4 | 6): 
   await awaitSilence(scene, forbidden);
   const attempts = await scenario.attack(scene);
   const reached = await readReached(scene, forbidden);
-  const isQuick = stage.gateway === null || scenario.isSilent === true;
-  const wanted = stage.gateway === null ? [] : (scenario.records?.(scene) ?? []);
+  const isOpen = stage.gateway === null;
+  const wanted = isOpen ? [] : (scenario.records?.(scene) ?? []);
   return {
     gained: [...attempts.flatMap(({ what, gained }) => (gained === null ? [] : [`${what}: ${gained}`])), ...reached],
-    slow: isQuick ? [] : attempts.flatMap(({ what, ms }) => (ms < QUICK_MS ? [] : [`${what}: ${Math.round(ms)} ms`])),
+    slow: isOpen ? [] : attempts.flatMap(({ what, ms }) => (ms < QUICK_MS ? [] : [`${what}: ${Math.round(ms)} ms`])),
     control: await tryControl(scenario, scene),
     missing: await findMissing(scene, wanted),
   };

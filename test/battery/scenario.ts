@@ -19,8 +19,6 @@ export interface Scenario {
   readonly control: (scene: Scene) => Promise<void>;
   /** The records that must be there, each of the attacker's own address. */
   readonly records?: (scene: Scene) => readonly WantedRecord[];
-  /** True where silence is right: a spoofed packet gets no answer. */
-  readonly isSilent?: boolean;
 }
 
 export interface Attempt {
