@@ -17,7 +17,7 @@ export interface Prediction {
 
 /** Returns whether a group's TCP on 443 and 80 goes through the proxy. */
 export function isByProxy({ group }: Client): boolean {
-  return group.isProxied && group.mode === undefined;
+  return group.isProxied && group.mode !== "audit";
 }
 
 /** Predicts flows by a policy's decider; `wasGiven` is what the source was answered before. */
