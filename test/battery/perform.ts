@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { sleepMs } from "../../agent/host/clock.ts";
+import { refuseRecord } from "../support/deny-records.ts";
 import type { Forbidden, Scenario, WantedRecord } from "./scenario.ts";
 import { openScene, type Scene, type Stage } from "./scene.ts";
 
@@ -106,6 +107,12 @@ async function readAllRecords({ gateway }: Scene): Promise<readonly AnyRecord[]>
   const files = ["gate/deny.jsonl.1", "gate/deny.jsonl", "proxy.jsonl"].map((name) => join(run, name));
   const texts = await Promise.all(files.map((file) => readFile(file, "utf8").catch(() => "")));
   return texts.flatMap((text) =>
-    text.split("\n").flatMap((line) => (line.endsWith("}") ? [JSON.parse(line) as AnyRecord] : [])),
+    text.split("\n").flatMap((line) => {
+      if (!line.endsWith("}")) return [];
+      const record = JSON.parse(line) as AnyRecord;
+      const refusal = refuseRecord(record);
+      if (refusal !== null) throw new Error(refusal);
+      return [record];
+    }),
   );
 }
