@@ -50,8 +50,9 @@ export function predict(decider: Decider, flow: Flow, wasGiven: readonly KnownNa
     const far = name === null ? [] : [...name.addresses.v4, ...name.addresses.v6];
     return { isAllowed, because, reaches: isAllowed === false ? [] : far.map((to) => `${to} tcp ${port}`) };
   }
-  // A denied network is closed to every name.
-  if (client.group.mode !== "audit" && decider.deniesAddress(client, address) !== null) {
+  // A denied network is closed to every name, under audit where it is private.
+  const isSpared = client.group.mode === "audit" && addressKind(address) === "public";
+  if (!isSpared && decider.deniesAddress(client, address) !== null) {
     return { isAllowed: false, because, reaches: [] };
   }
   const leading = wasGiven.filter(({ addresses }) => addresses[`v${flow.family}`].includes(address));
@@ -68,7 +69,7 @@ function isAnswered(decider: Decider, client: Client, { name, addresses, aliases
   return addresses[`v${family}`].every((address) => {
     const kind = addressKind(address);
     if (kind === "never") return false;
-    if (!isAudited && decider.deniesAddress(client, address) !== null) return false;
+    if (!(isAudited && kind === "public") && decider.deniesAddress(client, address) !== null) return false;
     return kind === "public" || decider.mayAnswer(decision, address);
   });
 }
