@@ -34,6 +34,8 @@ await build({
     demo: "test/demo/main.ts",
     bench: "test/bench/main.ts",
     faults: "test/faults/main.ts",
+    battery: "test/battery/main.ts",
+    differential: "test/differential/main.ts",
     "faulty-agent": "test/faults/agent.ts",
   },
   splitting: true,

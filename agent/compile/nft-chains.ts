@@ -231,21 +231,29 @@ export function classifyRules(
 
 /**
  * Denied networks are asked before any grant, for flows that go on too: a grant belongs to a name, and stays in force
- * while some of the name's addresses are denied.
+ * while some of the name's addresses are denied. Under audit they go the way of all that is only spared, so that private
+ * ones stay closed even where a network allows them.
  */
 function denyRules({ denied, hasAudit }: ChainParts, farAddress: "daddr" | "saddr"): readonly string[] {
   if (denied === null) return [];
-  const unlessAudited = hasAudit ? "meta mark != @audited " : "";
-  const ofGroup = (family: Family, length: number): string => {
+  const [direction, side] = farAddress === "daddr" ? ["original", "out"] : ["reply", "in"];
+  const rulesFor = (match: string): readonly string[] =>
+    hasAudit
+      ? [
+          `meta mark != @audited ${match} goto refuse`,
+          `meta mark @audited ct direction ${direction} ${match} goto audit_${side}`,
+        ]
+      : [`${match} goto refuse`];
+  const ofGroup = (family: Family, length: number): readonly string[] => {
     const { field, mask, lengthMark } = prefixParts(family, length, farAddress);
     // A constant cannot stand in a concatenation alone.
-    return `${unlessAudited}meta mark . (${field} & ${mask}) . (ct mark & 0x00000000 | ${lengthMark}) @group_deny${family} goto refuse`;
+    return rulesFor(`meta mark . (${field} & ${mask}) . (ct mark & 0x00000000 | ${lengthMark}) @group_deny${family}`);
   };
   return [
-    ...(denied.everyone4 ? [`${unlessAudited}ip ${farAddress} @deny4 goto refuse`] : []),
-    ...(denied.everyone6 ? [`${unlessAudited}ip6 ${farAddress} @deny6 goto refuse`] : []),
-    ...denied.groupLengths4.map((length) => ofGroup(4, length)),
-    ...denied.groupLengths6.map((length) => ofGroup(6, length)),
+    ...(denied.everyone4 ? rulesFor(`ip ${farAddress} @deny4`) : []),
+    ...(denied.everyone6 ? rulesFor(`ip6 ${farAddress} @deny6`) : []),
+    ...denied.groupLengths4.flatMap((length) => ofGroup(4, length)),
+    ...denied.groupLengths6.flatMap((length) => ofGroup(6, length)),
   ];
 }
 

@@ -20,6 +20,8 @@ import { type ClassRange, planClasses } from "./pin-plan.ts";
 export interface AnswerRefusal {
   readonly reason: Extract<Reason, "private-answer" | "denied-explicit">;
   readonly entry: NameRule | NetworkDenial | NetworkRule | null;
+  /** Whether an audit lets it pass all the same: what only `deny` closes, and what is public. */
+  readonly isSparedByAudit: boolean;
 }
 
 /** A loaded release, indexed for the questions that the gate asks of it. */
@@ -99,14 +101,15 @@ export function indexPolicy(
   };
   const refuseAnswer = (decision: Allowed, address: string): AnswerRefusal | null => {
     const kind = addressKind(address);
-    const notOpen: AnswerRefusal = { reason: "private-answer", entry: decision.rule };
+    const notOpen: AnswerRefusal = { reason: "private-answer", entry: decision.rule, isSparedByAudit: false };
     if (kind === "never") return notOpen;
+    const isPublic = kind === "public" && !isOwnAddress(address);
     // A translator beyond the gateway would lead a packet to the IPv4 address inside.
     for (const meant of [address, embeddedAddress(address)]) {
       const denial = meant === null ? null : decider.deniesAddress(decision.client, meant);
-      if (denial !== null) return { reason: "denied-explicit", entry: denial };
+      if (denial !== null) return { reason: "denied-explicit", entry: denial, isSparedByAudit: isPublic };
     }
-    if (kind === "public" && !isOwnAddress(address)) return null;
+    if (isPublic) return null;
     return decider.mayAnswer(decision, address) ? null : notOpen;
   };
   return {
@@ -125,7 +128,7 @@ export function indexPolicy(
       const decision = client === null ? null : decider.decideName(client, name);
       if (decision?.verdict !== "allow") return false;
       const refusal = refuseAnswer(decision, address);
-      return refusal === null || (refusal.reason === "denied-explicit" && decision.client.group.mode === "audit");
+      return refusal === null || (refusal.isSparedByAudit && decision.client.group.mode === "audit");
     },
     capOf: (groupName, name) => {
       const cap = findCap(groups.get(groupName)?.caps, name);

@@ -406,10 +406,10 @@ describe("audit", () => {
   const policy = {
     allow: {
       domains: ["a.allowed.test", "private.allowed.test", "meta.allowed.test"],
-      ips: ["192.168.7.0/24"],
+      ips: ["192.168.7.0/24", "172.16.0.0/12"],
       ports: [443],
     },
-    deny: { domains: ["b.allowed.test"], ips: ["203.0.113.12", "2001:db8:1::c"] },
+    deny: { domains: ["b.allowed.test"], ips: ["203.0.113.12", "2001:db8:1::c", "172.16.0.0/12"] },
     hosts: { "agent-2": { ...agent2, mode: "enforce" } },
   };
   const address = (n: number, family: 4 | 6): string =>

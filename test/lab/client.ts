@@ -121,9 +121,18 @@ export interface HelloShape {
   readonly extraBytes?: number;
 }
 
+/** One probe of a batch. */
+export interface BatchCall {
+  readonly method: "resolve" | "connect" | "tls" | "get" | "udp";
+  readonly timeoutMs: number;
+  readonly [parameter: string]: unknown;
+}
+
 interface Towards {
   /** Address family to resolve a name to; default 4. */
   readonly family?: 4 | 6;
+  /** Who is asked for a name; default the gateway over IPv4. */
+  readonly resolver?: string;
   /** Default 1,500. */
   readonly timeoutMs?: number;
 }
@@ -156,6 +165,10 @@ export interface LabClient {
     port: number,
     options?: Towards & { payload?: string; source?: string },
   ) => Promise<UdpResult>;
+  /** Runs many probes in one call, up to 24 side by side; each names its method and has that one's parameters. */
+  readonly batch: (calls: readonly BatchCall[]) => Promise<readonly { readonly [key: string]: unknown }[]>;
+  /** Sends whole IP packets, headers and all, from whatever address they claim. @throws Error when the kernel does not take one */
+  readonly raw: (packets: readonly { readonly to: string; readonly bytes: Buffer }[]) => Promise<void>;
   /**
    * Sends to port 7002 on 1 flow for 500 + 2,000 ms all it can, unless told otherwise; only the latter time counts. With
    * `web` it is the body of a request, over TLS on port 443.
@@ -221,6 +234,11 @@ function clientOver(call: CallLines): LabClient {
     get: async (host, port, options) =>
       (await towards("get", host, port, { path: "/", secure: port === HTTPS_PORT }, options)) as GetResult,
     udp: async (host, port, options) => (await towards("udp", host, port, { payload: "ping" }, options)) as UdpResult,
+    batch: async (calls) => (await call("batch", { calls, sideBySide: 24 })) as { [key: string]: unknown }[],
+    raw: async (packets) => {
+      const encoded = packets.map(({ to, bytes }) => ({ to, bytes: bytes.toString("base64") }));
+      await call("raw", { packets: encoded });
+    },
     upload: async (host, options) =>
       (await towards(
         "upload",

@@ -128,6 +128,9 @@ function internetLines(routeClients: boolean): readonly string[] {
     // Whole ranges are local, so that TCP services answer on addresses nobody has listed.
     "route add local 203.0.113.0/24 dev lo",
     "route add local 2001:db8:1::/64 dev lo",
+    // Where the names of `race.test` lead, and IPv6 addresses that only wrap an IPv4 one (6to4, Teredo, NAT64).
+    "route add local 198.18.0.0/16 dev lo",
+    ...["2002::/16", "2001::/32", "64:ff9b::/96"].map((network) => `route add local ${network} dev lo`),
     ...(routeClients ? clientNetworks : []),
   ];
 }

@@ -42,6 +42,14 @@ const otherRecords: readonly string[] = [
   "_8080._https.api.allowed.test. 30 IN SVCB 1 api.allowed.test. port=8080",
 ];
 
+/** How many names `r0.race.test`, `r1.race.test`, … there are, each with addresses that no other name has. */
+const RACE_NAMES = 500;
+
+const raceRecords: readonly string[] = Array.from({ length: RACE_NAMES }, (_, n) => [
+  `r${n}.race.test. 30 IN A 198.18.${n >> 8}.${n & 255}`,
+  `r${n}.race.test. 30 IN AAAA 2001:db8:1::1:${n.toString(16)}`,
+]).flat();
+
 /** Apexes; the longest one that ends a name is the zone of the name. The root answers all else with NXDOMAIN. */
 const apexes: readonly string[] = [
   "lab.test",
@@ -55,6 +63,7 @@ const apexes: readonly string[] = [
   "signed-denied.test",
   "signed.test",
   "fresh.test",
+  "race.test",
   movingZone,
   "openai.com",
   "anthropic.com",
@@ -70,7 +79,7 @@ export function buildZones(): readonly Zone[] {
     for (const line of addressRecords(name, of)) put(name, line);
   }
   for (const zone of wildcardZones) for (const line of addressRecords(`*.${zone}`, names[zone])) put(zone, line);
-  for (const record of otherRecords) put((record.split(". ")[0] ?? "").toLowerCase(), record);
+  for (const record of [...otherRecords, ...raceRecords]) put((record.split(". ")[0] ?? "").toLowerCase(), record);
   // The root's own name server lies outside the other zones: the root delegates nothing, so that it denies all else itself.
   const rootServer = addressRecords("ns.root", { v4: [addresses.dns.v4], v6: [addresses.dns.v6] });
   const root: Zone = { name: ".", signed: false, text: zoneText(".", 1, rootServer, "ns.root") };

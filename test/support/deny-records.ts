@@ -4,10 +4,11 @@ import { join } from "node:path";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import type { DenyRecord } from "../../agent/gate/deny-record.ts";
 import { sleepMs } from "../../agent/host/clock.ts";
+import { packageRoot } from "../lab/processes.ts";
 
-const schema = JSON.parse(
-  readFileSync(new URL("../../policy-schema/deny-record.schema.json", import.meta.url), "utf8"),
-) as { readonly properties: { readonly reason: { readonly enum: readonly string[] } } };
+const schema = JSON.parse(readFileSync(join(packageRoot(), "policy-schema", "deny-record.schema.json"), "utf8")) as {
+  readonly properties: { readonly reason: { readonly enum: readonly string[] } };
+};
 const ajv = new Ajv2020({ strict: true, allowUnionTypes: true, strictRequired: false, strictTypes: false });
 const validate = ajv.compile(schema);
 

@@ -7,6 +7,7 @@ import { codes } from "../../agent/errors.ts";
 import { parsePolicy } from "../../agent/policy/parse-policy.ts";
 import { reasons } from "../../agent/policy/reasons.ts";
 import { parseSettings } from "../../agent/settings/parse-settings.ts";
+import { packetResiduals, tlsResiduals } from "../battery/residuals.ts";
 
 /** What the documentation says is tried, so that it cannot go stale. */
 
@@ -98,3 +99,8 @@ function readdirOrFile(path: string): void {
     readdirSync(join(root, path));
   }
 }
+
+test("agent/README.md tells of every way that is known not to be stopped", () => {
+  const section = read("agent/README.md").split("## What is not stopped")[1] ?? "";
+  for (const { title } of [...packetResiduals, ...tlsResiduals]) expect(section).toContain(`| ${title}`);
+});

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { createInterface } from "node:readline";
 import { ask } from "./dns.mjs";
+import { send } from "./raw.mjs";
 import * as sockets from "./sockets.mjs";
 import * as streams from "./streams.mjs";
 import { upload } from "./upload.mjs";
@@ -33,6 +34,8 @@ const methods = {
   get: (params) => toward(params, sockets.get),
   udp: (params) => toward(params, sockets.udp),
   upload: (params) => toward(params, upload),
+  raw: send,
+  batch: runBatch,
   "stream.open": (params) => toward(params, streams.open),
   "stream.write": streams.write,
   "stream.state": streams.state,
@@ -41,9 +44,9 @@ const methods = {
 
 /** Resolves a name by the client's resolver, over TCP when the answer is cut, and acts on its first address at once. */
 async function toward(params, act) {
-  const { host, family = 4, ...rest } = params;
+  const { host, family = 4, resolver = server, ...rest } = params;
   if (isIP(host)) return { ...(await act({ servername: undefined, name: host, ...rest, ca, host })), address: host };
-  const query = { ...queryDefaults, name: host, type: family === 4 ? "A" : "AAAA" };
+  const query = { ...queryDefaults, server: resolver, name: host, type: family === 4 ? "A" : "AAAA" };
   let answer = await ask(query);
   if (answer.truncated) answer = await ask({ ...query, transport: "tcp" });
   const address = answer.addresses?.[0];
@@ -53,6 +56,22 @@ async function toward(params, act) {
     address,
     resolveMs: answer.ms,
   };
+}
+
+/** Runs many calls of other methods, some side by side, and resolves with what became of each, in their order. */
+async function runBatch({ calls, sideBySide }) {
+  const results = [];
+  let next = 0;
+  const work = async () => {
+    while (next < calls.length) {
+      const index = next;
+      next += 1;
+      const { method, ...params } = calls[index];
+      results[index] = await methods[method](params);
+    }
+  };
+  await Promise.all(Array.from({ length: sideBySide }, work));
+  return results;
 }
 
 async function answer(line) {

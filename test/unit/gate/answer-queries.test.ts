@@ -322,6 +322,16 @@ describe("after named has answered", () => {
       expect(reasonsOf(noted)).toEqual(["private-answer", "private-answer"]);
     });
 
+    test("a private address stays closed when it is denied as well, and when a network allows it besides", async () => {
+      named = async () => ["10.1.0.1"];
+      for (const ips of [[], ["10.1.0.0/16"]]) {
+        state.policy = policyWith(["api.test"], 3, [], { ips: ["10.1.0.0/16"] }, "audit", ips);
+        for (const name of ["api.test", "other.test"]) expect((await ask(name)).rcode).toBe("NXDOMAIN");
+      }
+      expect(pinned).toEqual([]);
+      expect(new Set(reasonsOf(noted))).toEqual(new Set(["denied-explicit"]));
+    });
+
     test("names that nobody has, and clients that are not under audit, are denied", async () => {
       expect((await ask("denied.canary.clawgress.invalid")).rcode).toBe("NXDOMAIN");
       expect((await ask("other.test", "A", "10.0.0.9")).rcode).toBe("NXDOMAIN");

@@ -1,0 +1,355 @@
+import { readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { runChecked } from "../../agent/host/run.ts";
+import { parsePolicy } from "../../agent/policy/parse-policy.ts";
+import { eventually } from "../support/eventually.ts";
+import type { TestGateway } from "../support/gateway.ts";
+import { signByHand } from "../support/sign-by-hand.ts";
+import { ipPacket, protocols, udpDatagram } from "./packets.ts";
+import { type Attempt, each, gainedIf, insist, type Scenario, tried } from "./scenario.ts";
+import type { Scene, StageOptions } from "./scene.ts";
+
+/** WA… and WG…: abuse of what is allowed, of the repository, and of a gateway in trouble (WI23 to WI25). */
+
+const LIMIT_KBPS = 2_000;
+const RECORD_BYTES = 256 * 1024;
+const policyWith = (...names: readonly string[]) => ({
+  version: 1,
+  allow: {
+    domains: ["a.allowed.test", ...names],
+    ips: ["203.0.113.60/32", "2001:db8:1::3c/128"],
+    ports: [80, 443, 7002],
+  },
+  hosts: { limited: { sources: ["10.81.0.0/24", "fd81::/64"], limits: { egress_kbps: LIMIT_KBPS } } },
+});
+/** What somebody wants to be in force. */
+const wide = policyWith("www.denied.test");
+
+export const abuseStage: StageOptions = async () => ({
+  policy: policyWith(),
+  config: { records: { maxBytes: RECORD_BYTES } },
+});
+
+const once = [4] as const;
+const connectAllowed = async (scene: Scene): Promise<void> => {
+  insist("a.allowed.test:443", await scene.client.connect("a.allowed.test", 443, scene.by));
+};
+const reachDenied = async (scene: Scene, what: string): Promise<Attempt> =>
+  tried(what, await scene.client.connect("www.denied.test", 443, scene.by));
+const nothingDenied = (scene: Scene) => ({ packets: [{ to: scene.service(40) }], queries: ["*.denied.test"] });
+const deniedName = () => [{ plane: "dns", reason: "dns-not-allowed", name: "www.denied.test" }];
+
+/** Pushes what must not be accepted, waits for the verdict, and tries what it would have opened. */
+async function push(scene: Scene, what: string, commit: (gateway: TestGateway) => Promise<string>): Promise<Attempt> {
+  const { gateway } = scene;
+  if (gateway !== null) {
+    const { state, description } = await gateway.awaitStatus(await commit(gateway), ["success", "failure", "error"]);
+    if (state === "success") return { what, gained: `the commit is accepted: ${description}`, ms: 0 };
+  }
+  return await reachDenied(scene, what);
+}
+
+/** Commits a file's text as the policy, approved by nobody's program but with the right key. */
+async function pushByHand(
+  scene: Scene,
+  what: string,
+  text: string,
+  tamper?: (file: string) => Promise<void>,
+): Promise<Attempt> {
+  return await push(scene, what, (gateway) =>
+    gateway.commit(text, {
+      signers: [],
+      tamper: async (clone) => {
+        await signByHand(clone, ["policy.json"], { alice: gateway.keys["alice"] ?? "" });
+        await tamper?.(join(clone, "policy.json"));
+      },
+    }),
+  );
+}
+
+const textOf = (policy: object): string => `${JSON.stringify(policy, null, 2)}\n`;
+
+/** Puts the first policy back in force, whatever the clone holds, and waits for it. */
+const recover = async (scene: Scene): Promise<void> => {
+  await scene.enforce(policyWith());
+  await connectAllowed(scene);
+};
+
+export const abuseScenarios: readonly Scenario[] = [
+  {
+    id: "WA2",
+    title: "an upload faster than the host's limit",
+    attack: async ({ lab, service }) => {
+      const options = { warmUpMs: 1_300, forMs: 2_000, atKbps: 50_000 };
+      const result = await lab.client("guest").upload(service(60), options);
+      if (result.outcome !== "connected") throw new Error(JSON.stringify(result));
+      const kbps = Math.round(result.kbps);
+      return [gainedIf(`${kbps} of ${LIMIT_KBPS} kbit/s`, kbps > LIMIT_KBPS * 1.15)];
+    },
+    control: async ({ client, service }) => {
+      const result = await client.upload(service(60), { warmUpMs: 200, forMs: 500, atKbps: 50_000 });
+      if (result.outcome !== "connected" || result.kbps < 4 * LIMIT_KBPS) throw new Error(JSON.stringify(result));
+    },
+  },
+  {
+    id: "WA3",
+    title: "a store or a zone that is everybody's, in an entry of the policy",
+    families: once,
+    attack: async ({ gateway }) => {
+      const broad = [
+        "*.s3.amazonaws.com",
+        "storage.googleapis.com",
+        "*.github.io",
+        "raw.githubusercontent.com",
+        "dns.google",
+      ];
+      return broad.map((domain) => {
+        const parsed = parsePolicy(Buffer.from(textOf({ version: 1, allow: { domains: [domain] } })), "policy.json");
+        const isWarned = gateway !== null && parsed.ok && parsed.warnings.length > 0;
+        return gainedIf(`${domain} without a warning`, !isWarned);
+      });
+    },
+    control: connectAllowed,
+  },
+  {
+    id: "WG1",
+    title: "a commit that nobody approved, one that a stranger approved, one approved for other content",
+    families: once,
+    attack: async (scene) => [
+      await push(scene, "unsigned", (gateway) => gateway.commit(wide, { signers: [] })),
+      await push(scene, "by a stranger", (gateway) =>
+        gateway.commit(wide, {
+          signers: [],
+          tamper: (clone) => signByHand(clone, ["policy.json"], { alice: gateway.keys["mallory"] ?? "" }),
+        }),
+      ),
+      await push(scene, "for its parent alone", async (gateway) => {
+        await gateway.commit(policyWith("b.allowed.test"), { signers: ["alice"] });
+        return await gateway.commit(wide, { signers: [] });
+      }),
+    ],
+    forbidden: nothingDenied,
+    control: recover,
+    records: deniedName,
+  },
+  {
+    id: "WG2",
+    title: "an older, wider policy, approved in its time, is brought back",
+    families: once,
+    attack: async (scene) => {
+      await scene.enforce(wide);
+      const old = await scene.gateway?.head();
+      await scene.enforce(policyWith());
+      const good = await scene.gateway?.head();
+      // A question of the wide policy's time may still be on its way.
+      await scene.lab.mark();
+      const attempts = [
+        await push(scene, "as a new commit", (gateway) => pushTree(gateway, old ?? "")),
+        await push(scene, "by force", (gateway) => forceBack(gateway, old ?? "")),
+      ];
+      if (scene.gateway !== null) await forceBack(scene.gateway, good ?? "");
+      return attempts;
+    },
+    forbidden: nothingDenied,
+    control: recover,
+    records: deniedName,
+  },
+  {
+    id: "WG3",
+    title: "a merge of approved commits that holds what neither of them has",
+    families: once,
+    attack: async (scene) => [
+      await push(scene, "the mix", (gateway) =>
+        gateway.commit(policyWith("b.allowed.test"), {
+          signers: ["alice"],
+          tamper: (clone) => writeFile(join(clone, "policy.json"), textOf(wide)),
+        }),
+      ),
+    ],
+    forbidden: nothingDenied,
+    control: recover,
+    records: deniedName,
+  },
+  {
+    id: "WG4",
+    title: "approved files that are no policy: unknown and repeated keys, wrong values, too large, a symbolic link",
+    families: once,
+    attack: async (scene) => {
+      const text = textOf(wide);
+      const good = await scene.gateway?.head();
+      const texts: readonly (readonly [what: string, text: string])[] = [
+        ["a repeated key", text.replace('"version": 1,', '"version": 1,\n  "version": 1,')],
+        ["a port that is none", text.replace("443", "44300000")],
+        ["bits beyond a prefix", text.replace("203.0.113.60/32", "203.0.113.61/30")],
+        ["every name", textOf({ version: 1, allow: { domains: ["*", "www.denied.test"] } })],
+      ];
+      const attempts = [
+        // What refuses these is the same function for everybody.
+        ...texts.map(([what, bytes]) => {
+          const isRefused = scene.gateway !== null && !parsePolicy(Buffer.from(bytes), "policy.json").ok;
+          return gainedIf(what, !isRefused);
+        }),
+        await pushByHand(scene, "an unknown key", textOf({ ...wide, allowed: {} })),
+        await pushByHand(scene, "5 MB", text + " ".repeat(5 * 1024 * 1024)),
+        await pushByHand(scene, "a symbolic link", text, async (file) => {
+          await rm(file);
+          await symlink("clawgress.lock.json", file);
+        }),
+      ];
+      if (scene.gateway !== null) await forceBack(scene.gateway, good ?? "");
+      return attempts;
+    },
+    forbidden: nothingDenied,
+    control: recover,
+    records: deniedName,
+  },
+  {
+    id: "WG5",
+    title: "a Git server that fails, lies, stalls or never ends",
+    families: once,
+    attack: async (scene) => {
+      const faults = [{ kind: "html" }, { kind: "truncate" }, { kind: "endless" }, { kind: "silence" }] as const;
+      const attempts = await each(faults, async (fault) => {
+        await scene.lab.git.fault(fault);
+        await new Promise((resolve) => setTimeout(resolve, 700));
+        await connectAllowed(scene);
+        return await reachDenied(scene, fault.kind);
+      });
+      await scene.lab.git.fault(null);
+      await scene.lab.git.dropConnections();
+      return attempts;
+    },
+    forbidden: nothingDenied,
+    control: recover,
+    records: deniedName,
+  },
+  {
+    id: "WG9",
+    title: "a policy that locks everybody out: clients, but neither management nor the way back",
+    families: once,
+    attack: async (scene) => {
+      await scene.enforce({ version: 1, mode: "deny-all" });
+      return [tried("a.allowed.test", await scene.client.connect("a.allowed.test", 443, scene.by))];
+    },
+    forbidden: (scene) => ({ packets: [{ to: scene.service(10) }], queries: ["a.allowed.test"] }),
+    control: async (scene) => {
+      const curl = await scene.lab.exec("mgmt", ["curl", "-sm2", "-o", "/dev/null", `http://${scene.service(10)}/`]);
+      if (scene.gateway !== null && curl.exitCode !== 0) throw new Error("management is cut off");
+      await recover(scene);
+    },
+    records: () => [{ plane: "dns", reason: "deny-all" }],
+  },
+  {
+    id: "WI23",
+    title: "agent and gate are killed, and the policy's table deleted by hand",
+    families: once,
+    attack: async (scene) => {
+      const { gateway, lab } = scene;
+      await scene.killAgent();
+      if (gateway !== null) {
+        process.kill(await pidOf(gateway, "gate.pid.json"), "SIGKILL");
+        await lab.execChecked("gateway", ["nft", "delete", "table", "inet", "clawgress"]);
+      }
+      return await each([40, 10], async (n) =>
+        tried(`address ${n}`, await scene.client.connect(scene.service(n), 443)),
+      );
+    },
+    forbidden: (scene) => ({ packets: [40, 10].map((n) => ({ to: scene.service(n) })) }),
+    control: async (scene) => {
+      if (scene.gateway !== null) scene.startAgent();
+      await eventually("all is put right", async () => {
+        return (await scene.client.connect("a.allowed.test", 443, scene.by)).outcome === "connected";
+      });
+    },
+  },
+  {
+    id: "WI24",
+    title: "the agent dies in the middle of an apply",
+    families: once,
+    attack: async (scene) => {
+      const { gateway } = scene;
+      if (gateway !== null) {
+        await scene.killAgent();
+        await gateway.commit(policyWith("b.allowed.test"), { signers: ["alice"] });
+        await scene.startAgent({ step: "4c-kernel", moment: "after", do: "kill" }).exited;
+      }
+      return [
+        await reachDenied(scene, "what neither policy has"),
+        tried("its address", await scene.client.connect(scene.service(40), 443)),
+      ];
+    },
+    forbidden: nothingDenied,
+    control: async (scene) => {
+      const { gateway } = scene;
+      if (gateway !== null) scene.startAgent();
+      await eventually("one of the two is whole", async () => {
+        return (await scene.client.connect("a.allowed.test", 443, scene.by)).outcome === "connected";
+      });
+      await recover(scene);
+    },
+    records: (scene) => [{ plane: "ip", reason: "ip-not-allowed", destination: scene.service(40) }],
+  },
+  {
+    id: "WI25",
+    title: "a flood of denied packets and names",
+    families: once,
+    attack: async (scene) => {
+      const to = scene.service(40);
+      const payload = udpDatagram({ from: scene.own, to, fromPort: 40_000, toPort: 9 }, Buffer.from("x"));
+      const packet = { to, bytes: ipPacket({ from: scene.own, to, protocol: protocols.udp, payload }) };
+      const questions = Array.from({ length: 400 }, () =>
+        scene.client.resolve(`${scene.fresh()}.denied.test`, { timeoutMs: 10_000 }),
+      );
+      for (let round = 0; round < 5; round += 1) await scene.client.raw(Array.from({ length: 2_000 }, () => packet));
+      await Promise.all(questions);
+      return [gainedIf("records without bound", (await recordBytes(scene)) > 2 * RECORD_BYTES)];
+    },
+    forbidden: nothingDenied,
+    control: async (scene) => {
+      const startedMs = performance.now();
+      insist("another machine", await scene.lab.client("guest").connect("a.allowed.test", 443));
+      const tookMs = performance.now() - startedMs;
+      if (tookMs > 1_000) throw new Error(`an allowed connection took ${Math.round(tookMs)} ms`);
+    },
+    records: (scene) => [{ plane: "ip", reason: "ip-not-allowed", destination: scene.service(40) }],
+  },
+];
+
+async function pidOf(gateway: TestGateway, file: string): Promise<number> {
+  const text = await readFile(join(gateway.folder, "run", file), "utf8");
+  return (JSON.parse(text) as { readonly pid: number }).pid;
+}
+
+async function recordBytes({ gateway }: Scene): Promise<number> {
+  if (gateway === null) return 0;
+  const files = ["deny.jsonl", "deny.jsonl.1"].map((name) => join(gateway.folder, "run", "gate", name));
+  const sizes = await Promise.all(
+    files.map((file) =>
+      stat(file).then(
+        ({ size }) => size,
+        () => 0,
+      ),
+    ),
+  );
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
+
+const git = (gateway: TestGateway, ...argv: readonly string[]): Promise<string> =>
+  runChecked(["git", "-C", gateway.clone, ...argv], { timeoutMs: 20_000 });
+
+/** Commits the tree of an older commit on top of what is there. */
+async function pushTree(gateway: TestGateway, commit: string): Promise<string> {
+  await git(gateway, "rm", "-r", "--quiet", ".");
+  await git(gateway, "checkout", "--quiet", commit, "--", ".");
+  await git(gateway, "commit", "--quiet", "-m", "as it was");
+  await git(gateway, "push", "--quiet", "origin", "HEAD:main");
+  return (await git(gateway, "rev-parse", "HEAD")).trim();
+}
+
+/** Makes the branch end with an older commit, and an empty one on it, as if nothing had come after. */
+async function forceBack(gateway: TestGateway, commit: string): Promise<string> {
+  await git(gateway, "reset", "--quiet", "--hard", commit);
+  await git(gateway, "commit", "--quiet", "--allow-empty", "-m", "as it was");
+  await git(gateway, "push", "--quiet", "--force", "origin", "HEAD:main");
+  return (await git(gateway, "rev-parse", "HEAD")).trim();
+}

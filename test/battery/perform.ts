@@ -1,0 +1,118 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { sleepMs } from "../../agent/host/clock.ts";
+import { refuseRecord } from "../support/deny-records.ts";
+import type { Forbidden, Scenario, WantedRecord } from "./scenario.ts";
+import { openScene, type Scene, type Stage } from "./scene.ts";
+
+/** How a scenario went. Before a gateway that holds, all four are empty or null. */
+export interface Performance {
+  /** What the attacker got, and what of it reached the internet side. */
+  readonly gained: readonly string[];
+  /** What was refused, but not at once. */
+  readonly slow: readonly string[];
+  /** Why what is allowed did not work. */
+  readonly control: string | null;
+  /** Records that should be there and are not. */
+  readonly missing: readonly string[];
+}
+
+export const held: Performance = { gained: [], slow: [], control: null, missing: [] };
+
+/** A refusal that takes longer is a timeout to whoever waits for it. */
+const QUICK_MS = 1_000;
+
+/** Plays a scenario on a stage. @throws Error when the attack could not be made */
+export async function perform(stage: Stage, scenario: Scenario, family: 4 | 6): Promise<Performance> {
+  const scene = await openScene(stage, family);
+  const forbidden = scenario.forbidden?.(scene) ?? {};
+  await awaitSilence(scene, forbidden);
+  const attempts = await scenario.attack(scene);
+  const reached = await readReached(scene, forbidden);
+  const isOpen = stage.gateway === null;
+  const wanted = isOpen ? [] : (scenario.records?.(scene) ?? []);
+  return {
+    gained: [...attempts.flatMap(({ what, gained }) => (gained === null ? [] : [`${what}: ${gained}`])), ...reached],
+    slow: isOpen ? [] : attempts.flatMap(({ what, ms }) => (ms < QUICK_MS ? [] : [`${what}: ${Math.round(ms)} ms`])),
+    control: await tryControl(scenario, scene),
+    missing: await findMissing(scene, wanted),
+  };
+}
+
+async function tryControl(scenario: Scenario, scene: Scene): Promise<string | null> {
+  try {
+    await scenario.control(scene);
+    return null;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+/** Counting begins when nothing of what is forbidden comes any more from connections that are over. */
+async function awaitSilence(scene: Scene, forbidden: Forbidden): Promise<void> {
+  for (let attempt = 0; attempt < 20; attempt += 1) {
+    await scene.lab.mark();
+    if ((forbidden.packets ?? []).length === 0) return;
+    await sleepMs(20);
+    if ((await readReached(scene, forbidden)).length === 0) return;
+  }
+}
+
+async function readReached({ lab }: Scene, { packets = [], queries = [] }: Forbidden): Promise<readonly string[]> {
+  const reached: string[] = [];
+  if (packets.length > 0) {
+    const { flows } = await lab.packets();
+    for (const filter of packets) {
+      const keys = Object.keys(filter) as (keyof typeof filter)[];
+      for (const flow of flows.filter((one) => keys.every((key) => one[key] === filter[key]))) {
+        reached.push(`${flow.packets} packets of ${flow.protocol} to ${flow.to} port ${flow.port}`);
+      }
+    }
+  }
+  for (const name of queries) {
+    const seen = await lab.queries({ name });
+    if (seen.length > 0) reached.push(`${seen.length} questions of ${name}, such as ${seen[0]?.name} ${seen[0]?.type}`);
+  }
+  return reached;
+}
+
+/** Returns which of the wanted records are not there after 3 s, with what is. */
+async function findMissing(scene: Scene, wanted: readonly WantedRecord[]): Promise<readonly string[]> {
+  if (wanted.length === 0) return [];
+  for (let attempt = 0; ; attempt += 1) {
+    const all = await readAllRecords(scene);
+    const own = all.filter(({ client }) => Object.values(scene.machine).includes(`${client}`));
+    const missing = wanted.filter(
+      (want) => !(want["client"] === undefined ? own : all).some((one) => matches(one, want)),
+    );
+    if (missing.length === 0) return [];
+    if (attempt >= 60) {
+      const near = own.length > 0 ? own : all;
+      const seen = near.map((one) => `${one["client"]} ${one["reason"]} ${one["name"] ?? one["destination"]}`);
+      return [`${missing.map((one) => JSON.stringify(one)).join(", ")}; there were ${seen.slice(-8).join(", ")}`];
+    }
+    await sleepMs(50);
+  }
+}
+
+type AnyRecord = { readonly [key: string]: unknown };
+
+function matches(record: AnyRecord, wanted: AnyRecord): boolean {
+  return Object.entries(wanted).every(([key, value]) => record[key] === value);
+}
+
+async function readAllRecords({ gateway }: Scene): Promise<readonly AnyRecord[]> {
+  if (gateway === null) return [];
+  const run = join(gateway.folder, "run");
+  const files = ["gate/deny.jsonl.1", "gate/deny.jsonl", "proxy.jsonl"].map((name) => join(run, name));
+  const texts = await Promise.all(files.map((file) => readFile(file, "utf8").catch(() => "")));
+  return texts.flatMap((text) =>
+    text.split("\n").flatMap((line) => {
+      if (!line.endsWith("}")) return [];
+      const record = JSON.parse(line) as AnyRecord;
+      const refusal = refuseRecord(record);
+      if (refusal !== null) throw new Error(refusal);
+      return [record];
+    }),
+  );
+}
