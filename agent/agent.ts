@@ -1,5 +1,6 @@
 import type { Logger } from "pino";
 import type { ApplyContext } from "./apply/context.ts";
+import type { CompileMemory } from "./compile/memory.ts";
 import type { CycleOutcome } from "./cycle.ts";
 import type { PassedClock } from "./host/clock-store.ts";
 import type { Reporter } from "./report/reporter.ts";
@@ -34,5 +35,7 @@ export interface Memory {
   settledCommit: CommitId | null;
   /** What the last look at freshness and revocations found; null before the first. */
   trust: TrustVerdict | null;
+  /** Of the policy that was compiled last. */
+  readonly compiled: CompileMemory;
   last: { readonly outcome: CycleOutcome; readonly atMs: number } | null;
 }

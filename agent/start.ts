@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import type { Agent } from "./agent.ts";
 import type { ApplyContext } from "./apply/context.ts";
+import { createCompileMemory } from "./compile/memory.ts";
 import { AgentError } from "./errors.ts";
 import { openPassedClock } from "./host/clock-store.ts";
 import { readFileBytes } from "./host/files.ts";
@@ -37,7 +38,7 @@ export async function openAgent(settings: Settings, apply: ApplyContext, log: Lo
   const reporter = settings.report.github === null ? null : await openReporter({ settings, folder: paths.outbox, log });
   const agent: Agent = {
     ...{ settings, paths, installed, source, apply, reporter, log, clock },
-    memory: { settledCommit: null, trust: null, last: null },
+    memory: { settledCommit: null, trust: null, last: null, compiled: createCompileMemory() },
     judgedMs: () => judgedTime(clock.read()),
     readRevoked: () => readRevokedFile(settings.trust.revokedFile),
   };

@@ -8,6 +8,7 @@ import { networkLive } from "../compile/network-live.ts";
 import { lifelineRuleset } from "../compile/nft-chains.ts";
 import type { GateRelease } from "../compile/release.ts";
 import type { ApplyContext } from "./context.ts";
+import { gateReleaseOf } from "./gate-releases.ts";
 import { readHold, requireNoLockdown } from "./hold-notes.ts";
 import { loadRuleset, readBudgets, readLivePairs } from "./kernel.ts";
 import { publishZones } from "./named-service.ts";
@@ -35,7 +36,7 @@ export type Guard = () => Promise<void>;
 export async function swapRelease(context: ApplyContext, release: StoredRelease, guard: Guard): Promise<void> {
   const { gate, step } = context;
   await requireNoLockdown(context.paths);
-  const gateRelease = await readGateRelease(release);
+  const gateRelease = await gateReleaseOf(context, release);
   const target = { release, policy: gateRelease.policy };
   const fence = randomInt(1, MAX_FENCE);
   await guard();
@@ -78,11 +79,6 @@ async function allDone(parts: readonly Promise<unknown>[]): Promise<void> {
   for (const result of await Promise.allSettled(parts)) {
     if (result.status === "rejected") throw result.reason;
   }
-}
-
-/** Returns the gate's part of a stored release. Its bytes were checked against the manifest when the release was opened. */
-export async function readGateRelease(release: StoredRelease): Promise<GateRelease> {
-  return JSON.parse(await readFile(join(release.folder, "gate.json"), "utf8")) as GateRelease;
 }
 
 /** Returns the grants of networks that a release has in force. */

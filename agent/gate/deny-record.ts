@@ -97,14 +97,22 @@ export interface Nearest {
 
 const MAX_TEXT = 500;
 
+/** What is told of the policy that decided. */
+interface DecidedBy {
+  readonly provenance: Pick<Provenance, "commit" | "serial">;
+  /** Missing where rules know their places themselves. */
+  readonly placeOf?: ActivePolicy["placeOf"];
+}
+
 /** Returns the details that planes have in common; a plane adds its own. */
 export function commonDetails(
   action: DenyAction,
   client: Client | null,
   near: Nearest | null,
-  policy: { readonly provenance: Pick<Provenance, "commit" | "serial"> } | null,
+  policy: DecidedBy | null,
 ): DenialDetails {
-  const place = near?.nearRule?.place;
+  const rule = near?.nearRule ?? null;
+  const place = rule === null ? undefined : (policy?.placeOf?.(rule) ?? rule.place);
   return {
     host: client?.host?.name ?? null,
     group: client?.group.name ?? null,

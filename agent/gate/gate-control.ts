@@ -163,7 +163,7 @@ export function createControl(parts: GateParts): RunningControl {
     }),
     prepare: (folder) =>
       inTurn(async () => {
-        prepared = await loadPolicy(folder, parts.isOwnAddress);
+        prepared = await loadPolicy(folder, parts.isOwnAddress, state.policy);
         return prepared.digest;
       }),
     hold: async (maxMs) => {

@@ -35,7 +35,8 @@ export async function readPolicy(agent: Agent, cycle: Cycle): Promise<StepResult
 
 /** Compiles the policy for this gateway. */
 export async function compileCommit(agent: Agent, cycle: Cycle): Promise<StepResult> {
-  return { release: compile({ policy: need(cycle.policy, "policy"), settings: agent.settings }) };
+  const { settings, memory } = agent;
+  return { release: compile({ policy: need(cycle.policy, "policy"), settings, memory: memory.compiled }) };
 }
 
 /** Refuses a release that was rolled back before, whatever commit carries it now. */
