@@ -7,6 +7,7 @@ import { openPassedClock } from "./host/clock-store.ts";
 import { readFileBytes } from "./host/files.ts";
 import { healPointers } from "./host/pointer-store.ts";
 import { readRevokedFile } from "./host/revoked-file.ts";
+import { createPolicyMemory } from "./policy/policy-memory.ts";
 import { openReporter } from "./report/reporter.ts";
 import type { Settings } from "./settings/settings.ts";
 import { openSource } from "./source/open-source.ts";
@@ -38,7 +39,10 @@ export async function openAgent(settings: Settings, apply: ApplyContext, log: Lo
   const reporter = settings.report.github === null ? null : await openReporter({ settings, folder: paths.outbox, log });
   const agent: Agent = {
     ...{ settings, paths, installed, source, apply, reporter, log, clock },
-    memory: { settledCommit: null, trust: null, last: null, compiled: createCompileMemory() },
+    memory: {
+      ...{ settledCommit: null, trust: null, last: null },
+      ...{ read: createPolicyMemory(), compiled: createCompileMemory() },
+    },
     judgedMs: () => judgedTime(clock.read()),
     readRevoked: () => readRevokedFile(settings.trust.revokedFile),
   };

@@ -44,7 +44,7 @@ export function takeShards(
     for (const rule of group.names) shares[shardOf(rule.pattern.name)]?.lists[index]?.push(rule);
   }
   const inputOf = (lists: readonly (readonly NameRule[])[]) => ({
-    parts: lists.flat(),
+    parts: joinLists(lists),
     text: JSON.stringify(lists.map(({ length }, index) => [groups[index], length])),
   });
   const names = shares.map(({ shard, lists }) => {
@@ -56,6 +56,11 @@ export function takeShards(
     return memory === undefined ? render() : memory.places.recall(shard, inputOf(lists), render);
   });
   return { rest, shards: { groups, names, places: joinPlaces(places) } };
+}
+
+function joinLists<Item>(lists: readonly (readonly Item[])[]): readonly Item[] {
+  const [only] = lists;
+  return lists.length === 1 && only !== undefined ? only : lists.flat();
 }
 
 function renderNames(groups: readonly Group[], lists: readonly (readonly NameRule[])[]): NamesShard {

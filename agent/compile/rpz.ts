@@ -129,11 +129,16 @@ function reverseNames({ groups }: Policy): readonly NameEntry[] {
 /** Returns what any group may resolve; an entry that is denied whole for its group is none. */
 function allowedNames(policy: Policy): readonly NameEntry[] {
   const everyone = buildDenialTable(policy.deny);
-  return policy.groups.flatMap((group): readonly NameEntry[] => {
-    if (policy.deny === undefined && group.deny === undefined) return group.names;
-    const denied = [everyone, buildDenialTable(group.deny)];
-    return group.names.filter(({ pattern }) => !denied.some(({ coversPattern }) => coversPattern(pattern)));
-  });
+  const allowed: NameEntry[] = [];
+  for (const group of policy.groups) {
+    const isWhole = policy.deny === undefined && group.deny === undefined;
+    const denied = isWhole ? [] : [everyone, buildDenialTable(group.deny)];
+    const names = isWhole
+      ? group.names
+      : group.names.filter(({ pattern }) => !denied.some(({ coversPattern }) => coversPattern(pattern)));
+    for (const name of names) allowed.push(name);
+  }
+  return allowed;
 }
 
 interface Owner {

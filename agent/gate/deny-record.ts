@@ -2,6 +2,7 @@ import type { Provenance } from "../compile/release.ts";
 import type { Client } from "../policy/decide.ts";
 import type { Notes, PolicyEntry } from "../policy/policy.ts";
 import type { Plane, Reason, Severity } from "../policy/reasons.ts";
+import type { ActivePolicy } from "./active-policy.ts";
 
 /** What the denied side notices: an rcode, a TCP reset, an ICMP error, nothing, the end of its connection, or an HTTP status; `pass`: that it is let pass. */
 export type DenyAction =

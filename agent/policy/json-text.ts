@@ -141,7 +141,8 @@ function buildLocator(file: string, text: string, root: Spot): JsonDocument["loc
     const slash = pointer.lastIndexOf("/");
     if (slash === -1) return placeAt(startOf(root), pointer);
     const { spot, isFound } = find(pointer.slice(0, slash));
-    const last = isFound ? stepInto(spot, splitPointer(pointer.slice(slash))[0] ?? "") : null;
+    const step = pointer.slice(slash + 1);
+    const last = isFound ? stepInto(spot, step.includes("~") ? (splitPointer(`/${step}`)[0] ?? "") : step) : null;
     if (last === null) return placeAt(startOf(spot), pointer);
     return placeAt(part === "key" ? last.key : startOf(last.value), pointer);
   };

@@ -17,6 +17,7 @@ export async function readPolicy(agent: Agent, cycle: Cycle): Promise<StepResult
   const result = parsePolicy(need(files.get(policyPath), "policy file"), policyPath, {
     maxBytes: MAX_POLICY_BYTES,
     files,
+    memory: agent.memory.read,
   });
   if (result.ok) {
     for (const warning of result.warnings) {
