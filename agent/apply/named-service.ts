@@ -11,6 +11,7 @@ import { monotonicMs, sleepMs } from "../host/clock.ts";
 import { findDaemon, startDaemon, stopDaemon } from "../host/daemon.ts";
 import { readFileBytes, readFileIfAny, replaceFile } from "../host/files.ts";
 import { run, runChecked } from "../host/run.ts";
+import { allDone } from "./all-done.ts";
 import type { ApplyContext } from "./context.ts";
 import type { StoredRelease } from "./release-store.ts";
 
@@ -43,7 +44,7 @@ export async function publishZones(context: ApplyContext, release: StoredRelease
   if (await differs(context, release, CONFIGURATION)) await stopDaemon(context.paths.namedPid, STOP_GRACE_MS);
   const files = zoneFiles({ isSharded: canaries.shardCanaries !== undefined }).map(({ file }) => file);
   for (let first = 0; first < files.length; first += FILES_AT_ONCE) {
-    await Promise.all(files.slice(first, first + FILES_AT_ONCE).map((name) => publishFile(context, release, name)));
+    await allDone(files.slice(first, first + FILES_AT_ONCE).map((name) => publishFile(context, release, name)));
   }
   // Last: a configuration that names a zone is only there when the zone is.
   await publishFile(context, release, CONFIGURATION);
@@ -121,7 +122,7 @@ async function bringUp(context: ApplyContext, upstream: Upstream, canaries: Cana
 async function reloadStale(context: ApplyContext, upstream: Upstream, canaries: Canaries): Promise<void> {
   const stale = await findStaleZones(upstream, canaries);
   if (stale !== null && stale.length > 0 && stale.length <= MAX_SINGLE_RELOADS) {
-    await Promise.all(stale.map((zone) => rndc(context, "reload", zone)));
+    await allDone(stale.map((zone) => rndc(context, "reload", zone)));
   } else if (!(await checkNamed(upstream, [canaries])).ok) await rndc(context, "reload");
 }
 

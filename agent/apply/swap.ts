@@ -8,6 +8,7 @@ import { networkLive } from "../compile/network-live.ts";
 import { lifelineRuleset } from "../compile/nft-chains.ts";
 import { tableDelta } from "../compile/nft-delta.ts";
 import type { GateRelease } from "../compile/release.ts";
+import { allDone } from "./all-done.ts";
 import type { ApplyContext } from "./context.ts";
 import { gateReleaseOf } from "./gate-releases.ts";
 import { readHold, requireNoLockdown } from "./hold-notes.ts";
@@ -101,13 +102,6 @@ async function loadEither(
     }
   }
   await loadRuleset(complete(whole));
-}
-
-/** Resolves or rejects when all are over: nothing of a swap that failed goes on while the next one begins. */
-async function allDone(parts: readonly Promise<unknown>[]): Promise<void> {
-  for (const result of await Promise.allSettled(parts)) {
-    if (result.status === "rejected") throw result.reason;
-  }
 }
 
 /** Returns the grants of networks that a release has in force. */
