@@ -2,7 +2,7 @@ import { createIssueSink, hasErrors, sortIssues } from "./issue-log.ts";
 import { type LoadOptions, loadSources } from "./load-sources.ts";
 import { normalizePolicy } from "./normalize.ts";
 import type { PolicyResult } from "./policy.ts";
-import type { PolicyMemory } from "./policy-memory.ts";
+import { beginPolicy, endPolicy, type PolicyMemory } from "./policy-memory.ts";
 import { runPolicyTests } from "./policy-tests.ts";
 import { findUnsupported } from "./unsupported.ts";
 
@@ -26,8 +26,10 @@ export function parsePolicy(bytes: Uint8Array, file: string, options: PolicyOpti
   const [main] = sources;
   if (main === undefined || hasErrors(sink)) return { ok: false, issues: inOrder() };
   for (const { document, log } of sources) for (const issue of findUnsupported(document, log.locate)) sink.add(issue);
+  if (memory !== undefined) beginPolicy(memory, sources);
   const policy = normalizePolicy([main, ...sources.slice(1)], memory);
   if (!hasErrors(sink) && tests !== "skip") runPolicyTests(policy, sources);
   const issues = inOrder();
+  if (memory !== undefined && !hasErrors(sink)) endPolicy(memory);
   return hasErrors(sink) ? { ok: false, issues } : { ok: true, policy, warnings: issues };
 }

@@ -1,6 +1,7 @@
 import type { Drafts } from "./drafts.ts";
 import type { NamePattern, NameRule, PortRange } from "./policy.ts";
 import { portText } from "./ports.ts";
+import type { PolicySource } from "./source-document.ts";
 
 /**
  * What was found out about the last policy, so that reading one that differs little is quick and gives the very same
@@ -11,6 +12,12 @@ export interface PolicyMemory {
   readonly patterns: Map<string, KnownPattern>;
   /** Lists by file and pointer. */
   readonly lists: Map<string, KnownList>;
+  /** All that the last policy said besides its long lists of names; null when it has not been read to the end. */
+  besides: string | null;
+  /** Whether the policy that is being read says the same besides them: then an entry means what it meant. */
+  isSameBesides: boolean;
+  /** What `besides` becomes. */
+  next: string | null;
 }
 
 export interface KnownPattern {
@@ -19,6 +26,8 @@ export interface KnownPattern {
   readonly text: string;
   /** Every name below it. */
   readonly below: NamePattern;
+  /** False when the entry is warned of. */
+  readonly isQuiet: boolean;
 }
 
 export interface KnownList {
@@ -26,6 +35,9 @@ export interface KnownList {
   readonly rules: Drafts<NameRule>;
   /** The keys of the rules, in order. */
   readonly sorted: readonly string[];
+  readonly entries: readonly unknown[];
+  /** By entry: its rule, when the text says all that it says and nothing is to be said about it; else null. */
+  readonly byEntry: readonly (NameRule | null)[];
 }
 
 const MAX_PATTERNS = 500_000;
@@ -33,7 +45,38 @@ const MAX_LISTS = 1000;
 
 /** Returns a memory of nothing. */
 export function createPolicyMemory(): PolicyMemory {
-  return { patterns: new Map(), lists: new Map() };
+  return { patterns: new Map(), lists: new Map(), besides: null, isSameBesides: false, next: null };
+}
+
+/** A list of fewer names is read as quickly as it is compared. */
+const LONG_LIST = 1000;
+
+/** Begins the reading of a policy. */
+export function beginPolicy(memory: PolicyMemory, sources: readonly PolicySource[]): void {
+  const besides = textBesides(sources);
+  memory.isSameBesides = besides !== null && besides === memory.besides;
+  // Until it has been read to the end, nothing of it is known.
+  memory.besides = null;
+  memory.next = besides;
+}
+
+/** Ends the reading of a policy that was accepted. */
+export function endPolicy(memory: PolicyMemory): void {
+  memory.besides = memory.next;
+}
+
+/** Returns all that the files of a policy say but for long lists of names; null when there is no such list. */
+function textBesides(sources: readonly PolicySource[]): string | null {
+  let hasLong = false;
+  const text = JSON.stringify(
+    sources.map(({ document, log }) => [log.locate("").file, document]),
+    (key, value: unknown) => {
+      if (key !== "domains" || !Array.isArray(value) || value.length < LONG_LIST) return value;
+      hasLong = true;
+      return null;
+    },
+  );
+  return hasLong ? text : null;
 }
 
 /** Keeps what an entry means. */
