@@ -12,6 +12,7 @@ import { indexPolicy, loadPolicy } from "../../agent/gate/active-policy.ts";
 import { parsePolicy } from "../../agent/policy/parse-policy.ts";
 import type { PolicyResult } from "../../agent/policy/policy.ts";
 import { createPolicyMemory, type PolicyMemory } from "../../agent/policy/policy-memory.ts";
+import { createProxyJudge } from "../../agent/report/proxy-judge.ts";
 import { settingsWith } from "../support/compile-samples.ts";
 
 const many = Array.from(
@@ -206,6 +207,17 @@ describe("a long list on disk", () => {
         if (ours !== null && theirs !== null) expect(quick.placeOf(ours)).toEqual(theirs.place);
       }
     }
+  });
+
+  it("is what the proxy's lines are judged by", async () => {
+    await storeRelease(folder, old, provenance);
+    const about = join(folder, "about.map");
+    await writeFile(about, `release ${old.digest}\n`);
+    const decider = await createProxyJudge(folder, about).deciderOf(provenance.commit);
+    const anyone = decider?.clientNamed("*");
+    if (!decider || !anyone) throw new Error("the release cannot be read");
+    expect(decider.decideName(anyone, many[7] as string).verdict).toBe("allow");
+    expect(decider.decideName(anyone, "no.test").verdict).toBe("deny");
   });
 
   it("is refused by the gate when a file of it is damaged", async () => {
