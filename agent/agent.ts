@@ -1,7 +1,9 @@
 import type { Logger } from "pino";
 import type { ApplyContext } from "./apply/context.ts";
+import type { CompileMemory } from "./compile/memory.ts";
 import type { CycleOutcome } from "./cycle.ts";
 import type { PassedClock } from "./host/clock-store.ts";
+import type { PolicyMemory } from "./policy/policy-memory.ts";
 import type { Reporter } from "./report/reporter.ts";
 import type { Paths } from "./settings/paths.ts";
 import type { Settings } from "./settings/settings.ts";
@@ -34,5 +36,9 @@ export interface Memory {
   settledCommit: CommitId | null;
   /** What the last look at freshness and revocations found; null before the first. */
   trust: TrustVerdict | null;
+  /** Of the policy that was read last. */
+  readonly read: PolicyMemory;
+  /** Of the policy that was compiled last. */
+  readonly compiled: CompileMemory;
   last: { readonly outcome: CycleOutcome; readonly atMs: number } | null;
 }

@@ -2,7 +2,7 @@ import { mkdir, realpath } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import type { Logger } from "pino";
 import type { ApplyContext } from "./apply/context.ts";
-import { plainStep, type RunStep } from "./apply/step.ts";
+import { plainStep, type RunStep, timeSteps } from "./apply/step.ts";
 import { createGateControl } from "./gate/control-client.ts";
 import { createMachineTurn } from "./host/machine-turn.ts";
 import { createTurn } from "./host/turn.ts";
@@ -30,10 +30,11 @@ export async function openApplyContext(
       proxy: await findUser(settings.proxy.user),
     },
     gate: createGateControl(paths.gateSocket),
-    tableDigests: new Map(),
+    verdicts: new Map(),
+    gateReleases: new Map(),
     inTurn: createTurn(),
     locked: createMachineTurn(paths.applyLock),
-    step,
+    step: timeSteps(step, log),
     log,
   };
 }

@@ -1,7 +1,7 @@
 import type { Agent } from "./agent.ts";
 import type { Cycle, CycleOutcome, StepResult } from "./cycle.ts";
 import { type AgentError, codes, type Response, toAgentError } from "./errors.ts";
-import { nowMs } from "./host/clock.ts";
+import { monotonicMs, nowMs } from "./host/clock.ts";
 import { applyStaged, confirmUnchanged, stageRelease } from "./steps/apply-steps.ts";
 import { approveCommit } from "./steps/commit-steps.ts";
 import { guardTrust, narrowIfDistrusted } from "./steps/guard-trust.ts";
@@ -41,7 +41,7 @@ export async function reconcile(agent: Agent, signal: AbortSignal): Promise<Cycl
   const outcome = await (async (): Promise<CycleOutcome> => {
     try {
       for (const step of steps) {
-        const result = await step(agent, cycle);
+        const result = await timed(agent, step.name, () => step(agent, cycle));
         if ("done" in result) return result.done;
         cycle = { ...cycle, ...result };
       }
@@ -58,6 +58,15 @@ export async function reconcile(agent: Agent, signal: AbortSignal): Promise<Cycl
 const endings = {
   ...{ retry: "failed", hold: "refused", stop: "refused", wait: "waiting", "roll-back": "rolled-back" },
 } as const satisfies Record<Response, CycleOutcome["kind"]>;
+
+async function timed<Result>({ log }: Agent, step: string, work: () => Promise<Result>): Promise<Result> {
+  const startedAtMs = monotonicMs();
+  try {
+    return await work();
+  } finally {
+    log.debug({ event: "step-took", step, tookMs: Math.round(monotonicMs() - startedAtMs) });
+  }
+}
 
 function endWithError(cycle: Cycle, error: AgentError): CycleOutcome {
   const { response } = codes[error.code];

@@ -1,12 +1,14 @@
 import type { Logger } from "pino";
 import type { Agent } from "./agent.ts";
 import type { ApplyContext } from "./apply/context.ts";
+import { createCompileMemory } from "./compile/memory.ts";
 import { AgentError } from "./errors.ts";
 import { openPassedClock } from "./host/clock-store.ts";
 import { readFileBytes } from "./host/files.ts";
 import { loadOpenPgp } from "./host/openpgp.ts";
 import { healPointers } from "./host/pointer-store.ts";
 import { readRevokedFile } from "./host/revoked-file.ts";
+import { createPolicyMemory } from "./policy/policy-memory.ts";
 import { openReporter } from "./report/reporter.ts";
 import type { Settings } from "./settings/settings.ts";
 import { openSource } from "./source/open-source.ts";
@@ -40,7 +42,10 @@ export async function openAgent(settings: Settings, apply: ApplyContext, log: Lo
   const reporter = settings.report.forge === null ? null : await openReporter({ settings, folder: paths.outbox, log });
   const agent: Agent = {
     ...{ settings, paths, installed, source, apply, reporter, log, clock },
-    memory: { settledCommit: null, trust: null, last: null },
+    memory: {
+      ...{ settledCommit: null, trust: null, last: null },
+      ...{ read: createPolicyMemory(), compiled: createCompileMemory() },
+    },
     judgedMs: () => judgedTime(clock.read()),
     readRevoked: () => readRevokedFile(settings.trust.revokedFile),
   };

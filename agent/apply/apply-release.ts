@@ -12,7 +12,7 @@ import { removeLifeline } from "./lifeline-note.ts";
 import { readBack } from "./read-back.ts";
 import { restoreRelease } from "./restore.ts";
 import type { RevertTimer } from "./revert-timer-client.ts";
-import { swapRelease } from "./swap.ts";
+import { type Guard, swapRelease } from "./swap.ts";
 import {
   armTransaction,
   closeConfirmed,
@@ -99,9 +99,19 @@ export async function applyRelease(context: ApplyContext, change: Change): Promi
 /** Steps 4 to 6. Returns the probes that fail but failed before the change as well. @throws AgentError why it cannot stay */
 async function swapAndProbe(context: ApplyContext, change: Change, id: string): Promise<readonly ProbeResult[]> {
   const { log, paths, step } = context;
-  const { next } = change;
-  await context.locked(() => swapRelease(context, next, () => requireArmed(paths.transaction, id)));
-  await step("5-read-back", () => readBack(context, next));
+  const { next, previous } = change;
+  const guard: Guard = () => requireArmed(paths.transaction, id);
+  await context.locked(() => swapRelease(context, next, guard, previous));
+  await step("5-read-back", async () => {
+    try {
+      await readBack(context, next);
+    } catch (error) {
+      // The changes were right for the release that should have stood. Whatever stood: the whole of it, once.
+      log.warn({ event: "read-back-again", reason: (error as Error).message });
+      await context.locked(() => swapRelease(context, next, guard));
+      await readBack(context, next);
+    }
+  });
   log.info({ event: "apply-swapped", release: next.digest });
   const after = await step("6-probe", () => rehearse(context, change.extraProbes));
   const verdict = judgeProbes(change.before, after);

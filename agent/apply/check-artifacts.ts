@@ -1,9 +1,11 @@
+import { createHash } from "node:crypto";
 import { copyFile, readFile, rm, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { PROXY_CONF } from "../compile/haproxy.ts";
 import { ABOUT_MAP, OWN_MAP, SPENT_MAP } from "../compile/haproxy-frontends.ts";
 import { proxyMaps } from "../compile/proxy-maps.ts";
-import { ALLOW_ZONE, BLOCK_ZONE, DENY_ZONE } from "../compile/release.ts";
+import { shardZoneFile } from "../compile/shards.ts";
+import { zoneFiles } from "../compile/zone-files.ts";
 import { AgentError } from "../errors.ts";
 import { readFileIfAny } from "../host/files.ts";
 import { run } from "../host/run.ts";
@@ -22,26 +24,66 @@ export interface CheckedRelease extends StoredRelease {
 /**
  * Step 1, check: lets named-checkzone, haproxy and the kernel itself judge a stored release, all at once, without
  * touching anything that is in force. Returns the release with the digest that its ruleset reads back as.
- * The same artifacts give the same verdict, so a release in `known` (its digest → the table's) is not judged again.
+ * The same bytes give the same verdict, so what is in `known` already is not judged again.
  * @throws AgentError APPLY_CHECK_FAILED naming the artifact.
  */
-export async function checkArtifacts(release: StoredRelease, known: Map<string, string>): Promise<CheckedRelease> {
-  const knownDigest = known.get(release.digest);
-  if (knownDigest !== undefined) return { ...release, tableDigest: knownDigest };
-  const ruleset = await readFile(join(release.folder, "policy.nft"));
+export async function checkArtifacts(release: StoredRelease, known: Verdicts): Promise<CheckedRelease> {
+  const [ruleset, manifest] = await Promise.all([
+    readFile(join(release.folder, "policy.nft")),
+    readFile(join(release.folder, "manifest.json"), "utf8"),
+  ]);
+  const digests = JSON.parse(manifest) as { readonly [file: string]: string };
   const scratch = await makeScratch();
   try {
     const [tableDigest] = await Promise.all([
-      rehearseRuleset(ruleset, basename(scratch)),
-      expectSuccess(["named-checkzone", "-q", BLOCK_ZONE, join(release.folder, "block.zone")]),
+      judge(known, `table ${meaningOf(ruleset)}`, () => rehearseRuleset(ruleset, basename(scratch))),
       checkProxyFiles(release, scratch),
-      expectSuccess(["named-checkzone", "-q", ALLOW_ZONE, join(release.folder, "allow.zone")]),
-      expectSuccess(["named-checkzone", "-q", DENY_ZONE, join(release.folder, "deny.zone")]),
+      checkZones(release, digests, known),
     ]);
-    known.set(release.digest, tableDigest);
     return { ...release, tableDigest };
   } finally {
     await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+/** What was judged, by its content, and what came of it; what was refused is not in it. */
+export type Verdicts = Map<string, string>;
+
+const MAX_VERDICTS = 1000;
+const CHECKS_AT_ONCE = 4;
+
+async function judge(known: Verdicts, key: string, work: () => Promise<string>): Promise<string> {
+  const verdict = known.get(key) ?? (await work());
+  known.delete(key);
+  known.set(key, verdict);
+  for (const oldest of known.keys()) {
+    if (known.size <= MAX_VERDICTS) break;
+    known.delete(oldest);
+  }
+  return verdict;
+}
+
+/** A comment says which line of the policy a rule comes from: that moves, and means nothing to the kernel. */
+function meaningOf(ruleset: Buffer): string {
+  const text = ruleset.toString("latin1").replace(/ # [^\n"]*$/gm, "");
+  return createHash("sha256").update(text, "latin1").digest("hex");
+}
+
+async function checkZones(
+  { folder }: StoredRelease,
+  digests: { readonly [file: string]: string },
+  known: Verdicts,
+): Promise<void> {
+  const isSharded = digests[shardZoneFile(0)] !== undefined;
+  const zones = zoneFiles({ isSharded });
+  for (let first = 0; first < zones.length; first += CHECKS_AT_ONCE) {
+    const checks = zones.slice(first, first + CHECKS_AT_ONCE).map(({ zone, file }) =>
+      judge(known, `zone ${zone} ${digests[file]}`, async () => {
+        await expectSuccess(["named-checkzone", "-q", zone, join(folder, file)]);
+        return "";
+      }),
+    );
+    await Promise.all(checks);
   }
 }
 

@@ -1,12 +1,14 @@
+import type { GateRelease } from "../compile/release.ts";
 import type { GateControl } from "../gate/control-client.ts";
 import type { EventLog } from "../host/event-log.ts";
 import type { Turn } from "../host/turn.ts";
 import type { UserIds } from "../host/users.ts";
 import type { Paths } from "../settings/paths.ts";
 import type { Settings } from "../settings/settings.ts";
+import type { Verdicts } from "./check-artifacts.ts";
 import type { RunStep } from "./step.ts";
 
-/** What every apply step works with. One is built at start; only `tableDigests` grows while the program runs. */
+/** What every apply step works with. One is built at start; only `verdicts` and `gateReleases` change while the program runs. */
 export interface ApplyContext {
   readonly settings: Settings;
   readonly paths: Paths;
@@ -17,8 +19,10 @@ export interface ApplyContext {
   /** The proxy's is null while it does not exist: only a policy in SNI mode needs it. */
   readonly users: { readonly named: UserIds; readonly gate: UserIds; readonly proxy: UserIds | null };
   readonly gate: GateControl;
-  /** Release → digest of its table in the kernel, for releases that were checked already. */
-  readonly tableDigests: Map<string, string>;
+  /** What was checked already: @see checkArtifacts. */
+  readonly verdicts: Verdicts;
+  /** Release → what it says, of the last few that this process compiled or read: a large one takes a second to read. */
+  readonly gateReleases: Map<string, GateRelease>;
   /** Runs applies and repairs of this process one after the other: a repair never meets a swap. */
   readonly inTurn: Turn;
   /** Runs what changes named, the rules or the gate while no other process of this gateway does: @see createMachineTurn. */

@@ -27,7 +27,7 @@ function denyAll(health: HealthSettings): Policy {
  */
 export async function openEnforced(context: ApplyContext): Promise<CheckedRelease> {
   const confirmed = await openIfWhole(context);
-  return confirmed ?? (await checkArtifacts(await storeDenyAll(context), context.tableDigests));
+  return confirmed ?? (await checkArtifacts(await storeDenyAll(context), context.verdicts));
 }
 
 /** Returns the confirmed release, or null (and says so) when it is damaged on disk. @throws AgentError STATE_CORRUPT, APPLY_CHECK_FAILED */
@@ -50,7 +50,7 @@ export async function openConfirmed(context: ApplyContext): Promise<CheckedRelea
   const { confirmed } = await readPointers(paths.pointers);
   const stored =
     confirmed.release === null ? await storeDenyAll(context) : await openRelease(paths.releases, confirmed.release);
-  return await checkArtifacts(stored, context.tableDigests);
+  return await checkArtifacts(stored, context.verdicts);
 }
 
 async function storeDenyAll({ settings, paths }: ApplyContext): Promise<StoredRelease> {

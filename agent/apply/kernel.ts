@@ -60,21 +60,20 @@ interface TableEntry {
  * @throws AgentError HOST_COMMAND when the table does not stand.
  */
 export async function digestPolicyTable(prefix: NamespacePrefix = []): Promise<string> {
-  // A process each: nft 1.0.6 finds only one of several maps that are listed by one.
-  const [listed, ...maps] = await Promise.all([
-    listJson(prefix, ["-t", "list", "table", "inet", POLICY_TABLE]),
-    ...staticMaps.map((name) => listJson(prefix, ["list", "map", "inet", POLICY_TABLE, name])),
-    ...staticSets.map((name) => listJson(prefix, ["list", "set", "inet", POLICY_TABLE, name])),
+  const [listed = [], ...lists] = await listEach(prefix, [
+    ["-t", "list", "table", "inet", POLICY_TABLE],
+    ...[...staticMaps].map((name) => ["list", "map", "inet", POLICY_TABLE, name]),
+    ...[...staticSets, ...refilledSets].map((name) => ["list", "set", "inet", POLICY_TABLE, name]),
   ]);
   // Counters of byte caps come and go with what the gate makes of a release.
   const skeleton = listed.filter((entry) => entry["quota"] === undefined);
+  const kept = staticMaps.length + staticSets.length;
   // What a set that no rule asks holds changes nothing.
-  const asked = refilledSets.filter((name) => skeleton.some((entry) => canonical(entry).includes(`"@${name}"`)));
-  const sets = await Promise.all(asked.map((name) => listJson(prefix, ["list", "set", "inet", POLICY_TABLE, name])));
+  const texts = skeleton.map(canonical);
+  const isAsked = (name: string): boolean => texts.some((text) => text.includes(`"@${name}"`));
+  const maps = lists.filter((_list, index) => index < kept || isAsked(refilledSets[index - kept] ?? ""));
   // Objects are listed in the order of their creation, which an older version's table has another of; rules by chain.
-  const objects = [...skeleton.filter((entry) => entry["rule"] === undefined), ...maps.flat(), ...sets.flat()]
-    .map(canonical)
-    .sort();
+  const objects = [...skeleton.filter((entry) => entry["rule"] === undefined), ...maps.flat()].map(canonical).sort();
   const rules = skeleton.filter((entry) => entry["rule"] !== undefined);
   const parts = [...objects, ...rules.sort((a, b) => compareTexts(chainOf(a), chainOf(b))).map(canonical)];
   return createHash("sha256").update(parts.join("\n")).digest("hex");
@@ -87,8 +86,45 @@ async function listJson(prefix: NamespacePrefix, args: readonly string[]): Promi
     timeoutMs: LOAD_TIMEOUT_MS,
     maxOutputBytes: MAX_LISTING_BYTES,
   });
+  return parseListing(text);
+}
+
+function parseListing(text: string): readonly Entry[] {
   const { nftables } = JSON.parse(text) as { nftables: readonly Entry[] };
   return nftables.filter((entry) => entry["metainfo"] === undefined);
+}
+
+/**
+ * Returns what each of several `list` commands prints. They are told to one program, one after the other, since each costs
+ * a process otherwise; an object that is not there lists nothing. In one command nft 1.0.6 finds only one of several maps.
+ */
+async function listEach(
+  prefix: NamespacePrefix,
+  commands: readonly (readonly string[])[],
+): Promise<readonly (readonly Entry[])[]> {
+  const [terse, ...others] = commands;
+  const [first, text] = await Promise.all([
+    listJson(prefix, terse ?? []),
+    run(nft(prefix, "-j", "-i"), {
+      stdin: others.map((command) => `${command.join(" ")}\n`).join(""),
+      timeoutMs: LOAD_TIMEOUT_MS,
+      maxOutputBytes: MAX_LISTING_BYTES,
+    }),
+  ]);
+  const lines = text.stdout.split("\n").filter((line) => line.startsWith('{"nftables"'));
+  if (lines.length === others.length && text.stderr === "") return [first, ...lines.map(parseListing)];
+  // An nft that talks in another way, or a table of an older version, which lacks some.
+  return [first, ...(await Promise.all(others.map((command) => listIfAny(prefix, command, first))))];
+}
+
+async function listIfAny(
+  prefix: NamespacePrefix,
+  command: readonly string[],
+  skeleton: readonly Entry[],
+): Promise<readonly Entry[]> {
+  const name = command.at(-1) ?? "";
+  const isThere = skeleton.some((entry) => [...nameOf(entry["map"]), ...nameOf(entry["set"])].includes(name));
+  return isThere ? await listJson(prefix, command) : [];
 }
 
 function chainOf(entry: Entry): string {

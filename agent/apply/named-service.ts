@@ -3,13 +3,15 @@ import { chown, lchown, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { CONTROL_KEY_NAME } from "../compile/named-conf.ts";
 import type { Canaries } from "../compile/release.ts";
+import { zoneFiles } from "../compile/zone-files.ts";
 import { AgentError } from "../errors.ts";
-import { checkNamed, type NamedHealth } from "../gate/named-check.ts";
+import { checkNamed, findStaleZones, type NamedHealth } from "../gate/named-check.ts";
 import { openUpstream, type Upstream } from "../gate/upstream.ts";
 import { monotonicMs, sleepMs } from "../host/clock.ts";
 import { findDaemon, startDaemon, stopDaemon } from "../host/daemon.ts";
 import { readFileBytes, readFileIfAny, replaceFile } from "../host/files.ts";
 import { run, runChecked } from "../host/run.ts";
+import { allDone } from "./all-done.ts";
 import type { ApplyContext } from "./context.ts";
 import type { StoredRelease } from "./release-store.ts";
 
@@ -22,7 +24,9 @@ const ASK_TIMEOUT_MS = 1_000;
 const POLL_MS = 5;
 const MAX_FILE_BYTES = 256 * 1024 * 1024;
 
-const ZONES = ["block.zone", "allow.zone", "deny.zone"] as const;
+const FILES_AT_ONCE = 8;
+/** Of more zones than this, named is told to look at all of them. */
+const MAX_SINGLE_RELOADS = 4;
 const CONFIGURATION = "named.conf";
 /** As seen from the folder that named is started in. */
 const CONFIGURATION_PATH = `../${CONFIGURATION}`;
@@ -38,14 +42,22 @@ export async function publishZones(context: ApplyContext, release: StoredRelease
   await prepareFolder(context);
   // Ended before its file is replaced: a named that runs always has the configuration that is there.
   if (await differs(context, release, CONFIGURATION)) await stopDaemon(context.paths.namedPid, STOP_GRACE_MS);
-  for (const name of [...ZONES, CONFIGURATION]) {
-    if (!(await differs(context, release, name))) continue;
-    await replaceFile(join(context.paths.named, name), await readArtifact(release, name));
+  const files = zoneFiles({ isSharded: canaries.shardCanaries !== undefined }).map(({ file }) => file);
+  for (let first = 0; first < files.length; first += FILES_AT_ONCE) {
+    await allDone(files.slice(first, first + FILES_AT_ONCE).map((name) => publishFile(context, release, name)));
   }
+  // Last: a configuration that names a zone is only there when the zone is.
+  await publishFile(context, release, CONFIGURATION);
   await withNamed(context, async (upstream) => {
     await bringUp(context, upstream, canaries);
     await awaitCanaries(context, upstream, canaries);
   });
+}
+
+async function publishFile(context: ApplyContext, release: StoredRelease, name: string): Promise<void> {
+  const { paths } = context;
+  if (await differs(context, release, name))
+    await replaceFile(join(paths.named, name), await readArtifact(release, name));
 }
 
 /**
@@ -64,7 +76,7 @@ async function withNamed<Result>(
     address: "127.0.0.1",
     port: settings.dns.namedPort,
     timeoutMs: ASK_TIMEOUT_MS,
-    maxInFlight: 4,
+    maxInFlight: 64,
   });
   try {
     return await work(upstream);
@@ -98,12 +110,20 @@ export async function ensureNamed(context: ApplyContext): Promise<boolean> {
 async function bringUp(context: ApplyContext, upstream: Upstream, canaries: Canaries): Promise<void> {
   const { paths, log } = context;
   if ((await findDaemon(paths.namedPid)) !== null) {
-    if (!(await checkNamed(upstream, [canaries])).ok) await rndc(context, "reload");
+    await reloadStale(context, upstream, canaries);
     return;
   }
   await checkConfiguration(context);
   await startNamed(context);
   log.info({ event: "named-started", pid: await findDaemon(paths.namedPid) });
+}
+
+/** A zone of a long list is loaded alone, so that a change of one name costs as much as a short list. */
+async function reloadStale(context: ApplyContext, upstream: Upstream, canaries: Canaries): Promise<void> {
+  const stale = await findStaleZones(upstream, canaries);
+  if (stale !== null && stale.length > 0 && stale.length <= MAX_SINGLE_RELOADS) {
+    await allDone(stale.map((zone) => rndc(context, "reload", zone)));
+  } else if (!(await checkNamed(upstream, [canaries])).ok) await rndc(context, "reload");
 }
 
 /**
@@ -148,9 +168,9 @@ async function startNamed({ paths, settings, users }: ApplyContext): Promise<voi
   });
 }
 
-async function rndc({ paths, settings }: ApplyContext, command: string): Promise<void> {
+async function rndc({ paths, settings }: ApplyContext, ...command: readonly string[]): Promise<void> {
   const port = String(settings.dns.controlPort);
-  await runChecked(["rndc", "-s", "127.0.0.1", "-p", port, "-k", paths.rndcKey, command], {
+  await runChecked(["rndc", "-s", "127.0.0.1", "-p", port, "-k", paths.rndcKey, ...command], {
     timeoutMs: RNDC_TIMEOUT_MS,
   });
 }

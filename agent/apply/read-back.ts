@@ -3,17 +3,18 @@ import { isNetworkGrant } from "../compile/marks.ts";
 import { AgentError } from "../errors.ts";
 import type { CheckedRelease } from "./check-artifacts.ts";
 import type { ApplyContext } from "./context.ts";
+import { gateReleaseOf } from "./gate-releases.ts";
 import { digestPolicyTable, hasTable, readLivePairs } from "./kernel.ts";
 import { readBackZones } from "./named-service.ts";
 import { findProxyDifference } from "./proxy-service.ts";
-import { readGateRelease, wantedLive } from "./swap.ts";
+import { wantedLive } from "./swap.ts";
 
 /**
  * Step 5, read back: returns when the kernel's rules and grants, named's answers, the gate and the proxy say that a release is in force.
  * @throws AgentError APPLY_READBACK naming the part that differs.
  */
 export async function readBack(context: ApplyContext, release: CheckedRelease): Promise<void> {
-  const gateRelease = await readGateRelease(release);
+  const gateRelease = await gateReleaseOf(context, release);
   const [digest, base, pairs, zones, status, proxy] = await Promise.all([
     digestPolicyTable(),
     hasTable("clawgress_base"),

@@ -1,9 +1,11 @@
 import { createHash } from "node:crypto";
-import { mkdir, readdir, rm, stat } from "node:fs/promises";
+import { link, mkdir, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import type { Artifact, Provenance, Release } from "../compile/release.ts";
+import { joinShards, type NamesShardFile } from "../compile/name-shards.ts";
+import type { Artifact, GateRelease, Provenance, Release } from "../compile/release.ts";
+import { PLACES_FILE, SHARDS, shardNamesFile } from "../compile/shards.ts";
 import { AgentError, type Json } from "../errors.ts";
-import { readFileIfAny, replaceFile, syncFolder } from "../host/files.ts";
+import { readFileBytes, readFileIfAny, replaceFile, syncFolder } from "../host/files.ts";
 
 const MAX_ARTIFACT_BYTES = 256 * 1024 * 1024;
 const MAX_MANIFEST_BYTES = 64 * 1024;
@@ -17,10 +19,16 @@ export interface StoredRelease {
 
 /**
  * Step 1, stage: writes a release's artifacts into its folder, fsynced, the manifest last, so that a folder with a
- * manifest is complete. Writing the same release again changes nothing but its provenance, and what is damaged.
+ * manifest is complete. Writing the same release again changes nothing but its provenance, and what is damaged. A file
+ * that the release `like` has too, byte by byte, becomes another link to it: a long list costs what changed.
  * @throws AgentError HOST_FILE
  */
-export async function storeRelease(releases: string, release: Release, provenance: Provenance): Promise<StoredRelease> {
+export async function storeRelease(
+  releases: string,
+  release: Release,
+  provenance: Provenance,
+  like: string | null = null,
+): Promise<StoredRelease> {
   const folder = join(releases, release.digest);
   const manifestPath = join(folder, "manifest.json");
   if (!(await isWhole(releases, release.digest))) {
@@ -30,7 +38,9 @@ export async function storeRelease(releases: string, release: Release, provenanc
     const manifest = release.artifacts.find((artifact) => artifact.path === "manifest.json");
     if (manifest === undefined) throw new AgentError("HOST_FILE", "the compiled release has no manifest.json");
     const others = release.artifacts.filter((artifact) => artifact !== manifest);
-    await Promise.all(others.map((artifact) => writeArtifact(folder, artifact)));
+    const model = like === null || like === release.digest ? null : join(releases, like);
+    await Promise.all(others.map((artifact) => placeArtifact(folder, artifact, model)));
+    await syncFolder(folder);
     await writeArtifact(folder, manifest);
     await syncFolder(releases);
   }
@@ -46,6 +56,20 @@ export async function isWhole(releases: string, digest: string): Promise<boolean
   } catch (error) {
     if (error instanceof AgentError) return false;
     throw error;
+  }
+}
+
+/** Files of a release are replaced and never written into, so that links to them stay what they are. */
+async function placeArtifact(folder: string, artifact: Artifact, model: string | null): Promise<void> {
+  const { path, bytes } = artifact;
+  const present = model === null ? null : await readIfUsable(join(model, path), bytes.length);
+  if (model === null || present?.equals(bytes) !== true) return await writeArtifact(folder, artifact);
+  try {
+    await rm(join(folder, path), { force: true });
+    await link(join(model, path), join(folder, path));
+  } catch {
+    // A file system without links, or a file with too many of them.
+    await writeArtifact(folder, artifact);
   }
 }
 
@@ -68,6 +92,23 @@ export async function openRelease(releases: string, digest: string): Promise<Sto
     if (sha256(bytes) !== expected) throw damaged(folder, `${path} does not match its digest`);
   }
   return { digest, folder };
+}
+
+/**
+ * Returns what a stored release says, whole, its shards put together. Its bytes were checked when it was opened.
+ * @throws AgentError APPLY_RELEASE_DAMAGED
+ */
+export async function readGateRelease({ folder }: Pick<StoredRelease, "folder">): Promise<GateRelease> {
+  try {
+    const read = (file: string): Promise<Buffer> => readFileBytes(join(folder, file), MAX_ARTIFACT_BYTES);
+    const gate = JSON.parse((await read("gate.json")).toString("utf8")) as GateRelease;
+    if (gate.sharded === undefined) return gate;
+    const [places, ...shards] = await Promise.all([PLACES_FILE, ...SHARDS.map(shardNamesFile)].map(read));
+    const lists = shards.map((bytes) => JSON.parse(bytes.toString("utf8")) as NamesShardFile);
+    return joinShards(gate, lists, places ?? Buffer.of());
+  } catch (error) {
+    throw damaged(folder, (error as Error).message);
+  }
 }
 
 /** A bad sector, a folder in its place or a file that has grown is the same as a missing file: the artifact is not there. */

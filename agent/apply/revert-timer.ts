@@ -23,7 +23,8 @@ function contextOf({ settings, configFile, programFolder, users }: RevertOrder):
   return {
     ...{ settings, paths, configFile, programFolder, users },
     gate: createGateControl(paths.gateSocket),
-    tableDigests: new Map(),
+    verdicts: new Map(),
+    gateReleases: new Map(),
     inTurn: createTurn(),
     locked: createMachineTurn(paths.applyLock),
     step: plainStep,

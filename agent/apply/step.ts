@@ -1,3 +1,6 @@
+import { monotonicMs } from "../host/clock.ts";
+import type { EventLog } from "../host/event-log.ts";
+
 /** The steps of an apply, as the protocol numbers them; 4 is the same in a revert. */
 export const applySteps = [
   "1-stage",
@@ -22,3 +25,15 @@ export type RunStep = <Result>(step: ApplyStep, work: () => Promise<Result>) => 
 
 /** Does the work and nothing else. */
 export const plainStep: RunStep = (_step, work) => work();
+
+/** Returns the same steps, each with its time in the log at level `debug`. */
+export function timeSteps(step: RunStep, log: EventLog): RunStep {
+  return async (name, work) => {
+    const startedAtMs = monotonicMs();
+    try {
+      return await step(name, work);
+    } finally {
+      log.debug({ event: "step-took", step: name, tookMs: Math.round(monotonicMs() - startedAtMs) });
+    }
+  };
+}

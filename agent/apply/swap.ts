@@ -6,8 +6,11 @@ import { passFence, takeFence } from "../compile/fence.ts";
 import { type LivePair, liveDelta } from "../compile/live-delta.ts";
 import { networkLive } from "../compile/network-live.ts";
 import { lifelineRuleset } from "../compile/nft-chains.ts";
+import { tableDelta } from "../compile/nft-delta.ts";
 import type { GateRelease } from "../compile/release.ts";
+import { allDone } from "./all-done.ts";
 import type { ApplyContext } from "./context.ts";
+import { gateReleaseOf } from "./gate-releases.ts";
 import { readHold, requireNoLockdown } from "./hold-notes.ts";
 import { loadRuleset, readBudgets, readLivePairs } from "./kernel.ts";
 import { publishZones } from "./named-service.ts";
@@ -30,12 +33,18 @@ export type Guard = () => Promise<void>;
  * c. the kernel takes the maps and the grants of networks in one transaction, unless another swap has begun since;
  * d. the gate swaps its policy, takes back the pins and grants that are no longer allowed, and goes on;
  * e. the proxy gets the names that came, and ends the connections that are no longer allowed.
+ * When it is known which release stands (`from`), the kernel gets only what differs, and everything if that was wrong.
  * @throws AgentError APPLY_*, GATE_*, HOST_*, and what the guard throws
  */
-export async function swapRelease(context: ApplyContext, release: StoredRelease, guard: Guard): Promise<void> {
+export async function swapRelease(
+  context: ApplyContext,
+  release: StoredRelease,
+  guard: Guard,
+  from: StoredRelease | null = null,
+): Promise<void> {
   const { gate, step } = context;
   await requireNoLockdown(context.paths);
-  const gateRelease = await readGateRelease(release);
+  const gateRelease = await gateReleaseOf(context, release);
   const target = { release, policy: gateRelease.policy };
   const fence = randomInt(1, MAX_FENCE);
   await guard();
@@ -47,15 +56,16 @@ export async function swapRelease(context: ApplyContext, release: StoredRelease,
       tightenProxy(context, target),
     ]),
   );
-  const ruleset = await readFile(join(release.folder, "policy.nft"), "utf8");
+  const ruleset = await readRuleset(release);
+  const changes = from === null ? null : tableDelta(await readRuleset(from), ruleset);
   await guard();
   await step("4b-hold", () => gate.hold(HOLD_MS));
   try {
     const [pairs, budgets] = await Promise.all([readLivePairs(), readBudgets()]);
     const grants = liveDelta(pairs, wantedLive(gateRelease));
-    const fenced = passFence(fence) + ruleset + grants + removeBudgets(budgets, gateRelease.policy);
+    const rest = grants + removeBudgets(budgets, gateRelease.policy);
     await guard();
-    await step("4c-kernel", () => loadRuleset(fenced));
+    await step("4c-kernel", () => loadEither(context, changes, ruleset, (text) => passFence(fence) + text + rest));
     await closeIfLockedDown(context);
     await guard();
     await step("4d-gate", () => gate.activate(release.digest));
@@ -73,16 +83,25 @@ async function closeIfLockedDown({ paths }: ApplyContext): Promise<void> {
   await requireNoLockdown(paths);
 }
 
-/** Resolves or rejects when all are over: nothing of a swap that failed goes on while the next one begins. */
-async function allDone(parts: readonly Promise<unknown>[]): Promise<void> {
-  for (const result of await Promise.allSettled(parts)) {
-    if (result.status === "rejected") throw result.reason;
-  }
+async function readRuleset({ folder }: StoredRelease): Promise<string> {
+  return await readFile(join(folder, "policy.nft"), "utf8");
 }
 
-/** Returns the gate's part of a stored release. Its bytes were checked against the manifest when the release was opened. */
-export async function readGateRelease(release: StoredRelease): Promise<GateRelease> {
-  return JSON.parse(await readFile(join(release.folder, "gate.json"), "utf8")) as GateRelease;
+/** A table that is not what it should be, so that the kernel refuses the changes, is nobody's reason to refuse a release. */
+async function loadEither(
+  { log }: ApplyContext,
+  changes: string | null,
+  whole: string,
+  complete: (text: string) => string,
+): Promise<void> {
+  if (changes !== null) {
+    try {
+      return await loadRuleset(complete(changes));
+    } catch (error) {
+      log.warn({ event: "delta-refused", reason: (error as Error).message });
+    }
+  }
+  await loadRuleset(complete(whole));
 }
 
 /** Returns the grants of networks that a release has in force. */

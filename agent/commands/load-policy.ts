@@ -1,6 +1,5 @@
-import { dirname, join, resolve } from "node:path";
-import { openRelease } from "../apply/release-store.ts";
-import type { GateRelease } from "../compile/release.ts";
+import { dirname, resolve } from "node:path";
+import { openRelease, readGateRelease } from "../apply/release-store.ts";
 import { AgentError } from "../errors.ts";
 import { readFileBytes } from "../host/files.ts";
 import { readPointers } from "../host/pointer-store.ts";
@@ -43,6 +42,5 @@ export async function loadEnforcedPolicy(configFile: string): Promise<Policy> {
     });
   }
   const release = await openRelease(paths.releases, confirmed.release);
-  const bytes = await readFileBytes(join(release.folder, "gate.json"), 4 * MAX_POLICY_BYTES);
-  return (JSON.parse(bytes.toString("utf8")) as GateRelease).policy;
+  return (await readGateRelease(release)).policy;
 }

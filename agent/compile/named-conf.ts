@@ -2,6 +2,7 @@ import { AgentError } from "../errors.ts";
 import type { ForwardZone } from "../policy/policy.ts";
 import type { DnsSettings } from "../settings/settings.ts";
 import { ALLOW_ZONE, AUDIT_SOURCE, BLOCK_ZONE, DENY_ZONE } from "./release.ts";
+import { SHARDS, shardZone, shardZoneFile } from "./shards.ts";
 import { addressToken, nameToken, pathToken, placeToken, portToken } from "./tokens.ts";
 
 /** Name of the key in `rndc.key`, the file beside named.conf that the control channel's secret is kept in. */
@@ -19,7 +20,8 @@ export const CONTROL_KEY_NAME = "clawgress";
  * Zones of `forward` are asked of their own resolvers, never of the upstreams; the response policy holds for them too.
  * @throws AgentError SETTINGS_INVALID when there is no upstream, or `validation` is `yes` without trust anchors.
  */
-export function renderNamedConf(dns: DnsSettings, forward: readonly ForwardZone[] = []): string {
+export function renderNamedConf(dns: DnsSettings, forward: readonly ForwardZone[] = [], isSharded = false): string {
+  const shards = isSharded ? SHARDS : [];
   const loopback = `127.0.0.1; ${AUDIT_SOURCE}; ::1;`;
   return `include "../rndc.key";
 controls {
@@ -71,7 +73,7 @@ ${validateExcept(dns, forward)}	empty-zones-enable no;
 	response-policy {
 		zone "${BLOCK_ZONE}";
 		zone "${ALLOW_ZONE}";
-		zone "${DENY_ZONE}";
+${shards.map((shard) => `\t\tzone "${shardZone(shard)}";\n`).join("")}		zone "${DENY_ZONE}";
 	} qname-wait-recurse no break-dnssec yes recursive-only no min-update-interval 0;
 };
 zone "${BLOCK_ZONE}" {
@@ -82,7 +84,7 @@ zone "${ALLOW_ZONE}" {
 	type primary;
 	file "../allow.zone";
 };
-zone "${DENY_ZONE}" {
+${shards.map((shard) => `zone "${shardZone(shard)}" {\n\ttype primary;\n\tfile "../${shardZoneFile(shard)}";\n};\n`).join("")}zone "${DENY_ZONE}" {
 	type primary;
 	file "../deny.zone";
 };

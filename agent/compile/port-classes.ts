@@ -15,8 +15,12 @@ const MAX_RANGES = 512;
  */
 export function portClasses(policy: Policy): readonly PortClass[] {
   const ranges = new Map<string, PortRange>();
+  // Entries of one list share their ports.
+  const seen = new Set<readonly PortRange[]>();
   for (const group of policy.groups) {
     for (const rule of [...group.names, ...group.networks]) {
+      if (seen.has(rule.ports)) continue;
+      seen.add(rule.ports);
       for (const range of rule.ports) ranges.set(portText(range), range);
       if (ranges.size > MAX_RANGES) {
         throw new AgentError("POLICY_INVALID", `the policy writes more than ${MAX_RANGES} different ranges of ports`, {

@@ -4,16 +4,22 @@ import type { ByteCap, Policy, PortRange } from "../policy/policy.ts";
 export interface Artifact {
   readonly path: string;
   readonly bytes: Buffer;
+  /** SHA-256 of the bytes in hex. */
+  readonly digest: string;
 }
 
 /**
  * What a policy becomes. Artifacts: `block.zone`, `allow.zone`, `deny.zone`, `named.conf`, `policy.nft`, `gate.json` and `manifest.json`
  * (path → SHA-256 of the others); in SNI mode also `haproxy.cfg` and the proxy's
- * maps (`proxyMaps`). `digest` is the SHA-256 of manifest.json in hex and names the release's folder.
+ * maps (`proxyMaps`). More than 4,096 names of a group are in `names-00.json` to `names-31.json` with their places in
+ * `places.txt`, and more than that to resolve in `allow-00.zone` to `allow-31.zone`. `digest` is the SHA-256 of
+ * manifest.json in hex and names the release's folder.
  */
 export interface Release {
   readonly digest: string;
   readonly artifacts: readonly Artifact[];
+  /** What `gate.json` and the shards say, whole. */
+  readonly gate: GateRelease;
 }
 
 /** A set of ports that no entry of the policy tells apart, and the mark that the kernel's `ports` map gives it. */
@@ -40,6 +46,10 @@ export interface GateRelease {
   readonly blockCanary: string;
   /** Missing in releases of versions that counted no bytes. */
   readonly caps?: readonly MarkedCap[];
+  /** Answered by named for `shardCanaryName` TXT out of each zone of a long list; missing when there is none. */
+  readonly shardCanaries?: readonly string[];
+  /** In gate.json: groups whose names are in the shards. Missing when there are none, and once they are put together. */
+  readonly sharded?: readonly string[];
   /** The probe's reserved addresses and the host (or `*`) that each speaks as. */
   readonly probes: readonly { readonly address: string; readonly host: string }[];
 }
@@ -56,7 +66,7 @@ export interface Provenance {
 }
 
 /** What named answers for the zones of a release. */
-export type Canaries = Pick<GateRelease, "canary" | "blockCanary">;
+export type Canaries = Pick<GateRelease, "canary" | "blockCanary" | "shardCanaries">;
 
 /** Held in the allow zone as a TXT record with the text of `GateRelease.canary`: proves which allow zone is in force. */
 export const CANARY_NAME = "release.canary.clawgress.invalid";

@@ -4,7 +4,9 @@ import { buildDenialTable } from "../policy/denial-table.ts";
 import type { DomainName, NamePattern, Place, Policy } from "../policy/policy.ts";
 import { auditedGroups } from "./audited-groups.ts";
 import { comparePlaces } from "./compare-places.ts";
+import type { CompileMemory } from "./memory.ts";
 import { ALLOW_ZONE, AUDIT_SOURCE, BLOCK_CANARY_NAME, BLOCK_ZONE, CANARY_NAME, DENY_ZONE } from "./release.ts";
+import { MAX_WHOLE_NAMES, SHARDS, shardCanaryName, shardOf, shardZone } from "./shards.ts";
 import { nameToken, placeToken, refuseRule } from "./tokens.ts";
 
 /** The response policy zones as master files (RFC 1035 §5), and what proves which of them named serves. */
@@ -19,6 +21,16 @@ export interface RpzZones {
   readonly blockSerial: number;
   readonly allowSerial: number;
   readonly denySerial: number;
+  /** The allowed names of a long list; empty when the allow zone holds them all. */
+  readonly shards: readonly ZoneShard[];
+}
+
+/** One of the zones that share a long list of allowed names, and the text of its TXT record at `shardCanaryName`. */
+export interface ZoneShard {
+  readonly bytes: Buffer;
+  /** SHA-256 of the bytes in hex. */
+  readonly digest: string;
+  readonly canary: string;
 }
 
 /** Longest text of a name, without the trailing dot, that fits the 255 bytes of RFC 1035 §2.3.4. */
@@ -38,9 +50,12 @@ const RESERVED_NAME = "clawgress.invalid";
  * resolve: named knows no clients, so that is the gate's.
  * @throws AgentError POLICY_INVALID for a name that cannot stand in the zone, with its place.
  */
-export function renderZones(policy: Policy): RpzZones {
+export function renderZones(policy: Policy, memory?: CompileMemory): RpzZones {
   const blocked = ownersOf(policy.deny?.names ?? []);
-  const allowed = policy.mode === "deny-all" ? [] : ownersOf([...allowedNames(policy), ...reverseNames(policy)]);
+  const names = policy.mode === "deny-all" ? [] : allowedNames(policy);
+  const isLong = names.length > MAX_WHOLE_NAMES;
+  const reverse = policy.mode === "deny-all" ? [] : reverseNames(policy);
+  const allowed = ownersOf(isLong ? reverse : [...names, ...reverse]);
   // Comments move with every edit of the source; only records make a new zone.
   const canary = digest(textOf(allowed));
   const exempt = auditedGroups(policy).length > 0 ? auditRecord : "";
@@ -60,7 +75,34 @@ export function renderZones(policy: Policy): RpzZones {
     blockSerial,
     allowSerial,
     denySerial,
+    shards: isLong ? renderShards(names, memory) : [],
   };
+}
+
+function renderShards(names: readonly NameEntry[], memory: CompileMemory | undefined): readonly ZoneShard[] {
+  const shares: NameEntry[][] = SHARDS.map(() => []);
+  const wildcards = new Set<string>();
+  for (const entry of names) {
+    const { kind, name } = entry.pattern;
+    shares[shardOf(name)]?.push(entry);
+    if (kind === "subdomains") wildcards.add(name);
+  }
+  // What is below a wildcard is left out wherever it would be, so all shards depend on all wildcards.
+  const covers = [...wildcards].sort(compareTexts).join(" ");
+  return SHARDS.map((shard) => {
+    const share = shares[shard] ?? [];
+    const patterns = share.map(({ pattern }) => pattern);
+    const render = (): ZoneShard => renderShard(shard, ownersOf(share, wildcards));
+    return memory === undefined ? render() : memory.zones.recall(shard, { parts: patterns, text: covers }, render);
+  });
+}
+
+function renderShard(shard: number, owners: readonly Owner[]): ZoneShard {
+  const canary = digest(textOf(owners));
+  const head = `${zoneHead(shardZone(shard), serialOf(canary))}${nameToken(shardCanaryName(shard))} TXT "${canary}"\n`;
+  const records = owners.map(({ owner }) => `${owner} CNAME rpz-passthru.\n`).join("");
+  const text = head + records;
+  return { canary, bytes: Buffer.from(text), digest: digest(text) };
 }
 
 /** A rule for who asks, before all rules for names: its address backwards behind the length of the prefix. */
@@ -84,14 +126,19 @@ function reverseNames({ groups }: Policy): readonly NameEntry[] {
   }));
 }
 
-/** Yields what any group may resolve; an entry that is denied whole for its group is none. */
-function* allowedNames(policy: Policy): Generator<NameEntry> {
+/** Returns what any group may resolve; an entry that is denied whole for its group is none. */
+function allowedNames(policy: Policy): readonly NameEntry[] {
+  const everyone = buildDenialTable(policy.deny);
+  const allowed: NameEntry[] = [];
   for (const group of policy.groups) {
-    const denied = [policy.deny, group.deny].map((denials) => buildDenialTable(denials));
-    for (const entry of group.names) {
-      if (!denied.some(({ coversPattern }) => coversPattern(entry.pattern))) yield entry;
-    }
+    const isWhole = policy.deny === undefined && group.deny === undefined;
+    const denied = isWhole ? [] : [everyone, buildDenialTable(group.deny)];
+    const names = isWhole
+      ? group.names
+      : group.names.filter(({ pattern }) => !denied.some(({ coversPattern }) => coversPattern(pattern)));
+    for (const name of names) allowed.push(name);
   }
+  return allowed;
 }
 
 interface Owner {
@@ -104,9 +151,11 @@ interface NameEntry {
   readonly place: Place;
 }
 
-function ownersOf(entries: Iterable<NameEntry>): readonly Owner[] {
+/** `wildcards`: those of other zones too, when the entries are only a part. */
+function ownersOf(entries: Iterable<NameEntry>, wildcards?: ReadonlySet<string>): readonly Owner[] {
   const exact = new Map<string, Place>();
   const subdomains = new Map<string, Place>();
+  const covers = wildcards ?? subdomains;
   for (const { pattern, place } of entries) {
     checkPattern(pattern, place);
     const places = pattern.kind === "exact" ? exact : subdomains;
@@ -115,15 +164,16 @@ function ownersOf(entries: Iterable<NameEntry>): readonly Owner[] {
   }
   const owners: Owner[] = [];
   for (const [name, place] of exact) {
-    if (!isBelowAny(name, subdomains)) owners.push({ owner: nameToken(name), place });
+    if (!isBelowAny(name, covers)) owners.push({ owner: nameToken(name), place });
   }
   for (const [name, place] of subdomains) {
-    if (!isBelowAny(name, subdomains)) owners.push({ owner: `*.${nameToken(name)}`, place });
+    if (!isBelowAny(name, covers)) owners.push({ owner: `*.${nameToken(name)}`, place });
   }
   return owners.sort((a, b) => compareTexts(a.owner, b.owner));
 }
 
-function isBelowAny(name: string, subdomains: ReadonlyMap<string, Place>): boolean {
+function isBelowAny(name: string, subdomains: { readonly size: number; has(name: string): boolean }): boolean {
+  if (subdomains.size === 0) return false;
   for (let dot = name.indexOf("."); dot !== -1; dot = name.indexOf(".", dot + 1)) {
     if (subdomains.has(name.slice(dot + 1))) return true;
   }

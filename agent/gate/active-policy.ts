@@ -6,13 +6,14 @@ import { readFileBytes } from "../host/files.ts";
 import { findCap } from "../policy/caps.ts";
 import { type Allowed, buildDecider, type Client, type Decider } from "../policy/decide.ts";
 import { patternText } from "../policy/pattern-text.ts";
-import type { ByteCap, NameRule, NetworkDenial, NetworkRule, PortRange } from "../policy/policy.ts";
+import type { ByteCap, NameRule, NetworkDenial, NetworkRule, Place, PolicyEntry, PortRange } from "../policy/policy.ts";
 import { portText } from "../policy/ports.ts";
 import { addressPorts } from "../policy/proxied.ts";
 import type { Reason } from "../policy/reasons.ts";
 import { addressKind, embeddedAddress } from "./addresses.ts";
 import type { LiveGrant } from "./grant-table.ts";
 import type { NameAccess, PolicyView } from "./ledger.ts";
+import { type LoadedShards, loadShards } from "./load-shards.ts";
 import { groupMarkOf, type PinOwner } from "./pin-owner.ts";
 import { type ClassRange, planClasses } from "./pin-plan.ts";
 
@@ -35,6 +36,10 @@ export interface ActivePolicy extends PolicyView {
   clientOf(address: string): Client;
   /** Returns why an allowed name may not lead its client to an address, or null when it may. */
   refuseAnswer(decision: Allowed, address: string): AnswerRefusal | null;
+  /** Returns where an entry of the release is written. */
+  placeOf(entry: PolicyEntry): Place;
+  /** Its long lists; null when it has none. */
+  readonly shards: LoadedShards | null;
   /** Returns what an allowed decision opens; null when the release gives its group no mark. */
   accessFor(decision: Allowed): NameAccess | null;
 }
@@ -45,10 +50,15 @@ const MAX_MANIFEST_BYTES = 1024 * 1024;
 const MAX_PLANS = 1000;
 
 /**
- * Returns the release in a folder, after checking gate.json against the manifest and taking the digest of the manifest.
+ * Returns the release in a folder, after checking its files against the manifest and taking the digest of the manifest.
+ * What it has in common with the release in force is not read again.
  * @throws AgentError GATE_REFUSED when a file is missing, damaged or no release of this version.
  */
-export async function loadPolicy(folder: string, isOwnAddress: (address: string) => boolean): Promise<ActivePolicy> {
+export async function loadPolicy(
+  folder: string,
+  isOwnAddress: (address: string) => boolean,
+  inForce: ActivePolicy | null = null,
+): Promise<ActivePolicy> {
   if (!isAbsolute(folder)) throw refused(folder, "the path is not absolute");
   try {
     const manifestBytes = await readFileBytes(join(folder, "manifest.json"), MAX_MANIFEST_BYTES);
@@ -59,7 +69,9 @@ export async function loadPolicy(folder: string, isOwnAddress: (address: string)
     const release = JSON.parse(gateBytes.toString("utf8")) as GateRelease;
     if (release.schema !== 1) throw refused(folder, `gate.json has schema ${String(release.schema)}, not 1`);
     const provenance = JSON.parse(provenanceBytes.toString("utf8")) as Provenance;
-    return indexPolicy({ digest: sha256(manifestBytes), folder, release, provenance }, isOwnAddress);
+    const { sharded } = release;
+    const shards = sharded === undefined ? null : await loadShards(folder, sharded, manifest, inForce?.shards ?? null);
+    return indexPolicy({ digest: sha256(manifestBytes), folder, release, provenance, shards }, isOwnAddress);
   } catch (error) {
     if (error instanceof AgentError && error.code === "GATE_REFUSED") throw error;
     throw refused(folder, error instanceof Error ? error.message : String(error), error);
@@ -68,11 +80,11 @@ export async function loadPolicy(folder: string, isOwnAddress: (address: string)
 
 /** Returns a release with its answers. */
 export function indexPolicy(
-  loaded: Pick<ActivePolicy, "digest" | "folder" | "release" | "provenance">,
+  loaded: Pick<ActivePolicy, "digest" | "folder" | "release" | "provenance"> & Partial<Pick<ActivePolicy, "shards">>,
   isOwnAddress: (address: string) => boolean,
 ): ActivePolicy {
-  const { release } = loaded;
-  const decider = buildDecider(release.policy);
+  const { release, shards = null } = loaded;
+  const decider = buildDecider(release.policy, shards?.tables);
   const groups = new Map(release.policy.groups.map((group) => [group.name, group]));
   const plans = new Map<string, readonly ClassRange[]>();
   const planOf = (ports: readonly PortRange[]): readonly ClassRange[] => {
@@ -114,6 +126,8 @@ export function indexPolicy(
   };
   return {
     ...loaded,
+    shards,
+    placeOf: (entry) => shards?.placeOf(entry) ?? entry.place,
     decider,
     clientOf,
     refuseAnswer,

@@ -2,6 +2,7 @@ import type { Provenance } from "../compile/release.ts";
 import type { Client } from "../policy/decide.ts";
 import type { Notes, PolicyEntry } from "../policy/policy.ts";
 import type { Plane, Reason, Severity } from "../policy/reasons.ts";
+import type { ActivePolicy } from "./active-policy.ts";
 
 /** What the denied side notices: an rcode, a TCP reset, an ICMP error, nothing, the end of its connection, or an HTTP status; `pass`: that it is let pass. */
 export type DenyAction =
@@ -97,14 +98,22 @@ export interface Nearest {
 
 const MAX_TEXT = 500;
 
+/** What is told of the policy that decided. */
+interface DecidedBy {
+  readonly provenance: Pick<Provenance, "commit" | "serial">;
+  /** Missing where rules know their places themselves. */
+  readonly placeOf?: ActivePolicy["placeOf"];
+}
+
 /** Returns the details that planes have in common; a plane adds its own. */
 export function commonDetails(
   action: DenyAction,
   client: Client | null,
   near: Nearest | null,
-  policy: { readonly provenance: Pick<Provenance, "commit" | "serial"> } | null,
+  policy: DecidedBy | null,
 ): DenialDetails {
-  const place = near?.nearRule?.place;
+  const rule = near?.nearRule ?? null;
+  const place = rule === null ? undefined : (policy?.placeOf?.(rule) ?? rule.place);
   return {
     host: client?.host?.name ?? null,
     group: client?.group.name ?? null,

@@ -172,7 +172,7 @@ export function createControl(parts: GateParts): RunningControl {
     spentCaps: async () => parts.meters.usages().filter(({ isSpent }) => isSpent),
     prepare: (folder) =>
       inTurn(async () => {
-        prepared = await loadPolicy(folder, parts.isOwnAddress);
+        prepared = await loadPolicy(folder, parts.isOwnAddress, state.policy);
         return prepared.digest;
       }),
     hold: async (maxMs) => {

@@ -31,7 +31,7 @@ export async function rollBack(agent: Agent, { serial, by, reason }: RollbackOrd
   const target = await findTarget(agent, confirmed.release, serial);
   const timer = await startRevertTimer(apply);
   try {
-    const next = await checkArtifacts(await openRelease(paths.releases, target.release), apply.tableDigests);
+    const next = await checkArtifacts(await openRelease(paths.releases, target.release), apply.verdicts);
     const [previous, before] = await Promise.all([openEnforced(apply), rehearse(apply, async () => [])]);
     const at = new Date(nowMs()).toISOString();
     const { release, serial: targetSerial, commit } = target;

@@ -57,7 +57,7 @@ interface Entry {
  * the union of its rules' ports; the order of rules, labels and places do not count.
  */
 export function comparePolicies(before: Policy | null, after: Policy): PolicyChanges {
-  const [old, now] = [groupsBeside(before, after), groupsBeside(after, before)];
+  const [old, now] = withoutSame(groupsBeside(before, after), groupsBeside(after, before));
   const domains = compareEntries(collect(old, "names"), collect(now, "names"));
   const networks = compareEntries(collect(old, "networks"), collect(now, "networks"));
   const ports = (list: "portsAdded" | "portsRemoved"): readonly ChangedEntry[] =>
@@ -112,6 +112,41 @@ function groupsBeside(policy: Policy | null, other: Policy | null): readonly Gro
   const elsewhere = new Set(other?.groups.map(({ name }) => name));
   const followers = (policy?.hosts ?? []).filter(({ name, group }) => group === "*" && elsewhere.has(name));
   return everyone === undefined ? groups : [...groups, ...followers.map(({ name }) => ({ ...everyone, name }))];
+}
+
+/**
+ * Returns both policies' groups without the rules at the beginning and end of their lists that are the very same: policies
+ * that were read one after the other share what did not change.
+ */
+function withoutSame(old: readonly Group[], now: readonly Group[]): readonly [readonly Group[], readonly Group[]] {
+  const known = new Map(old.map((group) => [group.name, group]));
+  const trimmed = new Map<string, Group>();
+  const rest = now.map((group) => {
+    const earlier = known.get(group.name);
+    if (earlier === undefined) return group;
+    const names = trimSame(earlier.names, group.names, (a, b) => a.pattern === b.pattern && a.ports === b.ports);
+    const networks = trimSame(earlier.networks, group.networks, (a, b) => a === b);
+    trimmed.set(group.name, { ...earlier, names: names[0], networks: networks[0] });
+    return { ...group, names: names[1], networks: networks[1] };
+  });
+  return [old.map((group) => trimmed.get(group.name) ?? group), rest];
+}
+
+function trimSame<Rule>(
+  old: readonly Rule[],
+  now: readonly Rule[],
+  isSame: (a: Rule, b: Rule) => boolean,
+): readonly [readonly Rule[], readonly Rule[]] {
+  const isSameAt = (a: number, b: number): boolean => {
+    const [one, other] = [old[a], now[b]];
+    return one !== undefined && other !== undefined && (one === other || isSame(one, other));
+  };
+  const most = Math.min(old.length, now.length);
+  let first = 0;
+  while (first < most && isSameAt(first, first)) first++;
+  let last = 0;
+  while (last < most - first && isSameAt(old.length - 1 - last, now.length - 1 - last)) last++;
+  return [old.slice(first, old.length - last), now.slice(first, now.length - last)];
 }
 
 function collect(groups: readonly Group[], list: "names" | "networks"): ReadonlyMap<string, Entry> {

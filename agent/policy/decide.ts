@@ -95,18 +95,19 @@ export interface Decider {
 }
 
 /**
- * Returns the decider of a policy. Building reads every rule once and is linear but for a sort of networks.
+ * Returns the decider of a policy. Building reads every rule once and is linear but for a sort of networks. The names of
+ * a group that has a table are looked up there, whatever the policy lists for it.
  * @throws RangeError when a host follows a group that the policy does not have.
  */
-export function buildDecider(policy: Policy): Decider {
+export function buildDecider(policy: Policy, tables: ReadonlyMap<string, NameTable> = new Map()): Decider {
   const isDenyAll = policy.mode === "deny-all";
-  const groups = new Map(policy.groups.map((group) => [group.name, indexGroup(group)]));
+  const groups = new Map(policy.groups.map((group) => [group.name, indexGroup(group, tables.get(group.name))]));
   const groupOf = (name: string): IndexedGroup => {
     const group = groups.get(name);
     if (group === undefined) throw new RangeError(`the policy has no group ${quoteText(name)}`);
     return group;
   };
-  const others = indexGroups(policy);
+  const others = indexGroups(policy, tables);
   const anyone: Client = { host: null, group: groupOf("*").group };
   const named = new Map(
     policy.hosts.map((host): [string, Client] => [host.name, { host, group: groupOf(host.group).group }]),
@@ -205,10 +206,10 @@ interface IndexedGroup {
   readonly denials: DenialTable;
 }
 
-function indexGroup(group: Group): IndexedGroup {
+function indexGroup(group: Group, table: NameTable | undefined): IndexedGroup {
   const networks = group.networks.map((rule) => ({ range: cidrRange(rule.network), value: rule }));
   const denials = buildDenialTable(group.deny);
-  return { group, names: buildNameTable(group.names), networks: buildPrefixTable(networks), denials };
+  return { group, names: table ?? buildNameTable(group.names), networks: buildPrefixTable(networks), denials };
 }
 
 function allow(client: Client, rules: readonly (NameRule | NetworkRule)[]): Allowed | null {

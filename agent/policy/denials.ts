@@ -8,7 +8,7 @@ import { joinPointer } from "./json-pointer.ts";
 import { quoteText } from "./parsed.ts";
 import { patternText } from "./pattern-text.ts";
 import type { Denials, NameDenial, NetworkDenial, Place } from "./policy.ts";
-import type { RuleContext } from "./rules.ts";
+import type { RuleContext } from "./read-names.ts";
 
 /**
  * Returns the entries of one or more `deny` objects, sorted, one a name or network; what is wrong in them goes to the

@@ -10,35 +10,46 @@ import { sortPorts } from "./ports.ts";
 const MAX_PORTS = 1000;
 const MAX_ANSWERS = 100;
 
-/** The rules of one list while it is read: by canonical text, with the ports and answers of every entry. */
-export type Drafts<R> = Map<string, Draft<R>>;
+/** The rules of one list while it is read, by canonical text; a text that stands there twice has all that its entries say. */
+export type Drafts<R> = Map<string, R | Draft<R>>;
 
-interface Draft<R> {
+class Draft<R> {
   readonly rule: R;
   readonly ports: (readonly PortRange[])[];
   readonly answers: (readonly Cidr[])[];
+
+  constructor(rule: R, ports: (readonly PortRange[])[], answers: (readonly Cidr[])[]) {
+    this.rule = rule;
+    this.ports = ports;
+    this.answers = answers;
+  }
 }
 
 export const NO_RULES: Rules = { names: [], networks: [] };
 
 /** Adds a rule. Where one is already, it takes the ports and answers, the label and notes if it has none, and is returned. */
 export function addRule<R extends NameRule | NetworkRule>(drafts: Drafts<R>, key: string, rule: R): R | null {
-  const answers = "answers" in rule && rule.answers !== undefined ? [rule.answers] : [];
-  const draft = drafts.get(key);
-  if (draft === undefined) {
-    drafts.set(key, { rule, ports: [rule.ports], answers });
+  const known = drafts.get(key);
+  if (known === undefined) {
+    drafts.set(key, rule);
     return null;
   }
+  const draft = known instanceof Draft ? known : new Draft(known, [known.ports], answersOf(known));
   if (draft.ports.at(-1) !== rule.ports) draft.ports.push(rule.ports);
-  draft.answers.push(...answers);
+  draft.answers.push(...answersOf(rule));
   const takesLabel = draft.rule.label === null && rule.label !== null;
   const takesNotes = draft.rule.notes === undefined && rule.notes !== undefined;
-  if (takesLabel || takesNotes) {
-    const notes = draft.rule.notes ?? rule.notes;
-    const joined = { ...draft.rule, label: draft.rule.label ?? rule.label, ...(notes === undefined ? {} : { notes }) };
-    drafts.set(key, { ...draft, rule: joined });
-  }
+  const notes = draft.rule.notes ?? rule.notes;
+  const joined =
+    takesLabel || takesNotes
+      ? { ...draft.rule, label: draft.rule.label ?? rule.label, ...(notes === undefined ? {} : { notes }) }
+      : draft.rule;
+  drafts.set(key, new Draft(joined, draft.ports, draft.answers));
   return draft.rule;
+}
+
+function answersOf(rule: NameRule | NetworkRule): (readonly Cidr[])[] {
+  return "answers" in rule && rule.answers !== undefined ? [rule.answers] : [];
 }
 
 /** Returns the rules, each with the union of what its entries say; too much of it is an error. */
@@ -46,17 +57,21 @@ export function finishRules<R extends NameRule | NetworkRule>(
   drafts: Drafts<R>,
   log: IssueLog,
 ): readonly [string, R][] {
-  return [...drafts].map(([key, { rule, ports, answers }]) => {
-    const finished = answers.length < 2 ? rule : { ...rule, answers: joinAnswers(key, rule, answers, log) };
-    if (ports.length === 1) return [key, finished];
-    // Sorted once at the end: a list that repeats one name with other ports would else take quadratic time.
-    const union = sortPorts(ports.flat());
-    if (union.length > MAX_PORTS) {
-      const message = `${quoteText(key)} has more than ${MAX_PORTS} ports and ranges in all its entries`;
-      log.error(rule.place, message, "write ranges");
-    }
-    return [key, { ...finished, ports: union }];
-  });
+  return [...drafts].map(([key, draft]) => [key, finishRule(key, draft, log)]);
+}
+
+function finishRule<R extends NameRule | NetworkRule>(key: string, draft: R | Draft<R>, log: IssueLog): R {
+  if (!(draft instanceof Draft)) return draft;
+  const { rule, ports, answers } = draft;
+  const finished = answers.length < 2 ? rule : { ...rule, answers: joinAnswers(key, rule, answers, log) };
+  if (ports.length === 1) return finished;
+  // Sorted once at the end: a list that repeats one name with other ports would else take quadratic time.
+  const union = sortPorts(ports.flat());
+  if (union.length > MAX_PORTS) {
+    const message = `${quoteText(key)} has more than ${MAX_PORTS} ports and ranges in all its entries`;
+    log.error(rule.place, message, "write ranges");
+  }
+  return { ...finished, ports: union };
 }
 
 function joinAnswers(
@@ -75,9 +90,22 @@ function joinAnswers(
 }
 
 /** Returns rules of names in the order of their texts. */
-export function finishNames(drafts: Drafts<NameRule>, log: IssueLog): readonly NameRule[] {
-  const rules = [...finishRules(drafts, log)];
-  return rules.sort(([a], [b]) => compareTexts(a, b)).map(([, rule]) => rule);
+export function finishNames(
+  drafts: Drafts<NameRule>,
+  log: IssueLog,
+  sorted: readonly string[] = sortTexts(drafts.keys()),
+): readonly NameRule[] {
+  const rules: NameRule[] = [];
+  for (const text of sorted) {
+    const draft = drafts.get(text);
+    if (draft !== undefined) rules.push(finishRule(text, draft, log));
+  }
+  return rules;
+}
+
+/** Returns texts in order. */
+export function sortTexts(texts: Iterable<string>): readonly string[] {
+  return [...texts].sort(compareTexts);
 }
 
 /** Returns rules of networks by family, first address, then the wider first. */

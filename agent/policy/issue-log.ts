@@ -12,6 +12,7 @@ export interface IssueSink {
 /** Collects issues while one file is read. */
 export interface IssueLog {
   readonly locate: JsonDocument["locate"];
+  readonly isItemAt: JsonDocument["isItemAt"];
   /** Those of the other files too. */
   readonly issues: readonly Issue[];
   /** The code is POLICY_INVALID unless another one is given. */
@@ -33,9 +34,13 @@ export function createIssueSink(): IssueSink {
 }
 
 /** Returns the log of a file. */
-export function createIssueLog(locate: JsonDocument["locate"], sink: IssueSink): IssueLog {
+export function createIssueLog(
+  { locate, isItemAt }: Pick<JsonDocument, "locate" | "isItemAt">,
+  sink: IssueSink,
+): IssueLog {
   return {
     locate,
+    isItemAt,
     issues: sink.issues,
     error: (place, message, remedy, code = "POLICY_INVALID") =>
       sink.add({ severity: "error", code, place, message, remedy }),

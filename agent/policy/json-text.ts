@@ -19,6 +19,8 @@ export interface JsonDocument {
   readonly value: Json;
   /** Returns the place of a value, or of its key; of the nearest ancestor when there is no such value. */
   locate(pointer: string, part?: "value" | "key"): Place;
+  /** Returns whether an element of a list stands at a place of this file; costs next to nothing. */
+  isItemAt(listPointer: string, index: number, place: Place): boolean;
 }
 
 export type JsonResult = JsonDocument | { readonly ok: false; readonly issues: readonly TextIssue[] };
@@ -59,7 +61,7 @@ export function parseJsonText(bytes: Uint8Array, options: JsonTextOptions): Json
   }
   const scanned = scanJson(text);
   if (scanned.issues.length > 0) return { ok: false, issues: toTextIssues(file, text, scanned) };
-  return { ok: true, value: scanned.value, locate: buildLocator(file, text, scanned.spot) };
+  return { ok: true, value: scanned.value, ...buildLocator(file, text, scanned.spot) };
 }
 
 /** Returns one line for people: `file:line:column: message; remedy`. */
@@ -116,7 +118,7 @@ function findSyntaxError(text: string): number {
   return 0;
 }
 
-function buildLocator(file: string, text: string, root: Spot): JsonDocument["locate"] {
+function buildLocator(file: string, text: string, root: Spot): Pick<JsonDocument, "locate" | "isItemAt"> {
   const lineStarts = findLineStarts(text);
   const placeAt = (offset: number, pointer: string): Place => {
     const line = countUpTo(lineStarts, offset);
@@ -137,14 +139,24 @@ function buildLocator(file: string, text: string, root: Spot): JsonDocument["loc
     }
     return recent;
   };
-  return (pointer, part = "value") => {
+  const locate: JsonDocument["locate"] = (pointer, part = "value") => {
     const slash = pointer.lastIndexOf("/");
     if (slash === -1) return placeAt(startOf(root), pointer);
     const { spot, isFound } = find(pointer.slice(0, slash));
-    const last = isFound ? stepInto(spot, splitPointer(pointer.slice(slash))[0] ?? "") : null;
+    const step = pointer.slice(slash + 1);
+    const last = isFound ? stepInto(spot, step.includes("~") ? (splitPointer(`/${step}`)[0] ?? "") : step) : null;
     if (last === null) return placeAt(startOf(spot), pointer);
     return placeAt(part === "key" ? last.key : startOf(last.value), pointer);
   };
+  const isItemAt: JsonDocument["isItemAt"] = (listPointer, index, place) => {
+    const { spot, isFound } = find(listPointer);
+    if (!isFound || typeof spot === "number" || !("items" in spot)) return false;
+    const item = spot.items[index];
+    const offset = (lineStarts[place.line - 1] ?? Number.NaN) + place.column - 1;
+    const isInLine = offset < (lineStarts[place.line] ?? Number.POSITIVE_INFINITY);
+    return item !== undefined && startOf(item) === offset && isInLine && place.file === file;
+  };
+  return { locate, isItemAt };
 }
 
 /** Returns a member or element; the key of an element is the element. */

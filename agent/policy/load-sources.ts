@@ -99,7 +99,7 @@ function readSource(bytes: Uint8Array, file: string, options: LoadOptions, sink:
   const text = parseJsonText(bytes, { ...limits, file });
   if (!text.ok) return report(text.issues);
   if (!validate(text.value)) return report(explainSchemaErrors(validate.errors, text.locate));
-  return { document: text.value as unknown as PolicyDocument, log: createIssueLog(text.locate, sink) };
+  return { document: text.value as unknown as PolicyDocument, log: createIssueLog(text, sink) };
 }
 
 function checkKeys({ document, log }: PolicySource): void {

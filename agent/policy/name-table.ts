@@ -1,10 +1,13 @@
 import type { NamePattern, NameRule } from "./policy.ts";
 import { sortPorts } from "./ports.ts";
 
+/** Finds something by a name. A map is one. */
+export type NameLookup<E> = Pick<ReadonlyMap<string, E>, "get" | "size">;
+
 /** Entries by name: at most one a pattern. */
 export interface PatternTable<E> {
-  readonly exact: ReadonlyMap<string, E>;
-  readonly subdomains: ReadonlyMap<string, E>;
+  readonly exact: NameLookup<E>;
+  readonly subdomains: NameLookup<E>;
 }
 
 /** The rules of one group by name. */

@@ -5,6 +5,7 @@ import { joinPointer } from "./json-pointer.ts";
 import type { LabelBook } from "./labels.ts";
 import { quoteText } from "./parsed.ts";
 import type { Place, Rules } from "./policy.ts";
+import type { PolicyMemory } from "./policy-memory.ts";
 import { readRules } from "./rules.ts";
 import { suggestWord } from "./schema-issues.ts";
 import type { PolicySource } from "./source-document.ts";
@@ -21,7 +22,7 @@ export interface NamedLists {
  * Returns the lists of all files of a policy. A list holds entries only and can name no other list, so that lists
  * cannot go round in a circle.
  */
-export function readNamedLists(sources: readonly PolicySource[], labels: LabelBook): NamedLists {
+export function readNamedLists(sources: readonly PolicySource[], labels: LabelBook, memory?: PolicyMemory): NamedLists {
   const lists = new Map<string, { readonly rules: Rules; readonly place: Place; readonly log: IssueLog }>();
   const used = new Set<string>();
   for (const { document, log } of sources) {
@@ -29,7 +30,8 @@ export function readNamedLists(sources: readonly PolicySource[], labels: LabelBo
       const pointer = joinPointer("/groups", name);
       const place = log.locate(pointer, "key");
       const earlier = lists.get(name);
-      if (earlier === undefined) lists.set(name, { rules: readRules(list, pointer, { log, labels }), place, log });
+      if (earlier === undefined)
+        lists.set(name, { rules: readRules(list, pointer, { log, labels, memory }), place, log });
       else {
         const message = `the group ${quoteText(name)} is already in ${whereIs(earlier.place, place)}`;
         log.error(place, message, "give one of them another name");

@@ -1,5 +1,5 @@
 import { type Address, cidrRange } from "./cidr.ts";
-import { type NameTable, suffixesOf } from "./name-table.ts";
+import { type NameLookup, type NameTable, suffixesOf } from "./name-table.ts";
 import { patternText } from "./pattern-text.ts";
 import type {
   Group,
@@ -23,8 +23,8 @@ interface Owned<Rule> {
 
 /** Which group first allows a name or network: answers 'who else may?' without going through all groups. */
 export interface OtherGroups {
-  readonly exact: ReadonlyMap<string, Owned<NameRule>>;
-  readonly subdomains: ReadonlyMap<string, Owned<NameRule>>;
+  readonly exact: Pick<NameLookup<Owned<NameRule>>, "get">;
+  readonly subdomains: Pick<NameLookup<Owned<NameRule>>, "get">;
   readonly networks: PrefixTable<Owned<NetworkRule>>;
 }
 
@@ -34,20 +34,48 @@ export interface NearMiss {
   readonly rule: PolicyEntry | null;
 }
 
-/** Returns the first group, in the policy's order, of every pattern and network. */
-export function indexGroups(policy: Policy): OtherGroups {
-  const exact = new Map<string, Owned<NameRule>>();
-  const subdomains = new Map<string, Owned<NameRule>>();
-  for (const group of policy.groups) {
-    for (const rule of group.names) {
-      const map = rule.pattern.kind === "exact" ? exact : subdomains;
-      if (!map.has(rule.pattern.name)) map.set(rule.pattern.name, { group: group.name, rule });
-    }
-  }
+/**
+ * Returns the first group, in the policy's order, of every pattern and network. Groups whose names are in tables of
+ * their own are asked there.
+ */
+export function indexGroups(policy: Policy, tables: ReadonlyMap<string, NameTable>): OtherGroups {
   const networks = policy.groups.flatMap((group) =>
     group.networks.map((rule) => ({ range: cidrRange(rule.network), value: { group: group.name, rule } })),
   );
-  return { exact, subdomains, networks: buildPrefixTable(networks) };
+  return {
+    exact: indexNames(policy, tables, "exact"),
+    subdomains: indexNames(policy, tables, "subdomains"),
+    networks: buildPrefixTable(networks),
+  };
+}
+
+function indexNames(
+  policy: Policy,
+  tables: ReadonlyMap<string, NameTable>,
+  kind: "exact" | "subdomains",
+): OtherGroups["exact"] {
+  const known = new Map<string, Owned<NameRule> & { readonly order: number }>();
+  const apart: { readonly group: string; readonly order: number; readonly table: NameTable }[] = [];
+  for (const [order, { name: group, names }] of policy.groups.entries()) {
+    const table = tables.get(group);
+    if (table !== undefined) apart.push({ group, order, table });
+    for (const rule of names) {
+      const { name } = rule.pattern;
+      if (rule.pattern.kind === kind && !known.has(name)) known.set(name, { group, order, rule });
+    }
+  }
+  if (apart.length === 0) return known;
+  return {
+    get: (name) => {
+      const found = known.get(name);
+      for (const { group, order, table } of apart) {
+        if (found !== undefined && found.order < order) return found;
+        const rule = table[kind].get(name);
+        if (rule !== undefined) return { group, rule };
+      }
+      return found;
+    },
+  };
 }
 
 /** Returns the nearest rule to a denied name, or null. The group's own rules come before those of others. */

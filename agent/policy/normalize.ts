@@ -11,6 +11,7 @@ import { type LabelBook, readLabels } from "./labels.ts";
 import { readLimits } from "./limits.ts";
 import { readNamedLists } from "./named-lists.ts";
 import type { Denials, Group, Place, Policy, Rules } from "./policy.ts";
+import type { PolicyMemory } from "./policy-memory.ts";
 import {
   applyProxy,
   hasOwnProxy,
@@ -32,16 +33,16 @@ const MAX_RULES = 2_000_000;
  * under `deny-all` every group is empty, whatever the lists say, so that the mode alone can be written in an emergency.
  * Included files add to the global lists, labels, groups and hosts.
  */
-export function normalizePolicy(sources: readonly [PolicySource, ...PolicySource[]]): Policy {
+export function normalizePolicy(sources: readonly [PolicySource, ...PolicySource[]], memory?: PolicyMemory): Policy {
   const [{ document, log }] = sources;
   const labels = readLabels(sources);
-  const lists = readNamedLists(sources, labels);
+  const lists = readNamedLists(sources, labels, memory);
   const hosts = collectHosts(sources);
   const mode = document.mode ?? "enforce";
   const everyone = readGlobalProxy(document, { log, labels });
   const budget = { left: MAX_RULES };
   const readAllow = (allow: AllowDocument, pointer: string, ownLog: IssueLog): readonly Rules[] => [
-    readRules(allow, pointer, { log: ownLog, labels }),
+    readRules(allow, pointer, { log: ownLog, labels, memory }),
     ...lists.take(allow, pointer, ownLog),
   ];
   const globalSets = sources.flatMap((source) =>

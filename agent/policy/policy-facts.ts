@@ -39,7 +39,8 @@ function denialFacts(who: string, denials: Denials | undefined): readonly string
 }
 
 function answerFacts({ name, names }: Group): readonly string[] {
-  return names.flatMap(({ pattern, answers }) =>
+  const answering = names.filter(({ answers }) => answers !== undefined);
+  return answering.flatMap(({ pattern, answers }) =>
     (answers ?? []).map((network) => `private answers for ${ownerOf(name)}: ${patternText(pattern)} in ${network}`),
   );
 }

@@ -6,7 +6,8 @@ import { patternText } from "./pattern-text.ts";
 import type { NameRule, Rules } from "./policy.ts";
 import { includesPort, withoutPorts } from "./ports.ts";
 import { QUIC_PORT, TLS_PORT } from "./proxied.ts";
-import { type RuleContext, readTlsNames } from "./rules.ts";
+import type { RuleContext } from "./read-names.ts";
+import { readTlsNames } from "./rules.ts";
 
 /** What `proxy` means for one group: whether SNI mode is on, and the names that TLS may be opened to. */
 export interface ProxyMeaning {

@@ -1,24 +1,17 @@
 import { addressBits, cidrRange, parseCidr, rangeToCidrs } from "./cidr.ts";
 import type { ListsDocument } from "./document.ts";
-import { parseDomainPattern } from "./domain.ts";
-import { addRule, type Drafts, finishNames, finishNetworks, finishRules } from "./drafts.ts";
+import { addRule, type Drafts, finishNetworks, finishRules } from "./drafts.ts";
 import { readEntry, readPorts } from "./entries.ts";
 import type { IssueLog } from "./issue-log.ts";
 import { joinPointer } from "./json-pointer.ts";
-import type { LabelBook } from "./labels.ts";
-import { lintName, lintNetwork } from "./lints.ts";
+import { lintNetwork } from "./lints.ts";
 import { quoteText } from "./parsed.ts";
-import { patternText } from "./pattern-text.ts";
-import type { Cidr, NameRule, NetworkRule, Place, PortRange, Rules } from "./policy.ts";
+import type { Cidr, NetworkRule, Place, PortRange, Rules } from "./policy.ts";
 import { DEFAULT_PORTS } from "./ports.ts";
 import { TLS_PORT } from "./proxied.ts";
 import { subtractRanges } from "./ranges.ts";
+import { type RuleContext, readNames } from "./read-names.ts";
 import { findSpecialRanges } from "./special.ts";
-
-export interface RuleContext {
-  readonly log: IssueLog;
-  readonly labels: LabelBook;
-}
 
 /** Returns the rules of the lists of one `allow` or named list, sorted, one a name or network; what is wrong in it goes to the log. */
 export function readRules(allow: ListsDocument, pointer: string, context: RuleContext): Rules {
@@ -32,34 +25,6 @@ export function readRules(allow: ListsDocument, pointer: string, context: RuleCo
 /** Returns the rules of a list of names that TLS may be opened to. */
 export function readTlsNames(domains: readonly string[], pointer: string, context: RuleContext): Rules {
   return { names: readNames({ domains }, [TLS_PORT], pointer, context), networks: [] };
-}
-
-function readNames(
-  allow: ListsDocument,
-  ports: readonly PortRange[],
-  listPointer: string,
-  context: RuleContext,
-): readonly NameRule[] {
-  const rules: Drafts<NameRule> = new Map();
-  for (const [index, entry] of (allow.domains ?? []).entries()) {
-    const { ports: ownPorts, label, ...rest } = readEntry(entry, joinPointer(listPointer, index), context.log);
-    const { place } = rest;
-    const parsed = parseDomainPattern(typeof entry === "string" ? entry : entry.domain);
-    if (!parsed.ok) {
-      context.log.error(place, parsed.message, parsed.remedy);
-      continue;
-    }
-    const pattern = parsed.value;
-    const text = patternText(pattern);
-    lintName(pattern, place, context.log);
-    const rule = { pattern, ports: ownPorts ?? ports, label: label ?? context.labels.take(text), ...rest };
-    const earlier = addRule(rules, text, rule);
-    if (earlier !== null) warnRepeated(text, earlier.place, place, context.log);
-    if (allow.subdomains === true && pattern.kind === "exact") {
-      addRule(rules, `*.${text}`, { ...rule, pattern: { ...pattern, kind: "subdomains" } });
-    }
-  }
-  return finishNames(rules, context.log);
 }
 
 function readNetworks(

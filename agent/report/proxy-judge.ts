@@ -1,5 +1,6 @@
 import { join } from "node:path";
-import type { GateRelease, Provenance } from "../compile/release.ts";
+import { readGateRelease } from "../apply/release-store.ts";
+import type { Provenance } from "../compile/release.ts";
 import { readFileBytes, readFileIfAny } from "../host/files.ts";
 import { buildDecider, type Decider } from "../policy/decide.ts";
 
@@ -11,7 +12,7 @@ export interface ProxyJudge {
   rest(): void;
 }
 
-const MAX_RELEASE_BYTES = 256 * 1024 * 1024;
+const MAX_PROVENANCE_BYTES = 1024 * 1024;
 const MAX_ABOUT_BYTES = 64 * 1024;
 
 /** Returns the judge over the folder of releases and the file in which the proxy is told which one it goes by. */
@@ -42,9 +43,9 @@ export function createProxyJudge(releases: string, aboutFile: string): ProxyJudg
 async function loadDecider(releases: string, about: string, commit: string): Promise<Decider | null> {
   const digest = /^release ([0-9a-f]{64})$/m.exec(about)?.[1];
   if (digest === undefined) return null;
-  const read = async (file: string): Promise<unknown> =>
-    JSON.parse((await readFileBytes(join(releases, digest, file), MAX_RELEASE_BYTES)).toString("utf8"));
-  const provenance = (await read("provenance.json")) as Provenance;
+  const folder = join(releases, digest);
+  const bytes = await readFileBytes(join(folder, "provenance.json"), MAX_PROVENANCE_BYTES);
+  const provenance = JSON.parse(bytes.toString("utf8")) as Provenance;
   if (provenance.commit !== commit) return null;
-  return buildDecider(((await read("gate.json")) as GateRelease).policy);
+  return buildDecider((await readGateRelease({ folder })).policy);
 }

@@ -4,12 +4,12 @@ import { rememberBadRelease } from "../apply/bad-releases.ts";
 import { checkArtifacts } from "../apply/check-artifacts.ts";
 import type { ApplyContext } from "../apply/context.ts";
 import { openEnforced } from "../apply/enforced.ts";
+import { gateReleaseOf, rememberGateRelease } from "../apply/gate-releases.ts";
 import { addToHistory } from "../apply/history.ts";
 import { checkProxyUser } from "../apply/proxy-service.ts";
 import { isWhole, pruneReleases, storeRelease } from "../apply/release-store.ts";
 import { type RevertTimer, startRevertTimer } from "../apply/revert-timer-client.ts";
 import { hasUnfinished } from "../apply/start-enforcing.ts";
-import { readGateRelease } from "../apply/swap.ts";
 import { removeTimerNote } from "../apply/timer-note.ts";
 import type { Provenance } from "../compile/release.ts";
 import { type Cycle, type CycleOutcome, need, type StepResult } from "../cycle.ts";
@@ -49,9 +49,11 @@ export async function stageRelease(agent: Agent, cycle: Cycle): Promise<StepResu
   checkProxyUser(apply, need(cycle.policy, "policy"));
   const timer = await startRevertTimer(apply);
   try {
-    const stored = await storeRelease(paths.releases, release, provenanceOf(agent, cycle));
+    const { confirmed } = await readPointers(paths.pointers);
+    const stored = await storeRelease(paths.releases, release, provenanceOf(agent, cycle), confirmed.release);
+    rememberGateRelease(apply, release.digest, release.gate);
     const [next, previous, before] = await Promise.all([
-      apply.step("1-stage", () => checkArtifacts(stored, apply.tableDigests)),
+      apply.step("1-stage", () => checkArtifacts(stored, apply.verdicts)),
       openEnforced(apply),
       apply.step("2-rehearse", () => rehearse(apply, () => probeForge(agent, cycle))),
     ]);
@@ -146,7 +148,7 @@ async function moveConfirmed(agent: Agent, cycle: Cycle): Promise<void> {
 async function describeConfirmed(agent: Agent, cycle: Cycle, changed: boolean): Promise<CycleOutcome> {
   const commit = need(cycle.commit, "head");
   const { serial, approvedBy } = need(cycle.approval, "approval");
-  const before = await readGateRelease(cycle.previous ?? (await openEnforced(agent.apply)));
+  const before = await gateReleaseOf(agent.apply, cycle.previous ?? (await openEnforced(agent.apply)));
   const policy = need(cycle.policy, "policy");
   const changes = countChanges(comparePolicies(before.policy, policy));
   const audit = policy.mode !== "deny-all" && policy.groups.some(({ mode }) => mode === "audit");

@@ -1,7 +1,6 @@
 import type { Agent } from "../agent.ts";
 import { readHold } from "../apply/hold-notes.ts";
-import { openRelease, readProvenance, storeRelease } from "../apply/release-store.ts";
-import { readGateRelease } from "../apply/swap.ts";
+import { openRelease, readGateRelease, readProvenance, storeRelease } from "../apply/release-store.ts";
 import { compile } from "../compile/compile.ts";
 import { type Approval, type Cycle, type CycleOutcome, need, type StepResult } from "../cycle.ts";
 import { AgentError, type Code, toAgentError } from "../errors.ts";

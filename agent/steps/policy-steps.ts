@@ -17,6 +17,7 @@ export async function readPolicy(agent: Agent, cycle: Cycle): Promise<StepResult
   const result = parsePolicy(need(files.get(policyPath), "policy file"), policyPath, {
     maxBytes: MAX_POLICY_BYTES,
     files,
+    memory: agent.memory.read,
   });
   if (result.ok) {
     for (const warning of result.warnings) {
@@ -35,7 +36,8 @@ export async function readPolicy(agent: Agent, cycle: Cycle): Promise<StepResult
 
 /** Compiles the policy for this gateway. */
 export async function compileCommit(agent: Agent, cycle: Cycle): Promise<StepResult> {
-  return { release: compile({ policy: need(cycle.policy, "policy"), settings: agent.settings }) };
+  const { settings, memory } = agent;
+  return { release: compile({ policy: need(cycle.policy, "policy"), settings, memory: memory.compiled }) };
 }
 
 /** Refuses a release that was rolled back before, whatever commit carries it now. */

@@ -1,3 +1,4 @@
+import { randomInt } from "node:crypto";
 import { availableParallelism } from "node:os";
 import { nowMs } from "../../agent/host/clock.ts";
 import type { Lab } from "../lab/lab.ts";
@@ -5,10 +6,13 @@ import { waitForOutput } from "../lab/services.ts";
 import { raiseDatapath } from "../support/datapath.ts";
 import { openGateway } from "../support/open-gateway.ts";
 import { type Measure, type Row, withLab } from "./row.ts";
+import { median } from "./statistics.ts";
 import type { StormResult } from "./storm-worker.ts";
 import { runWorker, workerArgv } from "./worker.ts";
 
 const PORT = 9_999;
+/** The lab's far end counts what is uploaded to it. */
+const UPLOAD_PORT = 7_002;
 /** Enough to keep the cores busy: one waits for its answer while the other asks. */
 const CONNECTORS = 2 * availableParallelism();
 /** Until every process has started, on a busy machine. */
@@ -37,33 +41,36 @@ export const measureFlows: Measure = ({ quick, say }) =>
       ...hostCounts.map((count) => ({ name: String(count), raise: () => raiseHosts(lab, count) })),
     ];
     const rates = new Map<string, number[]>(variants.map(({ name }) => [name, []]));
+    const bulk = new Map<string, number[]>(variants.map(({ name }) => [name, []]));
     for (let round = 0; round < rounds; round += 1) {
       say(`round ${round + 1} of ${rounds}`);
-      // Each round begins with another one, so that no variant always follows the same.
-      const order = variants.map((_, index) => variants[(index + round) % variants.length]);
-      for (const variant of order) {
-        if (variant === undefined) continue;
+      for (const variant of shuffle(variants)) {
         await lab.execChecked("gateway", ["nft", "flush", "ruleset"]);
         await variant.raise();
         rates.get(variant.name)?.push(await connectionsPerS(lab, forMs));
+        bulk.get(variant.name)?.push(await bulkKbps(lab, forMs));
       }
     }
-    // Rates fall into two heaps, with and without other work on the machine; the highest is what the rules alone cost.
-    const of = (name: string): number => Math.max(...(rates.get(name) ?? []));
-    const how = `${rounds} runs of ${forMs / 1000} s in turns, the highest, as other work on the machine only takes away; ${CONNECTORS} processes connect and reset, all sides on this machine's cores; everything is masked, by all variants; the address is a listed network's, which is looked up last`;
+    const of = (name: string): number => median(rates.get(name) ?? []);
+    const bulkOf = (name: string): number => median(bulk.get(name) ?? []);
+    const how = `${rounds} runs of ${forMs / 1000} s, shuffled in each round, median; ${CONNECTORS} processes connect and reset, all sides on this machine's cores; everything is masked, by all variants; the address is a listed network's, which is looked up last`;
     const row = (what: string, ours: number, other: string, goal: string | null): Row => ({
       ...{ what: `new connections, ${what}`, unit: "/s", ours, other: { what: other, value: of(other) }, goal, how },
     });
+    const policies = (count: number): string =>
+      `${count.toLocaleString("en")} host ${count === 1 ? "policy" : "policies"}`;
+    const bulkHow = `${rounds} uploads of one flow for ${forMs / 1000} s each, as it is received, in the same runs, median`;
+    const bulkRow = (what: string, ours: number): Row => ({
+      ...{ what: `bulk throughput, ${what}`, unit: "kbit/s", ours, goal: null, how: bulkHow },
+      other: { what: "unfiltered", value: bulkOf("unfiltered") },
+    });
     return [
       ...hostCounts.map((count) =>
-        row(
-          `${count.toLocaleString("en")} host ${count === 1 ? "policy" : "policies"}`,
-          of(String(count)),
-          "unfiltered",
-          count === 1_000 ? "≥ 0.83×" : null,
-        ),
+        row(policies(count), of(String(count)), "unfiltered", count === 1_000 ? "≥ 0.83×" : null),
       ),
       row("for scale: one ct rule", of("bare ct"), "unfiltered", null),
+      ...hostCounts.map((count) => bulkRow(policies(count), bulkOf(String(count)))),
+      bulkRow("for scale: one ct rule", bulkOf("bare ct")),
     ];
   });
 
@@ -90,10 +97,26 @@ async function raiseHosts(lab: Lab, count: number): Promise<void> {
       allow: { ips: [`198.18.${index % 256}.${Math.floor(index / 256)}`], ports: [53, 80, 443] },
     },
   ]);
-  const last = { sources: [lab.addresses.agent1.v4], allow: { ips: ["203.0.113.0/24"], ports: [80, 443, PORT] } };
+  const last = {
+    sources: [lab.addresses.agent1.v4],
+    allow: { ips: ["203.0.113.0/24"], ports: [80, 443, UPLOAD_PORT, PORT] },
+  };
   const allow = { domains: ["none.example.com"] };
   const path = await raiseDatapath(lab);
   await path.load({ version: 1, allow, hosts: { ...Object.fromEntries(others), last } });
+}
+
+/** Returns the items in a random order, so that none always follows the same. */
+function shuffle<Item>(items: readonly Item[]): readonly Item[] {
+  const keyed = items.map((item) => ({ item, key: randomInt(2 ** 40) }));
+  return keyed.sort((a, b) => a.key - b.key).map(({ item }) => item);
+}
+
+/** @throws Error when there was no upload: then nothing was measured */
+async function bulkKbps(lab: Lab, forMs: number): Promise<number> {
+  const result = await lab.client("agent1").upload(targets[0] ?? "", { flows: 1, warmUpMs: 200, forMs });
+  if (result.outcome !== "connected") throw new Error(`no upload: ${JSON.stringify(result)}`);
+  return result.kbps;
 }
 
 /** @throws Error when a connection in a hundred fails: then it is not the rate that was measured */

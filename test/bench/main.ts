@@ -6,12 +6,13 @@ import type { Measure, Row } from "./row.ts";
 import { ratioOf, renderTable } from "./table.ts";
 import { beWorker } from "./workers.ts";
 
-/** `npm run bench -- [NAME…] [--quick] [--json FILE]`: our figures beside what a user would have instead. */
+/** `npm run bench -- [NAME…] [--quick] [--names N] [--json FILE]`: our figures beside what a user would have instead. */
 
 const measures: { readonly [name: string]: () => Promise<Measure> } = {
   poll: async () => (await import("./poll.ts")).measurePoll,
   enforce: async () => (await import("./enforce.ts")).measureEnforce,
   fetch: async () => (await import("./fetch.ts")).measureFetch,
+  change: async () => (await import("./change.ts")).measureChange,
   compile: async () => (await import("./compile.ts")).measureCompile,
   ruleset: async () => (await import("./ruleset.ts")).measureRuleset,
   dns: async () => (await import("./dns.ts")).measureDns,
@@ -26,8 +27,13 @@ const measures: { readonly [name: string]: () => Promise<Measure> } = {
 async function bench(): Promise<number> {
   const { positionals, values } = parseArgs({
     allowPositionals: true,
-    options: { json: { type: "string" }, quick: { type: "boolean", default: false } },
+    options: { json: { type: "string" }, names: { type: "string" }, quick: { type: "boolean", default: false } },
   });
+  const only = values.names === undefined ? null : Number(values.names);
+  if (only !== null && !(Number.isInteger(only) && only >= 100 && only <= 1_000_000)) {
+    console.error("--names takes a number from 100 to 1000000");
+    return 2;
+  }
   const unknown = positionals.filter((name) => !Object.hasOwn(measures, name));
   if (unknown.length > 0) {
     console.error(`no measurement ${unknown.join(", ")}; there are ${Object.keys(measures).join(", ")}`);
@@ -42,7 +48,7 @@ async function bench(): Promise<number> {
     say("begins");
     try {
       const measure = await load();
-      rows.push(...(await measure({ quick: values.quick, say })).map((row) => ({ name, ...row })));
+      rows.push(...(await measure({ quick: values.quick, names: only, say })).map((row) => ({ name, ...row })));
     } catch (error) {
       // The other measurements are worth having without this one.
       failures.push(name);

@@ -17,6 +17,8 @@ export interface Row {
 export interface Context {
   /** True for a few rounds of the smallest size only: it shows that a measurement works, not how fast anything is. */
   readonly quick: boolean;
+  /** Only this many names, where a measurement has several sizes; null: all of them. */
+  readonly names: number | null;
   /** Prints what is being done; never part of the table. */
   readonly say: (text: string) => void;
 }

@@ -3,9 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
 import type { Agent } from "../../agent/agent.ts";
+import { createCompileMemory } from "../../agent/compile/memory.ts";
 import type { Cycle, StepResult } from "../../agent/cycle.ts";
 import { AgentError } from "../../agent/errors.ts";
 import { initialisePointers } from "../../agent/host/pointer-store.ts";
+import { createPolicyMemory } from "../../agent/policy/policy-memory.ts";
 import type { Settings } from "../../agent/settings/settings.ts";
 import type { Source } from "../../agent/source/source.ts";
 import { approveCommit } from "../../agent/steps/commit-steps.ts";
@@ -56,7 +58,10 @@ export async function openTrustCycle(
   const installed = openRoot(bytes, "trust/1.json");
   if (!("root" in installed)) throw new Error(installed.issues.join("; "));
   const { root } = installed;
-  const memory: Agent["memory"] = { settledCommit: null, trust: null, last: null };
+  const memory: Agent["memory"] = {
+    ...{ settledCommit: null, trust: null, last: null },
+    ...{ read: createPolicyMemory(), compiled: createCompileMemory() },
+  };
   let failure: AgentError | null = null;
   const agent = (): Agent =>
     ({

@@ -1,0 +1,59 @@
+import type { NamePattern, NameRule } from "../policy/policy.ts";
+import type { NamesShard } from "./name-shards.ts";
+import type { ZoneShard } from "./rpz.ts";
+
+/**
+ * What was rendered for the last policy, shard by shard, with what it was rendered from: the same input gives the same
+ * bytes, so that they need not be made again. It changes how long a compilation takes and never what comes out.
+ */
+export interface CompileMemory {
+  readonly zones: Recall<NamePattern, ZoneShard>;
+  readonly names: Recall<NameRule, NamesShard>;
+  readonly places: Recall<NameRule, Buffer>;
+}
+
+/** Results of a function of some objects and a text, the last one of each shard. */
+interface Recall<Part, Result> {
+  /** Returns the last result of a shard when text and parts are the same, else a new one. */
+  recall(shard: number, input: Input<Part>, render: () => Result): Result;
+}
+
+interface Input<Part> {
+  readonly parts: readonly Part[];
+  readonly text: string;
+}
+
+/** Returns a memory of nothing. */
+export function createCompileMemory(): CompileMemory {
+  return {
+    zones: createRecall(isIdentical),
+    names: createRecall(isSameButPlace),
+    places: createRecall(isIdentical),
+  };
+}
+
+function createRecall<Part, Result>(isSame: (a: Part, b: Part) => boolean): Recall<Part, Result> {
+  const known = new Map<number, Input<Part> & { readonly result: Result }>();
+  return {
+    recall: (shard, { parts, text }, render) => {
+      const last = known.get(shard);
+      const isKnown = last?.text === text && last.parts.length === parts.length;
+      if (isKnown && parts.every((part, index) => isSame(part, last.parts[index] as Part))) return last.result;
+      const result = render();
+      known.set(shard, { parts, text, result });
+      return result;
+    },
+  };
+}
+
+function isIdentical(a: object, b: object): boolean {
+  return a === b;
+}
+
+/** Whatever a rule may have: each of its parts but the place must be the very same. */
+function isSameButPlace(a: NameRule, b: NameRule): boolean {
+  if (a === b) return true;
+  const keys = Object.keys(a) as (keyof NameRule)[];
+  if (keys.length !== Object.keys(b).length) return false;
+  return keys.every((key) => key === "place" || a[key] === b[key]);
+}
