@@ -1,6 +1,9 @@
 import { AgentError, type Json } from "../errors.ts";
+import { nowMs } from "../host/clock.ts";
 import { buildDecider, type Decision } from "../policy/decide.ts";
+import { parseInstant } from "../policy/expiry.ts";
 import { decideTarget, findClient, parseTarget, pathTo, ruleText } from "../policy/explain-flow.ts";
+import { hoursLines, noteHours } from "../policy/explain-hours.ts";
 import { findForwardZone } from "../policy/forward-zones.ts";
 import { limitsOf } from "../policy/limits.ts";
 import type { Parsed } from "../policy/parsed.ts";
@@ -15,6 +18,8 @@ export interface ExplainOptions {
   readonly to: string;
   readonly policy?: string;
   readonly config: string;
+  /** Default: now. */
+  readonly at?: string;
 }
 
 /** Says whether a client may reach a target, by which rule, and if not, why and what almost matched. Returns 0 either way. */
@@ -23,11 +28,13 @@ export async function explain(options: ExplainOptions, output: Output): Promise<
     options.policy === undefined
       ? await loadEnforcedPolicy(options.config)
       : await readPolicyFile(options.policy, "skip");
-  const decider = buildDecider(policy);
+  const atS = options.at === undefined ? nowMs() / 1000 : expect(parseInstant(options.at));
+  const decider = buildDecider(policy, () => atS);
   const client = expect(findClient(decider, policy, options.from));
   const target = expect(parseTarget(options.to));
   const decision = decideTarget(decider, client, target);
   const path = pathTo(client, target);
+  const hours = noteHours(decision, atS);
   const zone =
     target.name === null
       ? null
@@ -36,8 +43,10 @@ export async function explain(options: ExplainOptions, output: Output): Promise<
     ok: true,
     ...toDocument(options, policy, decision, path),
     resolvers: [...(zone?.resolvers ?? [])],
+    hours: hours === null ? null : { ...hours, hours: [...hours.hours] },
   });
   for (const line of describe(options, policy, decision, path)) output.line(line);
+  for (const line of hours === null ? [] : hoursLines(hours)) output.line(line);
   if (zone !== null) output.line(`  resolved by: ${zone.resolvers.join(", ")} (zone ${zone.zone})`);
   if (client.group.mode === "audit")
     output.line("  AUDIT: what the policy denies this client is recorded and let pass");

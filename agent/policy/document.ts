@@ -1,3 +1,5 @@
+import type { Day } from "./hours.ts";
+
 /** The policy file as written, after the schema has accepted its shape; names and networks in it are not yet checked. */
 export interface PolicyDocument {
   readonly version: 1;
@@ -11,8 +13,8 @@ export interface PolicyDocument {
   /** Paths of files, from the root of the repository. */
   readonly include?: readonly string[];
   readonly limits?: LimitsDocument;
-  readonly time_window?: unknown;
-  readonly domain_time_windows?: unknown;
+  readonly time_window?: WindowDocument;
+  readonly domain_time_windows?: { readonly [name: string]: WindowDocument };
   readonly dns?: { readonly forward?: { readonly [zone: string]: readonly string[] | ForwardDocument } };
   readonly tests?: readonly TestDocument[];
 }
@@ -28,6 +30,16 @@ export interface TestDocument {
   readonly from: string;
   readonly to: string;
   readonly expect: "allow" | "deny";
+  /** Without it, hours and expiry are left out of account. */
+  readonly at?: string;
+}
+
+/** Hours of the week; times are `HH:MM` or `HH:MM:SS`. */
+export interface WindowDocument {
+  readonly days?: readonly Day[];
+  readonly start: string;
+  readonly end: string;
+  readonly tz?: string;
 }
 
 export type Mode = "enforce" | "audit" | "deny-all";
@@ -86,7 +98,7 @@ export interface HostDocument {
   readonly deny?: DenyDocument;
   readonly proxy?: ProxyDocument;
   readonly limits?: LimitsDocument;
-  readonly time_window?: unknown;
-  readonly domain_time_windows?: unknown;
+  readonly time_window?: WindowDocument;
+  readonly domain_time_windows?: { readonly [name: string]: WindowDocument };
   readonly exfil?: unknown;
 }

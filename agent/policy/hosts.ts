@@ -12,10 +12,11 @@ import { findSpecialRanges } from "./special.ts";
 /** The name of the group of clients that have no `allow` of their own. */
 export const GLOBAL_GROUP = "*";
 
-/** Returns whether a host needs a group of its own: its rules or its mode are not those of the clients of no host. */
-export function hasOwnRules({ allow, deny, mode }: HostDocument, globalMode: Mode): boolean {
+/** Returns whether a host needs a group of its own: its rules, hours or mode are not those of the clients of no host. */
+export function hasOwnRules(host: HostDocument, globalMode: Mode): boolean {
+  const { allow, deny, mode, time_window: window, domain_time_windows: nameWindows } = host;
   const hasOwnMode = globalMode !== "deny-all" && mode !== undefined && mode !== globalMode;
-  return allow !== undefined || deny !== undefined || hasOwnMode;
+  return [allow, deny, window, nameWindows].some((part) => part !== undefined) || hasOwnMode;
 }
 
 /** A host as written, and where. */

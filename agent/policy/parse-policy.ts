@@ -1,4 +1,5 @@
 import { createIssueSink, hasErrors, sortIssues } from "./issue-log.ts";
+import { lintExpiry } from "./lint-expiry.ts";
 import { type LoadOptions, loadSources } from "./load-sources.ts";
 import { normalizePolicy } from "./normalize.ts";
 import type { PolicyResult } from "./policy.ts";
@@ -8,6 +9,8 @@ import { findUnsupported } from "./unsupported.ts";
 export interface PolicyOptions extends LoadOptions {
   /** `skip` leaves the policy's own tests out, to look at a policy whose tests fail. */
   readonly tests?: "run" | "skip";
+  /** Seconds since the epoch: warns of what has expired by then, or will soon. It never changes what the policy means. */
+  readonly nowS?: number;
 }
 
 /**
@@ -16,7 +19,7 @@ export interface PolicyOptions extends LoadOptions {
  * the answers that its own tests expect; a stage with errors ends it.
  */
 export function parsePolicy(bytes: Uint8Array, file: string, options: PolicyOptions = {}): PolicyResult {
-  const { tests, ...loading } = options;
+  const { tests, nowS, ...loading } = options;
   const sink = createIssueSink();
   const sources = loadSources(bytes, file, loading, sink);
   const inOrder = () => sortIssues(sink.issues, [file, ...sources.map(({ log }) => log.locate("").file)]);
@@ -25,6 +28,7 @@ export function parsePolicy(bytes: Uint8Array, file: string, options: PolicyOpti
   for (const { document, log } of sources) for (const issue of findUnsupported(document, log.locate)) sink.add(issue);
   const policy = normalizePolicy([main, ...sources.slice(1)]);
   if (!hasErrors(sink) && tests !== "skip") runPolicyTests(policy, sources);
+  if (nowS !== undefined) for (const issue of lintExpiry(policy, nowS)) sink.add(issue);
   const issues = inOrder();
   return hasErrors(sink) ? { ok: false, issues } : { ok: true, policy, warnings: issues };
 }

@@ -1,7 +1,7 @@
 import { addressBits, cidrRange, parseCidr, rangeToCidrs } from "./cidr.ts";
 import type { ListsDocument } from "./document.ts";
 import { parseDomainPattern } from "./domain.ts";
-import { addRule, type Drafts, finishNames, finishNetworks, finishRules } from "./drafts.ts";
+import { addRule, type Drafts, finishNames, finishNetworks, finishRules, ruleKey } from "./drafts.ts";
 import { readEntry, readPorts } from "./entries.ts";
 import type { IssueLog } from "./issue-log.ts";
 import { joinPointer } from "./json-pointer.ts";
@@ -53,10 +53,10 @@ function readNames(
     const text = patternText(pattern);
     lintName(pattern, place, context.log);
     const rule = { pattern, ports: ownPorts ?? ports, label: label ?? context.labels.take(text), ...rest };
-    const earlier = addRule(rules, text, rule);
+    const earlier = addRule(rules, ruleKey(text, rule), rule);
     if (earlier !== null) warnRepeated(text, earlier.place, place, context.log);
     if (allow.subdomains === true && pattern.kind === "exact") {
-      addRule(rules, `*.${text}`, { ...rule, pattern: { ...pattern, kind: "subdomains" } });
+      addRule(rules, ruleKey(`*.${text}`, rule), { ...rule, pattern: { ...pattern, kind: "subdomains" } });
     }
   }
   return finishNames(rules, context.log);
@@ -79,14 +79,14 @@ function readNetworks(
     }
     const network = parsed.value;
     const rule = { network, ports: ownPorts ?? ports, label: label ?? context.labels.take(network), ...rest };
-    const earlier = addRule(written, network, rule);
+    const earlier = addRule(written, ruleKey(network, rule), rule);
     if (earlier !== null) warnRepeated(network, earlier.place, place, context.log);
   }
   // Divided only after repetitions are joined, so that each network is divided once.
   const divided: Drafts<NetworkRule> = new Map();
-  for (const [network, rule] of finishRules(written, context.log)) {
+  for (const [, rule] of finishRules(written, context.log)) {
     for (const part of openableParts(rule.network, rule.place, context.log)) {
-      addRule(divided, part, part === network ? rule : { ...rule, network: part });
+      addRule(divided, ruleKey(part, rule), part === rule.network ? rule : { ...rule, network: part });
     }
   }
   return finishNetworks(divided, context.log);
