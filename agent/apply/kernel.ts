@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { LivePair } from "../compile/live-delta.ts";
-import { refilledSets, staticMaps, staticSets } from "../compile/nft-chains.ts";
+import { refilledMaps, refilledSets, staticMaps, staticSets } from "../compile/nft-chains.ts";
 import { denyCounters } from "../compile/nft-refuse.ts";
 import { AgentError, type Json } from "../errors.ts";
 import { run, runChecked } from "../host/run.ts";
@@ -67,8 +67,10 @@ export async function digestPolicyTable(prefix: NamespacePrefix = []): Promise<s
     ...staticSets.map((name) => listJson(prefix, ["list", "set", "inet", POLICY_TABLE, name])),
   ]);
   // What a set that no rule asks holds changes nothing.
-  const asked = refilledSets.filter((name) => skeleton.some((entry) => canonical(entry).includes(`"@${name}"`)));
-  const sets = await Promise.all(asked.map((name) => listJson(prefix, ["list", "set", "inet", POLICY_TABLE, name])));
+  const isAsked = (name: string): boolean => skeleton.some((entry) => canonical(entry).includes(`"@${name}"`));
+  const listAsked = (kind: "map" | "set", names: readonly string[]): readonly Promise<readonly Entry[]>[] =>
+    names.filter(isAsked).map((name) => listJson(prefix, ["list", kind, "inet", POLICY_TABLE, name]));
+  const sets = await Promise.all([...listAsked("set", refilledSets), ...listAsked("map", refilledMaps)]);
   // Objects are listed in the order of their creation, which an older version's table has another of; rules by chain.
   const objects = [...skeleton.filter((entry) => entry["rule"] === undefined), ...maps.flat(), ...sets.flat()]
     .map(canonical)

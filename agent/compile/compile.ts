@@ -8,6 +8,7 @@ import { groupMarks } from "./grants.ts";
 import { PROXY_CONF, renderProxyConf } from "./haproxy.ts";
 import { renderNamedConf } from "./named-conf.ts";
 import { renderPolicyTable } from "./nft-policy.ts";
+import { policySchedules } from "./policy-hours.ts";
 import { portClasses } from "./port-classes.ts";
 import { renderProxyMaps } from "./proxy-maps.ts";
 import type { Artifact, Canaries, GateRelease, PortClass, Release } from "./release.ts";
@@ -68,7 +69,17 @@ function gateRelease(
     { address: address4, host },
     { address: address6, host },
   ]);
-  return { schema: 1, policy, groups: Object.fromEntries(groupMarks(policy)), classes, canary, blockCanary, probes };
+  const schedules = policySchedules(policy);
+  return {
+    schema: 1,
+    policy,
+    groups: Object.fromEntries(groupMarks(policy)),
+    classes,
+    ...(schedules.size === 0 ? {} : { schedules: Object.fromEntries(schedules) }),
+    canary,
+    blockCanary,
+    probes,
+  };
 }
 
 function sha256(bytes: Buffer): string {
