@@ -19,8 +19,10 @@ export async function ensureGate(context: ApplyContext): Promise<boolean> {
   const { paths, users, log } = context;
   if ((await findDaemon(paths.gatePid)) !== null) return false;
   const { uid, gid } = users.gate;
-  await mkdir(paths.gate, { recursive: true });
-  await chown(paths.gate, uid, gid);
+  for (const folder of [paths.gate, paths.gateState]) {
+    await mkdir(folder, { recursive: true });
+    await chown(folder, uid, gid);
+  }
   const confine = ["setpriv", `--reuid=${uid}`, `--regid=${gid}`, "--clear-groups"] as const;
   const program = [
     process.execPath,

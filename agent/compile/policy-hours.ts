@@ -2,7 +2,7 @@ import { compareTexts } from "../policy/compare-texts.ts";
 import { buildDecider, type Decider } from "../policy/decide.ts";
 import { type Hours, type Schedule, scheduleText } from "../policy/hours.ts";
 import { patternText } from "../policy/pattern-text.ts";
-import type { Group, NamePattern, NetworkRule, Place, Policy } from "../policy/policy.ts";
+import type { Cidr, Group, NamePattern, NetworkRule, Place, Policy, PortRange } from "../policy/policy.ts";
 import { scheduleOf } from "../policy/schedules.ts";
 import { sampleOf } from "../policy/window-table.ts";
 import { groupMarks, networkGrants, networkGrantText } from "./grants.ts";
@@ -108,13 +108,19 @@ export function hasHours(group: Group, { nameWindows }: Pick<Policy, "nameWindow
   return [...group.names, ...group.networks].some(({ expiresS }) => expiresS !== undefined);
 }
 
-function* networkSchedules(group: Group): Generator<Found> {
+/** A network on a range of ports of a group, and when it is open. */
+interface TimedRange extends Found {
+  readonly network: Cidr;
+  readonly range: PortRange;
+}
+
+function* networkSchedules(group: Group): Generator<TimedRange> {
   const windows = group.window === undefined ? [] : [group.window];
   for (const rules of rulesByNetwork(group).values()) {
-    for (const { ports, place } of rules) {
+    for (const { network, ports, place } of rules) {
       for (const range of ports) {
         const schedule = scheduleOf({ rules, expired: [], windows }, range);
-        if (schedule !== null) yield { schedule, place };
+        if (schedule !== null) yield { network, range, schedule, place };
       }
     }
   }
@@ -164,19 +170,13 @@ export function timedNetworks(
   const grants = networkGrants(policy);
   const pairs = new Map<string, TimedPair>();
   for (const group of policy.groups) {
-    const windows = group.window === undefined ? [] : [group.window];
     const groupMark = groups.get(group.name);
     if (groupMark === undefined || !hasHours(group, {})) continue;
-    for (const rules of rulesByNetwork(group).values()) {
-      for (const { network, ports, place } of rules) {
-        for (const range of ports) {
-          const schedule = scheduleMark(schedules, scheduleOf({ rules, expired: [], windows }, range));
-          const grant = grants.get(networkGrantText(network, range));
-          if (schedule === null || grant === undefined) continue;
-          const key = `${groupMark} ${grant}`;
-          if (!pairs.has(key)) pairs.set(key, { group: groupMark, grant, schedule, place });
-        }
-      }
+    for (const { network, range, schedule: own, place } of networkSchedules(group)) {
+      const schedule = scheduleMark(schedules, own);
+      const grant = grants.get(networkGrantText(network, range));
+      if (schedule === null || grant === undefined) continue;
+      pairs.set(`${groupMark} ${grant}`, { group: groupMark, grant, schedule, place });
     }
   }
   return [...pairs.values()].sort((a, b) => a.group - b.group || a.grant - b.grant);

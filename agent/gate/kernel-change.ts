@@ -5,7 +5,7 @@ import { groupMarkOf, type PinOwner } from "./pin-owner.ts";
 export const KERNEL_TABLE = "clawgress";
 
 /** The maps and the set that the gate writes, in the order of its transactions. */
-export const KERNEL_SETS = ["pin4", "pin6", "group_pin4", "group_pin6", "live"] as const;
+export const KERNEL_SETS = ["pin4", "pin6", "group_pin4", "group_pin6", "live", "name_hours"] as const;
 
 /**
  * One change of the kernel's maps. `before` is the grant that the element may carry now (the gate is its only writer):
@@ -30,7 +30,13 @@ export type KernelChange =
       readonly portClass: number;
       readonly before: number;
     }
-  | { readonly kind: "live" | "unlive"; readonly group: number; readonly grant: number };
+  | {
+      readonly kind: "live" | "unlive";
+      readonly group: number;
+      readonly grant: number;
+      /** The schedule that the pair keeps to; missing: none. */
+      readonly hours?: number;
+    };
 
 /** One element of one map or set, ready for either writer. */
 export interface KernelElement {
@@ -62,15 +68,18 @@ export function planSteps(changes: readonly KernelChange[]): readonly KernelStep
       present.push({ set, key, data: change.before, timeoutS: null });
       if (change.kind === "pin") wanted.push({ set, key, data: change.grant, timeoutS: change.timeoutS });
     } else {
-      const element: KernelElement = { set: "live", key: [change.group, change.grant], data: null, timeoutS: null };
-      if (change.kind === "live") wanted.push(element);
-      else present.push(element);
+      (change.kind === "live" ? wanted : present).push(liveElement(change));
     }
   }
   const steps: KernelStep[] = [];
   if (present.length > 0) steps.push({ verb: "add", elements: present }, { verb: "delete", elements: present });
   if (wanted.length > 0) steps.push({ verb: "add", elements: wanted });
   return steps;
+}
+
+function liveElement(change: Extract<KernelChange, { kind: "live" | "unlive" }>): KernelElement {
+  const { group, grant, hours } = change;
+  return { set: hours === undefined ? "live" : "name_hours", key: [group, grant], data: hours ?? null, timeoutS: null };
 }
 
 /**

@@ -7,7 +7,7 @@ import {
   parseAddress,
   unmapAddress,
 } from "./cidr.ts";
-import { buildDenialTable, type DenialTable, isInForce } from "./denial-table.ts";
+import { buildDenialTable, type DenialTable } from "./denial-table.ts";
 import { findForwardZone } from "./forward-zones.ts";
 import { type Hours, holdsAt, type Schedule } from "./hours.ts";
 import { buildNameTable, findNameRules, type NameTable } from "./name-table.ts";
@@ -40,7 +40,7 @@ import type {
 import { includesPort, sortPorts } from "./ports.ts";
 import { buildPrefixTable, type PrefixTable } from "./prefix-table.ts";
 import type { Reason } from "./reasons.ts";
-import { type Basis, NO_BASIS, scheduleOfAny } from "./schedules.ts";
+import { type Basis, type Instant, NO_BASIS, scheduleOfAny } from "./schedules.ts";
 import { closedInAudit } from "./special.ts";
 import { buildWindowTable, type FindHours } from "./window-table.ts";
 
@@ -105,11 +105,11 @@ export interface Decider {
 
 /**
  * Returns the decider of a policy. Building reads every rule once and is linear but for a sort of networks. The clock
- * gives seconds since the epoch; without one, or while it gives null, hours and expiry are left out of account: windows
- * are open, and what will expire counts.
+ * says what time it is; without one hours and expiry are left out of account: windows are open, and what will expire
+ * counts.
  * @throws RangeError when a host follows a group that the policy does not have.
  */
-export function buildDecider(policy: Policy, clock: () => number | null = () => null): Decider {
+export function buildDecider(policy: Policy, clock: () => Instant = () => null): Decider {
   const isDenyAll = policy.mode === "deny-all";
   const groups = new Map(policy.groups.map((group) => [group.name, indexGroup(group, policy)]));
   const groupOf = (name: string): IndexedGroup => {
@@ -242,21 +242,32 @@ function judgeRules(
   client: Client,
   matching: readonly (NameRule | NetworkRule)[],
   windows: readonly Hours[],
-  nowS: number | null,
+  at: Instant,
 ): Decision | null {
   const [first] = matching;
   if (first === undefined) return null;
-  const rules = matching.filter((candidate) => isInForce(candidate, nowS));
+  const rules = matching.filter((candidate) => opensAt(candidate, at));
   const [rule] = rules;
-  if (rule === undefined) return deny(client, "expired", explainExpired(first));
-  const isOpen =
-    nowS === null || windows.every((hours) => holdsAt({ windows: [hours], fromS: null, untilS: null }, nowS));
-  if (!isOpen) {
+  if (rule === undefined)
+    return at === "unknown" ? denyUnknown(client, first) : deny(client, "expired", explainExpired(first));
+  if (at === "unknown" && windows.length > 0) return denyUnknown(client, rule);
+  if (typeof at === "number" && !holdsAt({ windows, fromS: null, untilS: null }, at)) {
     const schedule = scheduleOfAny({ rules, expired: [], windows });
-    return { ...deny(client, "outside-window", explainHours(rule, windows, nowS)), schedule };
+    return { ...deny(client, "outside-window", explainHours(rule, windows, at)), schedule };
   }
   const expired = rules.length === matching.length ? [] : matching.filter((candidate) => !rules.includes(candidate));
   return allow(client, rule, { rules, expired, windows });
+}
+
+/** Of what expires nothing is open while nobody knows the time. */
+function opensAt({ expiresS }: NameRule | NetworkRule, at: Instant): boolean {
+  return expiresS === undefined || at === null || (at !== "unknown" && at < expiresS);
+}
+
+function denyUnknown(client: Client, rule: NameRule | NetworkRule): Denied {
+  const text =
+    "the gateway's clock shows a time before one that has been, so that nothing that depends on the time opens";
+  return deny(client, "outside-window", { text, rule });
 }
 
 function allow(client: Client, rule: NameRule | NetworkRule, basis: Basis): Allowed {

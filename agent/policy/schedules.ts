@@ -2,6 +2,9 @@ import type { Hours, Schedule } from "./hours.ts";
 import type { NameRule, NetworkRule, PortRange } from "./policy.ts";
 import { portText } from "./ports.ts";
 
+/** Seconds since the epoch; null: whatever the time; `unknown`: nobody knows it, so that what depends on it is closed. */
+export type Instant = number | "unknown" | null;
+
 /** What a decision to allow rests on. */
 export interface Basis {
   /** The rules that match and have not expired, the most specific first. */

@@ -24,6 +24,10 @@ export interface Paths {
   /** What operators ask of the running agent, and what it answered. */
   readonly requests: string;
   readonly answers: string;
+  /** Folder of the gate's user. */
+  readonly gateState: string;
+  /** The latest time that the gate has seen. */
+  readonly latestTime: string;
   readonly git: string;
   /** Folder of the transaction in flight: `armed` names the release to go back to. */
   readonly transaction: string;
@@ -81,6 +85,8 @@ export function pathsOf(settings: Pick<Settings, "paths">): Paths {
     history: join(state, "history.json"),
     requests: join(state, "requests"),
     answers: join(run, "answers"),
+    gateState: join(state, "gate"),
+    latestTime: join(state, "gate", "latest-time"),
     git: join(state, "git"),
     transaction: join(state, "txn"),
     timerNote: join(state, "txn", "reverted-by-timer.json"),

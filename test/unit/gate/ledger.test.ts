@@ -50,6 +50,8 @@ const changesOf = (result: PinResult): readonly KernelChange[] => {
 const allowing = (names: { readonly [name: string]: NameAccess }, mayReach = true): PolicyView => ({
   accessOf: (_client, name) => names[name] ?? null,
   mayReach: () => mayReach,
+  hoursOf: ({ grant }) => names[grant.name]?.classes.find(({ range }) => range.first === grant.range.first)?.hours,
+  remembers: () => false,
   stands: ({ groupMark, grant }: LiveGrant) =>
     names[grant.name]?.groupMark === groupMark &&
     (names[grant.name]?.classes.some(({ range }) => range.first === grant.range.first) ?? false),
