@@ -4,6 +4,7 @@ import { monotonicMs, sleepMs } from "../host/clock.ts";
 import { buildDecider } from "../policy/decide.ts";
 import type { Policy } from "../policy/policy.ts";
 import { HTTP_PORT, isProxiedPort, TLS_PORT } from "../policy/proxied.ts";
+import type { Instant } from "../policy/schedules.ts";
 import type { ApplyContext } from "./context.ts";
 import { endProxyFlows, listProxyFlows, type ProxyFlow } from "./proxy-control.ts";
 import { mayLead } from "./proxy-leads.ts";
@@ -12,12 +13,13 @@ const END_FLOWS_TIMEOUT_MS = 1_000;
 const POLL_MS = 10;
 
 /**
- * Ends the connections through the proxy that a policy does not allow; the others notice nothing.
+ * Ends the connections through the proxy that a policy does not allow at an instant; the others notice nothing.
  * @throws AgentError APPLY_FAILED when one is still there after a second.
  */
 export async function endForbiddenFlows(
   { paths, log }: Pick<ApplyContext, "paths" | "log">,
   policy: Policy,
+  at: Instant,
 ): Promise<void> {
   // By name from before it is judged, and by address from before that is: who is judged by old maps is in a table.
   const list = async (): Promise<readonly ProxyFlow[]> => [
@@ -27,7 +29,7 @@ export async function endForbiddenFlows(
   let flows = await list();
   // An index of 100,000 names takes its time, and often nobody is connected.
   if (flows.length === 0) return;
-  const isAllowed = judgeFlows(policy);
+  const isAllowed = judgeFlows(policy, at);
   const endMs = monotonicMs() + END_FLOWS_TIMEOUT_MS;
   for (;;) {
     const forbidden = flows.filter((flow) => !isAllowed(flow));
@@ -42,8 +44,8 @@ export async function endForbiddenFlows(
   }
 }
 
-function judgeFlows(policy: Policy): (flow: ProxyFlow) => boolean {
-  const decider = buildDecider(policy);
+function judgeFlows(policy: Policy, at: Instant): (flow: ProxyFlow) => boolean {
+  const decider = buildDecider(policy, () => at);
   return ({ client: source, name, plane, address }) => {
     const client = decider.clientOf(source);
     const port = plane === "tls" ? TLS_PORT.first : HTTP_PORT.first;

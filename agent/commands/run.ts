@@ -6,6 +6,7 @@ import { guardTables } from "../apply/guard-tables.ts";
 import { readLifeline } from "../apply/lifeline-note.ts";
 import { ensureNamed } from "../apply/named-service.ts";
 import { ensurePacketLog, stopPacketLog } from "../apply/packet-log-service.ts";
+import { createProxyRetimer } from "../apply/proxy-retimer.ts";
 import { ensureProxy, isProxyDue } from "../apply/proxy-service.ts";
 import { enforceConfirmed, hasUnfinished, settleConfirmed, startEnforcing } from "../apply/start-enforcing.ts";
 import type { RunStep } from "../apply/step.ts";
@@ -71,6 +72,7 @@ export async function runAgent(options: RunOptions, _output: Output): Promise<nu
         pollOnSchedule,
         watchTables,
         watchServices,
+        watchHours,
         watchReverts,
         watchPacketLog,
         watchRequests,
@@ -129,6 +131,14 @@ async function watchServices(agent: Agent, signal: AbortSignal): Promise<void> {
     if ((await isProxyDue(apply)) && (await apply.inTurn(() => apply.locked(() => ensureProxy(apply))))) {
       log.warn({ event: "proxy-restarted" });
     }
+  });
+}
+
+/** The kernel and the gate keep hours by themselves; the proxy does not know when a name opens. */
+async function watchHours(agent: Agent, signal: AbortSignal): Promise<void> {
+  const retime = createProxyRetimer(agent.apply);
+  await watch(agent, signal, SERVICE_RETRY_MS, async () => {
+    await retime();
   });
 }
 

@@ -97,8 +97,8 @@ function* findSchedules(policy: Policy): Generator<Found> {
   }
 }
 
-/** What is denied until some day has hours from then on. */
-function withoutDenials({ deny: _deny, ...policy }: Policy): Policy {
+/** Returns a policy without its denials: what is denied until some day has hours from then on. */
+export function withoutDenials({ deny: _deny, ...policy }: Policy): Policy {
   return { ...policy, groups: policy.groups.map(({ deny: _own, ...group }) => group) };
 }
 

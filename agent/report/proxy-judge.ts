@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { GateRelease, Provenance } from "../compile/release.ts";
+import { nowMs } from "../host/clock.ts";
 import { readFileBytes, readFileIfAny } from "../host/files.ts";
 import { buildDecider, type Decider } from "../policy/decide.ts";
 
@@ -46,5 +47,5 @@ async function loadDecider(releases: string, about: string, commit: string): Pro
     JSON.parse((await readFileBytes(join(releases, digest, file), MAX_RELEASE_BYTES)).toString("utf8"));
   const provenance = (await read("provenance.json")) as Provenance;
   if (provenance.commit !== commit) return null;
-  return buildDecider(((await read("gate.json")) as GateRelease).policy);
+  return buildDecider(((await read("gate.json")) as GateRelease).policy, () => nowMs() / 1000);
 }
