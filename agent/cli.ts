@@ -68,6 +68,7 @@ function buildProgram(choose: (verb: Verb) => void): Command {
     .argument("<from>", "a client address, the name of a host entry, or * for a client in none")
     .argument("<to>", "name or address, :port, and /udp where meant")
     .option("--policy <file>", "judge by this policy file instead of the one in force")
+    .option("--at <time>", "judge as of this time, such as 2026-12-31T18:00:00Z; default: now")
     .option(...config)
     .action((from, to, options) =>
       choose(async (output) => (await import("./commands/explain.ts")).explain({ from, to, ...options }, output)),

@@ -19,7 +19,7 @@ export async function ensureGate(context: ApplyContext): Promise<boolean> {
   const { paths, users, log } = context;
   if ((await findDaemon(paths.gatePid)) !== null) return false;
   const { uid, gid } = users.gate;
-  for (const folder of [paths.gate, dirname(paths.usage)]) {
+  for (const folder of [paths.gate, paths.gateState, dirname(paths.usage)]) {
     await mkdir(folder, { recursive: true });
     await chown(folder, uid, gid);
   }

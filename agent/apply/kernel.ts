@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { LivePair } from "../compile/live-delta.ts";
-import { refilledSets, staticMaps, staticSets } from "../compile/nft-chains.ts";
+import { refilledMaps, refilledSets, staticMaps, staticSets } from "../compile/nft-chains.ts";
 import { denyCounters } from "../compile/nft-refuse.ts";
 import { AgentError, type Json } from "../errors.ts";
 import { run, runChecked } from "../host/run.ts";
@@ -64,6 +64,7 @@ export async function digestPolicyTable(prefix: NamespacePrefix = []): Promise<s
     ["-t", "list", "table", "inet", POLICY_TABLE],
     ...[...staticMaps].map((name) => ["list", "map", "inet", POLICY_TABLE, name]),
     ...[...staticSets, ...refilledSets].map((name) => ["list", "set", "inet", POLICY_TABLE, name]),
+    ...[...refilledMaps].map((name) => ["list", "map", "inet", POLICY_TABLE, name]),
   ]);
   // Counters of byte caps come and go with what the gate makes of a release.
   const skeleton = listed.filter((entry) => entry["quota"] === undefined);
@@ -71,7 +72,8 @@ export async function digestPolicyTable(prefix: NamespacePrefix = []): Promise<s
   // What a set that no rule asks holds changes nothing.
   const texts = skeleton.map(canonical);
   const isAsked = (name: string): boolean => texts.some((text) => text.includes(`"@${name}"`));
-  const maps = lists.filter((_list, index) => index < kept || isAsked(refilledSets[index - kept] ?? ""));
+  const refilled = [...refilledSets, ...refilledMaps];
+  const maps = lists.filter((_list, index) => index < kept || isAsked(refilled[index - kept] ?? ""));
   // Objects are listed in the order of their creation, which an older version's table has another of; rules by chain.
   const objects = [...skeleton.filter((entry) => entry["rule"] === undefined), ...maps.flat()].map(canonical).sort();
   const rules = skeleton.filter((entry) => entry["rule"] !== undefined);

@@ -4,6 +4,7 @@ import { monotonicMs, sleepMs } from "../host/clock.ts";
 import { buildDecider } from "../policy/decide.ts";
 import type { Policy } from "../policy/policy.ts";
 import { HTTP_PORT, isProxiedPort, TLS_PORT } from "../policy/proxied.ts";
+import type { Instant } from "../policy/schedules.ts";
 import type { ApplyContext } from "./context.ts";
 import { endProxyFlows, listProxyFlows, type ProxyFlow } from "./proxy-control.ts";
 import { mayLead } from "./proxy-leads.ts";
@@ -12,13 +13,14 @@ const END_FLOWS_TIMEOUT_MS = 1_000;
 const POLL_MS = 10;
 
 /**
- * Ends the connections through the proxy that a policy does not allow, and those that have to begin anew to be counted;
- * the others notice nothing.
+ * Ends the connections through the proxy that a policy does not allow at an instant, and those that have to begin anew to
+ * be counted; the others notice nothing.
  * @throws AgentError APPLY_FAILED when one is still there after a second.
  */
 export async function endForbiddenFlows(
   { paths, log }: Pick<ApplyContext, "paths" | "log">,
   policy: Policy,
+  at: Instant,
   cameUnderCap: CameUnderCap = () => false,
 ): Promise<void> {
   // By name from before it is judged, and by address from before that is: who is judged by old maps is in a table.
@@ -32,7 +34,7 @@ export async function endForbiddenFlows(
   const earlier = new Set(flows.map(flowKey));
   const mustBeginAnew = (flow: ProxyFlow, group: string): boolean =>
     earlier.has(flowKey(flow)) && cameUnderCap(group, flow.name);
-  const isAllowed = judgeFlows(policy, mustBeginAnew);
+  const isAllowed = judgeFlows(policy, at, mustBeginAnew);
   const endMs = monotonicMs() + END_FLOWS_TIMEOUT_MS;
   for (;;) {
     const forbidden = flows.filter((flow) => !isAllowed(flow));
@@ -55,9 +57,10 @@ function flowKey({ client, port, name, plane }: ProxyFlow): string {
 
 function judgeFlows(
   policy: Policy,
+  at: Instant,
   mustBeginAnew: (flow: ProxyFlow, group: string) => boolean,
 ): (flow: ProxyFlow) => boolean {
-  const decider = buildDecider(policy);
+  const decider = buildDecider(policy, () => at);
   return (flow) => {
     const { client: source, name, plane, address } = flow;
     const client = decider.clientOf(source);

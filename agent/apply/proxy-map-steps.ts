@@ -1,4 +1,5 @@
 import { type ProxyMap, proxyMaps } from "../compile/proxy-maps.ts";
+import { earlier } from "./proxy-times.ts";
 
 /** One change of a map on the way from one release to the next. */
 export interface MapStep {
@@ -13,6 +14,7 @@ export interface MapStep {
  */
 export const tightenSteps: readonly MapStep[] = [
   ...[proxyMaps.deny, proxyMaps.regions4, proxyMaps.regions6].map((map) => ({ map, toLines: join })),
+  { map: proxyMaps.hours, toLines: earlier },
   ...[proxyMaps.answers, proxyMaps.tls, proxyMaps.http].map((map) => ({ map, toLines: intersect })),
 ];
 
@@ -25,12 +27,22 @@ export const loosenSteps: readonly MapStep[] = [
   ...([proxyMaps.groups4, proxyMaps.groups6] as const),
   ...([proxyMaps.regions4, proxyMaps.regions6, proxyMaps.deny] as const),
   ...([proxyMaps.zones, proxyMaps.answers, proxyMaps.inner4, proxyMaps.inner6] as const),
-  // What a name counts for is known before the name opens.
-  ...([proxyMaps.caps, proxyMaps.tls, proxyMaps.http] as const),
+  // What a name counts for is known before the name opens; hours that come were there before the kernel's turn.
+  ...([proxyMaps.caps, proxyMaps.tls, proxyMaps.http, proxyMaps.hours] as const),
 ].map((map) => ({ map, toLines: (_current, next) => next }));
 
+/** When hours begin or end: what depends on them, in the same order. */
+export const timedSteps: readonly MapStep[] = loosenSteps.filter(
+  ({ map }) =>
+    ![proxyMaps.groups4, proxyMaps.groups6, proxyMaps.caps, proxyMaps.tls, proxyMaps.http].some(
+      (other) => other === map,
+    ),
+);
+
 /** Maps in which a key may come to have another value: they are taken over whole. Of the others, a few lines go and come one by one. */
-export const wholeMaps: ReadonlySet<ProxyMap> = new Set([proxyMaps.groups4, proxyMaps.groups6, proxyMaps.caps]);
+export const wholeMaps: ReadonlySet<ProxyMap> = new Set([
+  ...([proxyMaps.groups4, proxyMaps.groups6, proxyMaps.caps, proxyMaps.hours] as const),
+]);
 
 function join(current: ReadonlySet<string>, next: ReadonlySet<string>): ReadonlySet<string> {
   return new Set([...current, ...next]);

@@ -13,10 +13,12 @@ import { readFileBytes, readFileIfAny, replaceFile } from "../host/files.ts";
 import { suffixesOf } from "../policy/name-table.ts";
 import type { Policy } from "../policy/policy.ts";
 import { needsProxy } from "../policy/proxied.ts";
+import type { Instant } from "../policy/schedules.ts";
 import type { ApplyContext } from "./context.ts";
 import { askProxy, changeProxyMap, readProxyMap, replaceProxyMap } from "./proxy-control.ts";
 import { endForbiddenFlows } from "./proxy-flows.ts";
-import { loosenSteps, type MapStep, tightenSteps, wholeMaps } from "./proxy-map-steps.ts";
+import { loosenSteps, type MapStep, tightenSteps, timedSteps, wholeMaps } from "./proxy-map-steps.ts";
+import { gateInstant, isOtherMap, isSame, type TimedLines, timedLines } from "./proxy-times.ts";
 import type { StoredRelease } from "./release-store.ts";
 
 const START_TIMEOUT_MS = 10_000;
@@ -62,7 +64,7 @@ export async function tightenProxy(context: ApplyContext, { release, policy }: P
     await startProxy(context);
     return;
   }
-  await takeSteps(context, release, tightenSteps);
+  await takeSteps(context, { release, policy }, tightenSteps, await gateInstant(context));
 }
 
 /**
@@ -72,10 +74,11 @@ export async function tightenProxy(context: ApplyContext, { release, policy }: P
  */
 export async function loosenProxy(context: ApplyContext, { release, policy }: ProxyTarget): Promise<void> {
   if (!needsProxy(policy)) return await removeProxy(context);
+  const at = await gateInstant(context);
   const cameUnderCap = await findNewCaps(context, release);
-  await takeSteps(context, release, loosenSteps);
+  await takeSteps(context, { release, policy }, loosenSteps, at);
   await putMap(context, ABOUT_MAP, await aboutLines(release));
-  await endForbiddenFlows(context, policy, cameUnderCap);
+  await endForbiddenFlows(context, policy, at, cameUnderCap);
 }
 
 /** Returns which names come under another cap with a release: what goes to them now is not counted where it is. */
@@ -92,6 +95,16 @@ async function findNewCaps(
     const key = [`${name}@${group}`, ...wildcards].find((candidate) => lines.has(candidate));
     return key !== undefined && !current.has(lines.get(key) ?? "");
   };
+}
+
+/**
+ * Gives the proxy what hours have opened or closed by an instant, and ends the connections that they no longer allow.
+ * @throws AgentError APPLY_FAILED
+ */
+export async function retimeProxy(context: ApplyContext, target: ProxyTarget, at: Instant): Promise<void> {
+  if ((await findDaemon(context.paths.proxyPid)) === null) return;
+  await takeSteps(context, target, timedSteps, at);
+  await endForbiddenFlows(context, target.policy, at);
 }
 
 /** Stops the proxy, and with it every connection that it carries; it is not started again until a release needs it. */
@@ -133,17 +146,20 @@ export async function readProxyState({ paths }: Pick<ApplyContext, "paths">): Pr
 
 /** Returns in what the running proxy is not what a release says, or null. */
 export async function findProxyDifference(
-  { paths }: Pick<ApplyContext, "paths">,
+  context: Pick<ApplyContext, "paths" | "gate">,
   { release, policy }: ProxyTarget,
 ): Promise<string | null> {
+  const { paths } = context;
   const isRunning = (await findDaemon(paths.proxyPid)) !== null;
   if (!needsProxy(policy)) return isRunning ? "the proxy runs, but the release has no SNI mode" : null;
   if (!isRunning) return "the proxy does not run";
   const wanted = await readFileBytes(join(release.folder, PROXY_CONF), MAX_FILE_BYTES);
-  const present = await readFileIfAny(join(paths.proxy, PROXY_CONF), MAX_FILE_BYTES);
-  if (present?.equals(wanted) !== true) return "the proxy has another configuration";
+  const configuration = await readFileIfAny(join(paths.proxy, PROXY_CONF), MAX_FILE_BYTES);
+  if (configuration?.equals(wanted) !== true) return "the proxy has another configuration";
+  const timed = timedLines(policy, await gateInstant(context));
   for (const map of Object.values(proxyMaps)) {
-    if (!isSame(await readProxyMap(paths.proxySocket, map), await readLines(release, map))) {
+    const present = await readProxyMap(paths.proxySocket, map);
+    if (isOtherMap(map, present, timed.get(map) ?? (await readLines(release, map)))) {
       return `the proxy goes by another ${map}`;
     }
   }
@@ -219,10 +235,16 @@ async function awaitSocket({ paths }: ApplyContext): Promise<void> {
   }
 }
 
-async function takeSteps(context: ApplyContext, release: StoredRelease, steps: readonly MapStep[]): Promise<void> {
+async function takeSteps(
+  context: ApplyContext,
+  { release, policy }: ProxyTarget,
+  steps: readonly MapStep[],
+  at: Instant,
+): Promise<void> {
+  const timed: TimedLines = timedLines(policy, at);
   for (const { map, toLines } of steps) {
     const current = await readProxyMap(context.paths.proxySocket, map);
-    const lines = toLines(current, await readLines(release, map));
+    const lines = toLines(current, timed.get(map) ?? (await readLines(release, map)));
     if (isSame(current, lines)) continue;
     if (wholeMaps.has(map)) await putMap(context, map, [...lines]);
     else await putKeys(context, map, current, lines);
@@ -271,12 +293,6 @@ function ownAddressLines(): readonly string[] {
 
 function toText(lines: readonly string[]): string {
   return lines.map((line) => `${line}\n`).join("");
-}
-
-function isSame(one: ReadonlySet<string>, other: ReadonlySet<string>): boolean {
-  if (one.size !== other.size) return false;
-  for (const line of one) if (!other.has(line)) return false;
-  return true;
 }
 
 function proxyUser({ users, settings }: Pick<ApplyContext, "users" | "settings">): {

@@ -1,5 +1,6 @@
 import { compile } from "../compile/compile.ts";
 import { AgentError, type Code, codes } from "../errors.ts";
+import { nowMs } from "../host/clock.ts";
 import { openWorkTree } from "../host/work-tree.ts";
 import { formatIssue } from "../policy/issue-log.ts";
 import { parsePolicy } from "../policy/parse-policy.ts";
@@ -42,7 +43,7 @@ async function checkPolicy(folder: string): Promise<readonly Finding[]> {
   const files = await readPolicyFiles(openWorkTree(folder), [POLICY_PATH]);
   const bytes = files.get(POLICY_PATH);
   if (bytes === undefined) return [{ code: "POLICY_INVALID", text: `there is no ${POLICY_PATH} in ${folder}` }];
-  const result = parsePolicy(bytes, POLICY_PATH, { maxBytes: MAX_POLICY_BYTES, files });
+  const result = parsePolicy(bytes, POLICY_PATH, { maxBytes: MAX_POLICY_BYTES, files, nowS: nowMs() / 1000 });
   const issues = result.ok ? result.warnings : result.issues;
   const findings = issues.map((issue) => ({
     code: issue.severity === "error" ? issue.code : null,

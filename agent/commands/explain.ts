@@ -1,10 +1,13 @@
 import { AgentError, type Json } from "../errors.ts";
 import { createGateControl } from "../gate/control-client.ts";
+import { nowMs } from "../host/clock.ts";
 import { periodEndMs } from "../policy/cap-period.ts";
 import { bytesText, type CapState, capStateText } from "../policy/cap-text.ts";
 import { findCap } from "../policy/caps.ts";
 import { buildDecider, type Client, type Decision } from "../policy/decide.ts";
+import { parseInstant } from "../policy/expiry.ts";
 import { decideTarget, findClient, parseTarget, pathTo, ruleText } from "../policy/explain-flow.ts";
+import { hoursLines, noteHours } from "../policy/explain-hours.ts";
 import { findForwardZone } from "../policy/forward-zones.ts";
 import { limitsOf } from "../policy/limits.ts";
 import type { Parsed } from "../policy/parsed.ts";
@@ -22,6 +25,8 @@ export interface ExplainOptions {
   readonly to: string;
   readonly policy?: string;
   readonly config: string;
+  /** Default: now. */
+  readonly at?: string;
 }
 
 /** Says whether a client may reach a target, by which rule, and if not, why and what almost matched. Returns 0 either way. */
@@ -30,13 +35,15 @@ export async function explain(options: ExplainOptions, output: Output): Promise<
     options.policy === undefined
       ? await loadEnforcedPolicy(options.config)
       : await readPolicyFile(options.policy, "skip");
-  const decider = buildDecider(policy);
+  const atS = options.at === undefined ? nowMs() / 1000 : expect(parseInstant(options.at));
+  const decider = buildDecider(policy, () => atS);
   const client = expect(findClient(decider, policy, options.from));
   const target = expect(parseTarget(options.to));
   const cap = target.name === null ? null : findCap(client.group.caps, target.name);
   const usage = options.policy === undefined && cap !== null ? await readUsage(options.config, client, cap) : null;
   const decision = refuseOverCap(decideTarget(decider, client, target), cap, usage);
   const path = pathTo(client, target);
+  const hours = noteHours(decision, atS);
   const zone =
     target.name === null
       ? null
@@ -46,9 +53,11 @@ export async function explain(options: ExplainOptions, output: Output): Promise<
     ...toDocument(options, policy, decision, path),
     cap: capDocument(cap, usage),
     resolvers: [...(zone?.resolvers ?? [])],
+    hours: hours === null ? null : { ...hours, hours: [...hours.hours] },
   });
   for (const line of describe(options, policy, decision, path)) output.line(line);
   if (decision.verdict === "allow") for (const line of capLines(cap, usage)) output.line(line);
+  for (const line of hours === null ? [] : hoursLines(hours)) output.line(line);
   if (zone !== null) output.line(`  resolved by: ${zone.resolvers.join(", ")} (zone ${zone.zone})`);
   if (client.group.mode === "audit")
     output.line("  AUDIT: what the policy denies this client is recorded and let pass");
@@ -75,7 +84,8 @@ function refuseOverCap(decision: Decision, cap: ByteCap | null, usage: CapState 
   if (decision.verdict === "deny" || decision.rule === null || cap === null || usage === null) return decision;
   if (usage.used < usage.bytes || decision.client.group.mode === "audit") return decision;
   const nearRule = { ...decision.rule, place: cap.place };
-  return { verdict: "deny", client: decision.client, reason: "quota", nearMiss: capStateText(usage), nearRule };
+  const nearMiss = capStateText(usage);
+  return { verdict: "deny", client: decision.client, reason: "quota", nearMiss, nearRule, schedule: null };
 }
 
 function capLines(cap: ByteCap | null, usage: CapState | null): readonly string[] {

@@ -6,6 +6,7 @@ import { guardTables } from "../apply/guard-tables.ts";
 import { readLifeline } from "../apply/lifeline-note.ts";
 import { ensureNamed } from "../apply/named-service.ts";
 import { ensurePacketLog, stopPacketLog } from "../apply/packet-log-service.ts";
+import { createProxyRetimer } from "../apply/proxy-retimer.ts";
 import { ensureProxy, isProxyDue, readProxyState, tellSpentCaps } from "../apply/proxy-service.ts";
 import { enforceConfirmed, hasUnfinished, settleConfirmed, startEnforcing } from "../apply/start-enforcing.ts";
 import type { RunStep } from "../apply/step.ts";
@@ -72,6 +73,7 @@ export async function runAgent(options: RunOptions, _output: Output): Promise<nu
         pollOnSchedule,
         watchTables,
         watchServices,
+        watchHours,
         watchReverts,
         watchPacketLog,
         watchRequests,
@@ -152,6 +154,14 @@ async function watchCaps(agent: Agent, signal: AbortSignal): Promise<void> {
     if (!(await readProxyState(apply)).isNeeded) return;
     const spent = await apply.gate.spentCaps();
     if (await tellSpentCaps(apply, spent)) log.info({ event: "caps-told", spent: spent.length });
+  });
+}
+
+/** The kernel and the gate keep hours by themselves; the proxy does not know when a name opens. */
+async function watchHours(agent: Agent, signal: AbortSignal): Promise<void> {
+  const retime = createProxyRetimer(agent.apply);
+  await watch(agent, signal, SERVICE_RETRY_MS, async () => {
+    await retime();
   });
 }
 

@@ -11,6 +11,7 @@ import type { CompileMemory } from "./memory.ts";
 import { type NameShards, takeShards } from "./name-shards.ts";
 import { renderNamedConf } from "./named-conf.ts";
 import { renderPolicyTable } from "./nft-policy.ts";
+import { policySchedules } from "./policy-hours.ts";
 import { portClasses } from "./port-classes.ts";
 import { renderProxyMaps } from "./proxy-maps.ts";
 import type { Artifact, GateRelease, PortClass, Release } from "./release.ts";
@@ -92,11 +93,13 @@ function gateRelease(
     { address: address6, host },
   ]);
   const caps = markCaps(policy);
+  const schedules = policySchedules(policy);
   const shardCanaries = shards.length === 0 ? {} : { shardCanaries: shards.map((shard) => shard.canary) };
   const groups = Object.fromEntries(groupMarks(policy));
   return {
     ...{ schema: 1, policy, groups, classes, canary, blockCanary, ...shardCanaries, probes },
     ...(caps.length === 0 ? {} : { caps }),
+    ...(schedules.size === 0 ? {} : { schedules: Object.fromEntries(schedules) }),
   };
 }
 

@@ -74,6 +74,9 @@ export function tlsFrontend(proxy: ProxySettings, family: Family): readonly stri
     ...rejectAs("denied-explicit", "denied"),
     ...listedNames("sess", proxyMaps.tls),
     ...rejectAs("sni-not-allowed", "!listed"),
+    ...openHours("sess", "\ttcp-request content", "tls"),
+    ...rejectAs("expired", IS_EXPIRED("sess")),
+    ...rejectAs("outside-window", IS_CLOSED("sess")),
     ...capOf("tcp-request content", "sess"),
     ...rejectAs("quota", "metered { var(sess.past) -m int lt 0 }"),
     set("reason", "str(resolve-failed)"),
@@ -130,6 +133,9 @@ export function httpFrontend(proxy: ProxySettings, family: Family): readonly str
     ...denyAs("denied-explicit", "denied"),
     ...listedNames("txn", proxyMaps.http),
     ...denyAs("host-not-allowed", "!listed"),
+    ...openHours("txn", "\thttp-request", "http"),
+    ...denyAs("expired", IS_EXPIRED("txn")),
+    ...denyAs("outside-window", IS_CLOSED("txn")),
     ...capOf("http-request", "txn"),
     ...denyAs("quota", "metered { var(txn.past) -m int lt 0 }"),
     `\thttp-request do-resolve(txn.address,named,ipv${family}) var(txn.name) if ok`,
@@ -169,6 +175,31 @@ function groupOf(family: Family): string {
 function listedNames(scope: Scope, map: ProxyMap): readonly string[] {
   return nameLookups(scope, "listed", map, `@,${scope}.group`);
 }
+
+/**
+ * Until when the name is open, by the most specific line that speaks of it: compared with the clock here, so that a name
+ * closes in time though nobody is left who could say so.
+ */
+function openHours(scope: Scope, action: string, plane: "tls" | "http"): readonly string[] {
+  const end = `@,${scope}.group),concat(|${plane})`;
+  const keys = [
+    `var(${scope}.name),concat(${end}`,
+    // The longest parent first.
+    ...SUFFIX_LABELS.toReversed().map((labels) => `var(${scope}.parent),word(-1,.,${labels}),concat(*${end}`),
+  ];
+  const until = `var(${scope}.until)`;
+  return [
+    `${action} set-var(${scope}.now) date`,
+    ...keys.map((key) => {
+      const lookup = `${key},map_str_int(${proxyMaps.hours})`;
+      return `${action} set-var(${scope}.until) ${lookup} if !{ ${until} -m found } { ${lookup} -m found }`;
+    }),
+  ];
+}
+
+const IS_EXPIRED = (scope: Scope): string => `{ var(${scope}.until) -m int lt 0 }`;
+const IS_CLOSED = (scope: Scope): string =>
+  `{ var(${scope}.until) -m found } !{ var(${scope}.until),sub(${scope}.now) gt 0 }`;
 
 /** What `deny` names, of everyone and of the client's group. */
 function deniedNames(scope: Scope): readonly string[] {

@@ -32,6 +32,9 @@ export const GROUP_MAX = 0x3fff_ffff;
 /** Budgets: 0x4000_0000–0x7fff_ffff, above every rate in kilobits per second, which marks clients in no host entry. */
 export const BUDGET_MIN = 0x4000_0000;
 export const BUDGET_MAX = 0x7fff_ffff;
+/** Schedules, above every mark of another kind: 0x8000_0001–0xffff_fffe. */
+export const SCHEDULE_MIN = 0x8000_0001;
+export const SCHEDULE_MAX = 0xffff_fffe;
 /** Stands for the budget of a host that has none. */
 export const UNLIMITED = 0x8000_0000;
 

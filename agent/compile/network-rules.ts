@@ -1,9 +1,10 @@
-import type { Family } from "../policy/cidr.ts";
-import type { Cidr, Group, Place, Policy, PortRange } from "../policy/policy.ts";
+import { cidrRange, type Family } from "../policy/cidr.ts";
+import type { Cidr, Group, NetworkRule, Place, Policy, PortRange } from "../policy/policy.ts";
 import { sortPorts } from "../policy/ports.ts";
+import { buildPrefixTable } from "../policy/prefix-table.ts";
 import { comparePlaces } from "./compare-places.ts";
 import { groupMarks, networkGrants, networkGrantText } from "./grants.ts";
-import { rangeByClass } from "./port-classes.ts";
+import { compareNarrowness, coveredClasses, rangeByClass } from "./port-classes.ts";
 import type { PortClass } from "./release.ts";
 
 /** One network of a group: the classes of ports that its members may reach there, each by its grant. */
@@ -27,23 +28,61 @@ export function* networkEntries(policy: Policy, classes: readonly PortClass[]): 
   const chosenRanges = new Map<string, ReadonlyMap<PortClass, PortRange>>();
   for (const group of policy.groups) {
     const groupMark = lookUp(groups, group.name);
-    for (const { network, ports, place } of joinNetworks(group)) {
-      const key = JSON.stringify(ports);
-      const chosen = chosenRanges.get(key) ?? rangeByClass(classes, ports);
-      chosenRanges.set(key, chosen);
+    const choose = group.networks.some(({ expiresS }) => expiresS !== undefined)
+      ? chooseLasting(group, classes)
+      : ({ network, ports }: JoinedNetwork): Chosen => {
+          const key = JSON.stringify(ports);
+          const ranges = chosenRanges.get(key) ?? rangeByClass(classes, ports);
+          chosenRanges.set(key, ranges);
+          return [...ranges].map(([portClass, range]) => ({ portClass, network, range }));
+        };
+    for (const joined of joinNetworks(group)) {
+      const { network, place } = joined;
       yield {
         family: network.includes(":") ? 6 : 4,
         group: groupMark,
         address: network.slice(0, network.indexOf("/")),
         prefixLength: prefixLengthOf(network),
-        grants: [...chosen].map(([portClass, range]) => ({
+        grants: choose(joined).map(({ portClass, network: granted, range }) => ({
           portClass: portClass.mark,
-          grant: lookUp(grants, networkGrantText(network, range)),
+          grant: lookUp(grants, networkGrantText(granted, range)),
         })),
         place,
       };
     }
   }
+}
+
+/** Classes of ports, each with the network and range as written whose grant stands for it. */
+type Chosen = readonly { readonly portClass: PortClass; readonly network: Cidr; readonly range: PortRange }[];
+
+/**
+ * Where something expires, a class of ports is granted by what opens it for longest, be it a wider network: the kernel
+ * finds one grant only, and a flow goes on while any rule allows it. Of what lasts equally long, the narrowest counts.
+ */
+function chooseLasting(group: Group, classes: readonly PortClass[]): (joined: JoinedNetwork) => Chosen {
+  const table = buildPrefixTable(group.networks.map((rule) => ({ range: cidrRange(rule.network), value: rule })));
+  return ({ network, ports }) => {
+    const { family, first } = cidrRange(network);
+    const length = prefixLengthOf(network);
+    const around = table.find({ family, value: first }).filter((rule) => prefixLengthOf(rule.network) <= length);
+    const candidates = around.flatMap((rule) => rule.ports.map((range) => ({ rule, range })));
+    const ordered = candidates.toSorted((a, b) => compareLasting(a, b) || compareNarrowness(a.range, b.range));
+    const own = new Set(ports.flatMap((range) => coveredClasses(classes, range)));
+    const chosen = new Map<PortClass, { readonly network: Cidr; readonly range: PortRange }>();
+    for (const { rule, range } of ordered) {
+      for (const portClass of coveredClasses(classes, range)) {
+        if (own.has(portClass) && !chosen.has(portClass)) chosen.set(portClass, { network: rule.network, range });
+      }
+    }
+    return [...chosen].map(([portClass, { network: granted, range }]) => ({ portClass, network: granted, range }));
+  };
+}
+
+function compareLasting(a: { readonly rule: NetworkRule }, b: { readonly rule: NetworkRule }): number {
+  const [one, other] = [a.rule, b.rule].map(({ expiresS }) => expiresS ?? Number.MAX_SAFE_INTEGER);
+  const byTime = (other ?? 0) - (one ?? 0);
+  return byTime === 0 ? prefixLengthOf(b.rule.network) - prefixLengthOf(a.rule.network) : byTime;
 }
 
 /** Returns the prefix lengths of a family that occur among the networks of a policy, the longest first. */

@@ -1,6 +1,6 @@
 import { addressBits, type Family, formatAddress } from "../policy/cidr.ts";
 import { closedInAudit } from "../policy/special.ts";
-import { ANSWER, INTERCEPT, NETWORK_GRANT_MIN, VERDICT } from "./marks.ts";
+import { ANSWER, INTERCEPT, NETWORK_GRANT_MIN, SCHEDULE_MIN, VERDICT } from "./marks.ts";
 import { auditLogRule } from "./nft-refuse.ts";
 import { markToken, numberToken } from "./tokens.ts";
 
@@ -21,6 +21,18 @@ export interface ChainParts {
   readonly answerFamilies: readonly Family[];
   /** What is denied although it may be allowed; null costs no packet a lookup. */
   readonly denied: DeniedParts | null;
+  /** Whether anything is open at times only; if not, it costs no packet anything. */
+  readonly hasHours: boolean;
+  /** What is denied until a time; null where nothing is. */
+  readonly lapsing: LapsingParts | null;
+}
+
+/** The lengths of prefixes that everyone and single groups are denied until a time. */
+export interface LapsingParts {
+  readonly everyoneLengths4: readonly number[];
+  readonly everyoneLengths6: readonly number[];
+  readonly groupLengths4: readonly number[];
+  readonly groupLengths6: readonly number[];
 }
 
 /** Whether addresses are denied for everyone, and the lengths of prefixes that single groups are denied. */
@@ -57,8 +69,17 @@ add map inet clawgress pin6 { type ipv6_addr . ipv6_addr . mark : mark; flags ti
 add map inet clawgress group_pin4 { type mark . ipv4_addr . mark : mark; flags timeout; }
 add map inet clawgress group_pin6 { type mark . ipv6_addr . mark : mark; flags timeout; }
 add set inet clawgress live { type mark . mark; flags timeout; }
+add map inet clawgress name_hours { type mark . mark : mark; }
+add map inet clawgress net_hours { type mark . mark : mark; }
+add set inet clawgress window { typeof meta mark . meta time; flags interval,timeout; }
+add map inet clawgress lapse4 { type ipv4_addr . mark : mark; }
+add map inet clawgress lapse6 { type ipv6_addr . mark : mark; }
+add map inet clawgress group_lapse4 { type mark . ipv4_addr . mark : mark; }
+add map inet clawgress group_lapse6 { type mark . ipv6_addr . mark : mark; }
 add chain inet clawgress ok
 add chain inet clawgress refuse
+add chain inet clawgress regroup_out
+add chain inet clawgress regroup_in
 add chain inet clawgress audit_out
 add chain inet clawgress audit_in
 add chain inet clawgress unlisted_out
@@ -95,6 +116,9 @@ export const refilledSets = [
   "group_deny6",
 ] as const;
 
+/** The same for maps. */
+export const refilledMaps = ["net_hours", "lapse4", "lapse6", "group_lapse4", "group_lapse6"] as const;
+
 /** Maps that only an apply writes, so that it may empty them: pins, `live` and `lan` are written by others. */
 export const staticMaps = [
   ...(["client4", "client6", "group4", "group6", "tcp_ports", "udp_ports", "proxied", "net4", "net6"] as const),
@@ -102,7 +126,11 @@ export const staticMaps = [
 ] as const;
 /** Sets that only an apply writes, and never empties: an element of it counts what its host sends. */
 export const staticSets = ["budgets"] as const;
-export type StaticSet = (typeof staticMaps)[number] | (typeof staticSets)[number] | (typeof refilledSets)[number];
+export type StaticSet =
+  | (typeof staticMaps)[number]
+  | (typeof refilledMaps)[number]
+  | (typeof staticSets)[number]
+  | (typeof refilledSets)[number];
 
 const verdict = markToken(VERDICT);
 
@@ -110,12 +138,15 @@ const verdict = markToken(VERDICT);
  * Returns the rules of the policy table, each chain emptied first. They only stamp; the base table decides. A packet
  * carries its group in `meta mark`, a connection its grant in `ct mark`; both are compared with the set `live`.
  *
- * A chain is entered by `goto`, never by `jump`: a return from `admit` must end with nothing stamped.
+ * A chain is entered by `goto`, never by `jump`: a return from `admit` must end with nothing stamped. Only `regroup_out`
+ * and `regroup_in`, which find out the group again, are jumped to: they stamp nothing.
  */
 export function renderChains(parts: ChainParts): string {
   const chains: readonly (readonly [name: string, rules: readonly string[]])[] = [
     ["ok", [`meta mark set ${verdict}`]],
     ["refuse", ["meta mark set 0x00000000"]],
+    ["regroup_out", usesSchedules(parts) ? regroupRules(parts, "saddr") : []],
+    ["regroup_in", usesSchedules(parts) ? regroupRules(parts, "daddr") : []],
     ["audit_out", parts.hasAudit ? auditRules("daddr") : []],
     ["audit_in", parts.hasAudit ? auditRules("saddr") : []],
     ["unlisted_out", parts.hasAudit ? unlistedRules(parts, "daddr") : []],
@@ -184,7 +215,7 @@ function interceptRules(parts: ChainParts): readonly string[] {
     "ct mark set 0x00000000",
     "ct mark set tcp dport map @tcp_ports",
     ...networkRules(parts, "daddr"),
-    `ct mark >= ${markToken(NETWORK_GRANT_MIN)} meta mark set 0x00000000 ct mark set 0x00000000 return`,
+    ...openNetworkRules(parts),
     "ct mark set 0x00000000",
     `meta mark set ${intercept}`,
   ];
@@ -195,7 +226,9 @@ function outwardRules(parts: ChainParts): readonly string[] {
     "oifname @lan return",
     ...classifyRules(parts, "saddr"),
     ...denyRules(parts, "daddr"),
+    ...lapsingRules(parts, "daddr"),
     "ct state established,related meta mark . ct mark @live goto ok",
+    ...hoursRules(parts, "out", "ct state established,related ", ["net_hours", "name_hours"]),
     "ct direction original ct state new,established goto admit",
     ...(parts.hasAudit ? ["ct direction original meta mark @audited goto audit_out"] : []),
     "meta mark set 0x00000000",
@@ -206,7 +239,9 @@ function inwardRules(parts: ChainParts): readonly string[] {
   return [
     ...classifyRules(parts, "daddr"),
     ...denyRules(parts, "saddr"),
+    ...lapsingRules(parts, "saddr"),
     "ct state established,related meta mark . ct mark @live goto ok",
+    ...hoursRules(parts, "in", "ct state established,related ", ["net_hours", "name_hours"]),
     // A flow whose grant went, but that another rule still allows, goes on whichever side speaks first.
     "ct direction reply ct state established goto readmit",
     ...(parts.hasAudit ? ["ct direction reply meta mark @audited goto audit_in"] : []),
@@ -258,6 +293,69 @@ function denyRules({ denied, hasAudit }: ChainParts, farAddress: "daddr" | "sadd
 }
 
 /**
+ * What is denied until a time. A denial whose schedule is not in `window` holds: so it does until somebody alive says
+ * that it has ended.
+ */
+function lapsingRules({ lapsing, hasAudit }: ChainParts, farAddress: "daddr" | "saddr"): readonly string[] {
+  if (lapsing === null) return [];
+  const unlessAudited = hasAudit ? "meta mark != @audited " : "";
+  const rules = (family: Family, length: number, ofGroup: boolean): readonly string[] => {
+    const { field, mask, lengthMark } = prefixParts(family, length, farAddress);
+    const key = `${ofGroup ? "meta mark . " : ""}(${field} & ${mask}) . (ct mark & 0x00000000 | ${lengthMark})`;
+    return [
+      `${unlessAudited}meta mark set ${key} map @${ofGroup ? "group_" : ""}lapse${family}`,
+      `meta mark >= ${scheduleMin} meta mark . meta time != @window goto refuse`,
+      `meta mark >= ${scheduleMin} jump regroup_${farAddress === "daddr" ? "out" : "in"}`,
+    ];
+  };
+  return [
+    ...lapsing.everyoneLengths4.flatMap((length) => rules(4, length, false)),
+    ...lapsing.everyoneLengths6.flatMap((length) => rules(6, length, false)),
+    ...lapsing.groupLengths4.flatMap((length) => rules(4, length, true)),
+    ...lapsing.groupLengths6.flatMap((length) => rules(6, length, true)),
+  ];
+}
+
+const scheduleMin = markToken(SCHEDULE_MIN);
+
+function usesSchedules({ hasHours, lapsing }: ChainParts): boolean {
+  return hasHours || lapsing !== null;
+}
+
+/**
+ * A grant that is open at times is not in `live`: `name_hours` and `net_hours` lead from it to its schedule, and `window`
+ * has the times of that. Meanwhile `meta mark` holds the schedule; whoever is not within its hours gets the group back.
+ */
+function hoursRules(
+  parts: ChainParts,
+  side: "out" | "in",
+  condition: string,
+  maps: readonly ("net_hours" | "name_hours")[],
+): readonly string[] {
+  if (!parts.hasHours) return [];
+  return [
+    ...maps.map((map) => `${condition}meta mark set meta mark . ct mark map @${map}`),
+    `meta mark >= ${scheduleMin} meta mark . meta time @window goto ok`,
+    `meta mark >= ${scheduleMin} jump regroup_${side}`,
+  ];
+}
+
+function regroupRules(parts: ChainParts, side: "saddr" | "daddr"): readonly string[] {
+  return ["meta mark set 0x00000000", ...classifyRules(parts, side)];
+}
+
+/** Plain HTTP to a network that opens port 80 goes straight there; while the network is closed, by the names of the proxy. */
+function openNetworkRules({ hasHours }: ChainParts): readonly string[] {
+  const leave = "meta mark set 0x00000000 ct mark set 0x00000000 return";
+  if (!hasHours) return [`ct mark >= ${markToken(NETWORK_GRANT_MIN)} ${leave}`];
+  return [
+    `meta mark . ct mark @live ${leave}`,
+    "meta mark set meta mark . ct mark map @net_hours",
+    `meta mark . meta time @window ${leave}`,
+  ];
+}
+
+/**
  * The grant of a flow, found by its client, the far address and the far port. A lookup that finds nothing leaves the
  * mark as it is. The far port's class travels in `meta mark` while the pins are asked, so that the connection's mark
  * goes from one grant to another in one step: packets of both directions may be looked at at once. What a client asked
@@ -283,13 +381,16 @@ function admitRules(parts: ChainParts, farAddress: "daddr" | "saddr", farPort: "
     "meta mark set 0x00000000",
     ...classifyRules(parts, client),
     "meta mark . ct mark @live goto ok",
+    ...hoursRules(parts, side, "", ["name_hours"]),
     ...markClass,
     `ct mark set meta mark . ip ${farAddress} . ct mark map @group_pin4`,
     `ct mark set meta mark . ip6 ${farAddress} . ct mark map @group_pin6`,
     "meta mark . ct mark @live goto ok",
+    ...hoursRules(parts, side, "", ["name_hours"]),
     ...markClass,
     ...networkRules(parts, farAddress),
     "meta mark . ct mark @live goto ok",
+    ...hoursRules(parts, side, "", ["net_hours"]),
     "ct mark set 0x00000000",
     ...(parts.hasAudit ? [`meta mark @audited goto audit_${side}`] : []),
     "meta mark set 0x00000000",

@@ -7,12 +7,28 @@ import type { HostBinding, ProbeAddress } from "../settings/settings.ts";
 import { auditedGroups } from "./audited-groups.ts";
 import { boundHostRules, boundHostsObject } from "./bound-hosts.ts";
 import { type ClientRange, clientGroups } from "./client-groups.ts";
-import { denialLengths, deniedRanges, type GroupDenial, groupDenials } from "./denied-networks.ts";
+import {
+  denialLengths,
+  deniedRanges,
+  type GroupDenial,
+  groupDenials,
+  type LapsingDenial,
+  lapsingDenials,
+} from "./denied-networks.ts";
 import { groupMarks } from "./grants.ts";
 import { INTERCEPT } from "./marks.ts";
 import { meteringObjects, meterPolicy, renderRelay } from "./metering.ts";
 import { type NetworkEntry, networkEntries, prefixLengths } from "./network-rules.ts";
-import { policyObjects, refilledSets, renderChains, type StaticSet, staticMaps } from "./nft-chains.ts";
+import {
+  type LapsingParts,
+  policyObjects,
+  refilledMaps,
+  refilledSets,
+  renderChains,
+  type StaticSet,
+  staticMaps,
+} from "./nft-chains.ts";
+import { hasHours, policySchedules, type TimedPair, timedNetworks } from "./policy-hours.ts";
 import { answeredNetworks } from "./proxy-answers.ts";
 import type { PortClass } from "./release.ts";
 import { renderBudget, renderSpender, shapePolicy, shapingObjects } from "./shaping.ts";
@@ -40,6 +56,8 @@ export function renderPolicyTable(
   const everyone = { 4: deniedRanges(policy, 4), 6: deniedRanges(policy, 6) };
   const audited = auditedGroups(policy);
   const answers = { 4: answerRanges(policy, 4), 6: answerRanges(policy, 6) };
+  const schedules = policySchedules(policy);
+  const lapses = lapsingDenials(policy, schedules);
   const isDenying = denials.length + everyone[4].length + everyone[6].length > 0;
   const chains = renderChains({
     denyAll: policy.mode === "deny-all",
@@ -50,6 +68,8 @@ export function renderPolicyTable(
     resolverFamilies: ([4, 6] as const).filter((family) => resolversOf(policy, family).length > 0),
     answerFamilies: ([4, 6] as const).filter((family) => answers[family].length > 0),
     hasAudit: audited.length > 0,
+    hasHours: policy.mode !== "deny-all" && policy.groups.some((group) => hasHours(group, policy)),
+    lapsing: lapsingParts(lapses),
     denied: isDenying
       ? {
           everyone4: everyone[4].length > 0,
@@ -64,7 +84,7 @@ export function renderPolicyTable(
   const clientLine = (range: ClientRange): string => renderClient(range, markOf(range.group));
   return Buffer.concat([
     Buffer.from(policyObjects + boundHostsObject + shapingObjects + meteringObjects),
-    Buffer.from(staticMaps.map((map) => `flush map inet clawgress ${map}\n`).join("")),
+    Buffer.from([...staticMaps, ...refilledMaps].map((map) => `flush map inet clawgress ${map}\n`).join("")),
     Buffer.from(refilledSets.map((set) => `flush set inet clawgress ${set}\n`).join("")),
     Buffer.from(chains + boundHostRules(policy, bindings) + shaping.chains + metering.chains),
     ...elements(
@@ -103,6 +123,8 @@ export function renderPolicyTable(
       ({ name, place }) => `${markToken(markOf(name))} : ${markToken(INTERCEPT)}, # ${placeToken(place)}\n`,
     ),
     ...networks(policy, classes),
+    ...elements("net_hours", timedNetworks(policy, schedules), renderTimed),
+    ...lapseElements(lapses),
     ...elements(
       "limit4",
       shaping.spenders.filter(({ family }) => family === 4),
@@ -186,6 +208,44 @@ function renderRange({ family, first, last }: AddressRange): string {
 function renderGroupDenial({ group, address, prefixLength, place }: GroupDenial): string {
   const length = markToken(prefixLength * 0x1_0000);
   return `${markToken(group)} . ${addressToken(address)} . ${length}, # ${placeToken(place)}\n`;
+}
+
+function lapsingParts(lapses: readonly LapsingDenial[]): LapsingParts | null {
+  if (lapses.length === 0) return null;
+  const everyone = lapses.filter(({ group }) => group === null);
+  const groups = lapses.filter(({ group }) => group !== null);
+  return {
+    everyoneLengths4: denialLengths(everyone, 4),
+    everyoneLengths6: denialLengths(everyone, 6),
+    groupLengths4: denialLengths(groups, 4),
+    groupLengths6: denialLengths(groups, 6),
+  };
+}
+
+function* lapseElements(lapses: readonly LapsingDenial[]): Generator<Buffer> {
+  for (const family of [4, 6] as const) {
+    const own = lapses.filter((lapse) => lapse.family === family);
+    yield* elements(
+      `lapse${family}`,
+      own.filter(({ group }) => group === null),
+      renderLapse,
+    );
+    yield* elements(
+      `group_lapse${family}`,
+      own.filter(({ group }) => group !== null),
+      renderLapse,
+    );
+  }
+}
+
+function renderLapse({ group, address, prefixLength, schedule, place }: LapsingDenial): string {
+  const owner = group === null ? "" : `${markToken(group)} . `;
+  const length = markToken(prefixLength * 0x1_0000);
+  return `${owner}${addressToken(address)} . ${length} : ${markToken(schedule)}, # ${placeToken(place)}\n`;
+}
+
+function renderTimed({ group, grant, schedule, place }: TimedPair): string {
+  return `${markToken(group)} . ${markToken(grant)} : ${markToken(schedule)}, # ${placeToken(place)}\n`;
 }
 
 function renderClass({ first, last, mark }: PortClass): string {

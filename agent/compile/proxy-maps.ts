@@ -3,11 +3,13 @@ import { compareTexts } from "../policy/compare-texts.ts";
 import type { Policy, PortRange } from "../policy/policy.ts";
 import { includesPort } from "../policy/ports.ts";
 import { HTTP_PORT, TLS_PORT } from "../policy/proxied.ts";
+import type { Instant } from "../policy/schedules.ts";
 import type { ProbeAddress } from "../settings/settings.ts";
 import { markCaps, relayAddress } from "./byte-caps.ts";
 import { groupOfProbe } from "./client-groups.ts";
 import { proxyAnswers } from "./proxy-answers.ts";
 import { proxyDenials } from "./proxy-denials.ts";
+import { proxyHours, withoutExpired } from "./proxy-hours.ts";
 import { nameKey } from "./proxy-names.ts";
 import { addressToken, groupToken, numberToken } from "./tokens.ts";
 
@@ -25,6 +27,7 @@ export const proxyMaps = {
   caps: "caps.map",
   tls: "tls.map",
   http: "http.map",
+  hours: "hours.map",
 } as const;
 
 export type ProxyMap = (typeof proxyMaps)[keyof typeof proxyMaps];
@@ -32,8 +35,8 @@ export type ProxyMap = (typeof proxyMaps)[keyof typeof proxyMaps];
 /**
  * Returns the maps of a policy: client networks → group, and for each group in SNI mode the names it may reach by TLS
  * and by plain HTTP (`name@group`; `name*@group` for all below it), what is denied all the same (@see proxyDenials), and
- * the private networks that names may lead to (@see proxyAnswers), and the loopback address of each byte cap (`@group`
- * where any name of a group has one). Clients in no network follow the group `*`.
+ * the private networks that names may lead to (@see proxyAnswers), the loopback address of each byte cap (`@group` where
+ * any name of a group has one), and for how long names are open (@see proxyHours). Clients in no network follow the group `*`.
  * @throws AgentError POLICY_INVALID for a wildcard with more labels than the proxy looks up.
  */
 export function renderProxyMaps(policy: Policy, probes: readonly ProbeAddress[]): ReadonlyMap<ProxyMap, string> {
@@ -41,11 +44,22 @@ export function renderProxyMaps(policy: Policy, probes: readonly ProbeAddress[])
   const clientsOf = (wanted: Family): readonly string[] =>
     clients.filter(({ family }) => family === wanted).map(({ line }) => line);
   const names = (port: PortRange): string => keyText(policy.groups.flatMap((group) => nameLines(group, port)));
-  const denials = proxyDenials(policy);
-  const answers = proxyAnswers(policy);
   return new Map([
     [proxyMaps.groups4, lineText(clientsOf(4))],
     [proxyMaps.groups6, lineText(clientsOf(6))],
+    [proxyMaps.caps, lineText(capLines(policy))],
+    [proxyMaps.tls, names(TLS_PORT)],
+    [proxyMaps.http, names(HTTP_PORT)],
+    ...timedMaps(policy, null),
+  ]);
+}
+
+/** Returns those maps that depend on the time, as they are at an instant; null: as they are in a release. */
+export function timedMaps(policy: Policy, at: Instant): ReadonlyMap<ProxyMap, string> {
+  const lasting = withoutExpired(policy, at);
+  const denials = proxyDenials(lasting);
+  const answers = proxyAnswers(lasting);
+  return new Map([
     [proxyMaps.regions4, lineText(denials.regions[4])],
     [proxyMaps.regions6, lineText(denials.regions[6])],
     [proxyMaps.deny, keyText(denials.keys)],
@@ -53,9 +67,7 @@ export function renderProxyMaps(policy: Policy, probes: readonly ProbeAddress[])
     [proxyMaps.answers, keyText(answers.keys)],
     [proxyMaps.inner4, lineText(answers.networks[4])],
     [proxyMaps.inner6, lineText(answers.networks[6])],
-    [proxyMaps.caps, lineText(capLines(policy))],
-    [proxyMaps.tls, names(TLS_PORT)],
-    [proxyMaps.http, names(HTTP_PORT)],
+    [proxyMaps.hours, lineText([...new Set(proxyHours(policy, at))].sort(compareTexts))],
   ]);
 }
 

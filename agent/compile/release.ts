@@ -1,4 +1,5 @@
 import type { ByteCap, Policy, PortRange } from "../policy/policy.ts";
+import type { MarkedSchedule } from "./policy-hours.ts";
 
 /** One file of a release: a path relative to the release folder, and its bytes. */
 export interface Artifact {
@@ -40,6 +41,8 @@ export interface GateRelease {
   /** group name → mark */
   readonly groups: { readonly [name: string]: number };
   readonly classes: readonly PortClass[];
+  /** The text of each schedule of the policy → itself and its mark; missing when nothing has hours or expires. */
+  readonly schedules?: { readonly [text: string]: MarkedSchedule };
   /** Answered by named for `CANARY_NAME` TXT out of the allow zone. */
   readonly canary: string;
   /** Answered by named for `BLOCK_CANARY_NAME` TXT out of the block zone. */

@@ -47,11 +47,12 @@ const RESERVED_NAME = "clawgress.invalid";
  *
  * What is denied for everyone has a zone of its own before it, and is never written into the allow zone: there,
  * `evil.x CNAME .` under `*.x` would deny everything below evil.x too. What one host alone is denied, others may
- * resolve: named knows no clients, so that is the gate's.
+ * resolve: named knows no clients, so that is the gate's. Nor does it know the time: what is open at times only is in
+ * the allow zone, what is denied until some day is in no zone, and both are the gate's too.
  * @throws AgentError POLICY_INVALID for a name that cannot stand in the zone, with its place.
  */
 export function renderZones(policy: Policy, memory?: CompileMemory): RpzZones {
-  const blocked = ownersOf(policy.deny?.names ?? []);
+  const blocked = ownersOf((policy.deny?.names ?? []).filter(({ expiresS }) => expiresS === undefined));
   const names = policy.mode === "deny-all" ? [] : allowedNames(policy);
   const isLong = names.length > MAX_WHOLE_NAMES;
   const reverse = policy.mode === "deny-all" ? [] : reverseNames(policy);

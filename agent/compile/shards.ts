@@ -1,4 +1,4 @@
-import type { Policy } from "../policy/policy.ts";
+import type { Group, Policy } from "../policy/policy.ts";
 
 /**
  * Long lists of names are cut into shards by a hash of the name, so that a change of one name changes one file of each
@@ -18,9 +18,11 @@ export function shardOf(name: string): number {
   return (hash >>> 0) % SHARD_COUNT;
 }
 
-/** Returns the groups whose names are in shards, by name. */
+/** Returns the groups whose names are in shards, by name: long lists in which each name stands once, whatever expires. */
 export function shardedGroups(policy: Policy): readonly string[] {
-  return policy.groups.filter(({ names }) => names.length > MAX_WHOLE_NAMES).map(({ name }) => name);
+  const isSharded = ({ names }: Group): boolean =>
+    names.length > MAX_WHOLE_NAMES && names.every(({ expiresS }) => expiresS === undefined);
+  return policy.groups.filter(isSharded).map(({ name }) => name);
 }
 
 function digits(shard: number): string {

@@ -4,18 +4,21 @@ import type { GateRelease, Provenance } from "../compile/release.ts";
 import { AgentError } from "../errors.ts";
 import { readFileBytes } from "../host/files.ts";
 import { findCap } from "../policy/caps.ts";
-import { type Allowed, buildDecider, type Client, type Decider } from "../policy/decide.ts";
+import { type Allowed, buildDecider, type Client, type Decider, type Decision } from "../policy/decide.ts";
+import { scheduleText } from "../policy/hours.ts";
 import { patternText } from "../policy/pattern-text.ts";
 import type { ByteCap, NameRule, NetworkDenial, NetworkRule, Place, PolicyEntry, PortRange } from "../policy/policy.ts";
 import { portText } from "../policy/ports.ts";
 import { addressPorts } from "../policy/proxied.ts";
 import type { Reason } from "../policy/reasons.ts";
+import { scheduleOf, scheduleOfAny } from "../policy/schedules.ts";
 import { addressKind, embeddedAddress } from "./addresses.ts";
 import type { LiveGrant } from "./grant-table.ts";
 import type { NameAccess, PolicyView } from "./ledger.ts";
 import { type LoadedShards, loadShards } from "./load-shards.ts";
 import { groupMarkOf, type PinOwner } from "./pin-owner.ts";
 import { type ClassRange, planClasses } from "./pin-plan.ts";
+import type { TrustedClock } from "./trusted-clock.ts";
 
 /** Why an allowed name may not lead to an address, and the entry of the policy that says so or would have to. */
 export interface AnswerRefusal {
@@ -56,7 +59,7 @@ const MAX_PLANS = 1000;
  */
 export async function loadPolicy(
   folder: string,
-  isOwnAddress: (address: string) => boolean,
+  surroundings: Surroundings,
   inForce: ActivePolicy | null = null,
 ): Promise<ActivePolicy> {
   if (!isAbsolute(folder)) throw refused(folder, "the path is not absolute");
@@ -71,28 +74,46 @@ export async function loadPolicy(
     const provenance = JSON.parse(provenanceBytes.toString("utf8")) as Provenance;
     const { sharded } = release;
     const shards = sharded === undefined ? null : await loadShards(folder, sharded, manifest, inForce?.shards ?? null);
-    return indexPolicy({ digest: sha256(manifestBytes), folder, release, provenance, shards }, isOwnAddress);
+    return indexPolicy({ digest: sha256(manifestBytes), folder, release, provenance, shards }, surroundings);
   } catch (error) {
     if (error instanceof AgentError && error.code === "GATE_REFUSED") throw error;
     throw refused(folder, error instanceof Error ? error.message : String(error), error);
   }
 }
 
+/** What decisions depend on besides the policy. */
+export interface Surroundings {
+  readonly isOwnAddress: (address: string) => boolean;
+  readonly clock: Pick<TrustedClock, "now" | "intervalsOf">;
+}
+
 /** Returns a release with its answers. */
 export function indexPolicy(
   loaded: Pick<ActivePolicy, "digest" | "folder" | "release" | "provenance"> & Partial<Pick<ActivePolicy, "shards">>,
-  isOwnAddress: (address: string) => boolean,
+  { isOwnAddress, clock }: Surroundings,
 ): ActivePolicy {
   const { release, shards = null } = loaded;
-  const decider = buildDecider(release.policy, shards?.tables);
+  const decider = buildDecider(release.policy, clock.now, shards?.tables);
   const groups = new Map(release.policy.groups.map((group) => [group.name, group]));
   const plans = new Map<string, readonly ClassRange[]>();
-  const planOf = (ports: readonly PortRange[]): readonly ClassRange[] => {
-    const key = ports.map(portText).join(" ");
+  /** Undefined: always; null: at no time that the release knows, so never. */
+  const hoursOfRange = ({ basis }: Allowed, range: PortRange): number | null | undefined => {
+    const schedule = scheduleOf(basis, range);
+    return schedule === null ? undefined : (release.schedules?.[scheduleText(schedule)]?.mark ?? null);
+  };
+  const planOf = (decision: Allowed): readonly ClassRange[] => {
+    const ports = portsOf(decision);
+    const hours = new Map(ports.map((range) => [range, hoursOfRange(decision, range)]));
+    const key = ports.map((range) => `${portText(range)} ${String(hours.get(range))}`).join();
     const known = plans.get(key);
     if (known !== undefined) return known;
     if (plans.size >= MAX_PLANS) plans.clear();
-    const plan = planClasses(ports, release.classes);
+    const open = ports.filter((range) => hours.get(range) !== null);
+    const lastOf = (range: PortRange): number => scheduleOf(decision.basis, range)?.untilS ?? Number.POSITIVE_INFINITY;
+    const plan = planClasses(open, release.classes, lastOf).map((entry): ClassRange => {
+      const mark = hours.get(entry.range);
+      return mark == null ? entry : { ...entry, hours: mark };
+    });
     plans.set(key, plan);
     return plan;
   };
@@ -109,7 +130,23 @@ export function indexPolicy(
   const accessFor = (decision: Allowed): NameAccess | null => {
     const groupName = decision.client.group.name;
     const groupMark = release.groups[groupName];
-    return groupMark === undefined ? null : { groupMark, groupName, classes: planOf(portsOf(decision)) };
+    if (groupMark === undefined) return null;
+    const schedule = scheduleOfAny(decision.basis);
+    const leftS = schedule === null ? Number.POSITIVE_INFINITY : (clock.intervalsOf(schedule, 0)[0]?.leftS ?? 0);
+    const end = Number.isFinite(leftS) ? { endsInS: leftS } : {};
+    return { groupMark, groupName, classes: planOf(decision), ...end };
+  };
+  const decideFor = (owner: PinOwner, name: string): Decision | null => {
+    const client = clientOfOwner(owner);
+    return client === null ? null : decider.decideName(client, name);
+  };
+  const decideLive = ({ groupName, groupMark, grant }: LiveGrant): Allowed | null => {
+    const group = groups.get(groupName);
+    if (group === undefined || release.groups[groupName] !== groupMark) return null;
+    const decision = decider.decideName({ host: null, group }, grant.name);
+    const text = portText(grant.range);
+    const isGiven = decision.verdict === "allow" && portsOf(decision).some((range) => portText(range) === text);
+    return isGiven ? decision : null;
   };
   const refuseAnswer = (decision: Allowed, address: string): AnswerRefusal | null => {
     const kind = addressKind(address);
@@ -133,13 +170,11 @@ export function indexPolicy(
     refuseAnswer,
     accessFor,
     accessOf: (owner, name) => {
-      const client = clientOfOwner(owner);
-      const decision = client === null ? null : decider.decideName(client, name);
+      const decision = decideFor(owner, name);
       return decision?.verdict === "allow" ? accessFor(decision) : null;
     },
     mayReach: (owner, name, address) => {
-      const client = clientOfOwner(owner);
-      const decision = client === null ? null : decider.decideName(client, name);
+      const decision = decideFor(owner, name);
       if (decision?.verdict !== "allow") return false;
       const refusal = refuseAnswer(decision, address);
       return refusal === null || (refusal.isSparedByAudit && decision.client.group.mode === "audit");
@@ -148,12 +183,17 @@ export function indexPolicy(
       const cap = findCap(groups.get(groupName)?.caps, name);
       return cap === null ? null : (capMarks.get(capKey(groupName, cap)) ?? null);
     },
-    stands: ({ groupName, groupMark, grant }: LiveGrant) => {
-      const group = groups.get(groupName);
-      if (group === undefined || release.groups[groupName] !== groupMark) return false;
-      const decision = decider.decideName({ host: null, group }, grant.name);
-      const text = portText(grant.range);
-      return decision.verdict === "allow" && portsOf(decision).some((range) => portText(range) === text);
+    stands: (live) => {
+      const decision = decideLive(live);
+      return decision !== null && hoursOfRange(decision, live.grant.range) !== null;
+    },
+    hoursOf: (live) => {
+      const decision = decideLive(live);
+      return decision === null ? undefined : (hoursOfRange(decision, live.grant.range) ?? undefined);
+    },
+    remembers: (owner, name) => {
+      const decision = decideFor(owner, name);
+      return decision?.verdict === "deny" && (decision.reason === "outside-window" || decision.reason === "expired");
     },
   };
 }
@@ -184,6 +224,8 @@ export const nothingAllowed: PolicyView = {
   accessOf: () => null,
   mayReach: () => false,
   stands: () => false,
+  hoursOf: () => undefined,
+  remembers: () => false,
 };
 
 function refused(folder: string, reason: string, cause?: unknown): AgentError {

@@ -29,6 +29,8 @@ export interface GateStatus {
   /** Verdict or reason → queries since the gate started. */
   readonly counters: { readonly [verdict: string]: number };
   readonly named: NamedHealth;
+  /** The latest time that the gate has seen, in seconds since the epoch, and whether the wall clock is behind it: then hours are closed. */
+  readonly clock: { readonly latestS: number; readonly isBehind: boolean };
 }
 
 /**

@@ -10,10 +10,12 @@ import type { ClientTable } from "./clients.ts";
 import type { GateControl } from "./control-client.ts";
 import type { DenyRecords } from "./deny-records.ts";
 import type { Hold } from "./hold.ts";
+import type { HoursKeeper } from "./hours-keeper.ts";
 import { parseJournal } from "./journal.ts";
 import type { Meters } from "./meters.ts";
 import { checkNamed } from "./named-check.ts";
 import type { Pins } from "./pins.ts";
+import type { TrustedClock } from "./trusted-clock.ts";
 import type { Upstream } from "./upstream.ts";
 
 export interface GateParts {
@@ -28,6 +30,8 @@ export interface GateParts {
   /** Folder of the gate's run files. */
   readonly folder: string;
   readonly isOwnAddress: (address: string) => boolean;
+  readonly clock: TrustedClock;
+  readonly hours: HoursKeeper;
   readonly log: Pick<Logger, "info" | "warn" | "error">;
   readonly stop: () => void;
 }
@@ -40,6 +44,8 @@ export interface RunningControl extends GateControl {
   start(): Promise<void>;
   /** Makes ledger and kernel agree again after a failed write. Never rejects. */
   repair(): Promise<void>;
+  /** Puts into force what hours have begun or ended since it was called last. Call it often. Never rejects. */
+  keepHours(): Promise<void>;
 }
 
 const MAX_PATH_BYTES = 4096;
@@ -59,7 +65,7 @@ function auditedNames(policy: ActivePolicy | null): readonly string[] {
 
 /** Returns the control of a gate's parts. Calls that change something run one after the other. */
 export function createControl(parts: GateParts): RunningControl {
-  const { state, pins, hold, log } = parts;
+  const { state, pins, hold, hours, clock, log } = parts;
   const releaseFile = join(parts.folder, "release");
   const journalFile = join(parts.folder, "grants.jsonl");
   const startedAt = new Date(nowMs()).toISOString();
@@ -75,6 +81,7 @@ export function createControl(parts: GateParts): RunningControl {
     const journal = (await readFileIfAny(journalFile, MAX_JOURNAL_BYTES))?.toString("utf8") ?? "";
     state.isKernelKnown = false;
     await parts.meters.activate(policy?.release.caps ?? []);
+    await hours.rewrite(policy?.release ?? null);
     await pins.recover(parseJournal(journal), policy ?? nothingAllowed);
     state.isKernelKnown = true;
   };
@@ -109,8 +116,10 @@ export function createControl(parts: GateParts): RunningControl {
       // The same release again: somebody doubts that the kernel is as it should be.
       if (previous?.digest === digest || !state.isKernelKnown) await recover(next);
       else {
-        // A counter stands before the first grant counts for it.
+        // A counter stands before the first grant counts for it, and the times before the grants that keep to them: no flow
+        // that goes on falls between the two.
         await parts.meters.activate(next.release.caps ?? []);
+        await hours.add([next.release]);
         await pins.activate(next);
       }
       await replaceFile(releaseFile, `${next.folder}\n`, 0o644);
@@ -122,6 +131,18 @@ export function createControl(parts: GateParts): RunningControl {
     prepared = null;
     const { commit, serial } = next.provenance;
     log.info({ event: "policy-activated", digest, commit, serial });
+  };
+  const retime = async (): Promise<void> => {
+    const { policy } = state;
+    if (policy === null || !state.isKernelKnown || !hours.hasChanged(policy.release)) return;
+    try {
+      await hours.add([policy.release]);
+      await pins.activate(policy);
+      log.info({ event: "hours-changed", behind: clock.isBehind() });
+    } catch (error) {
+      state.isKernelKnown = false;
+      log.warn({ event: "hours-unwritten", reason: (error as Error).message });
+    }
   };
   const withdraw = async (): Promise<void> => {
     // First what a restart finds, then what counts now: in between both say less than before.
@@ -167,12 +188,15 @@ export function createControl(parts: GateParts): RunningControl {
       denials: parts.records.totals(),
       counters: Object.fromEntries([...state.counters].sort(([a], [b]) => (a < b ? -1 : 1))),
       named: state.named,
+      clock: { latestS: clock.latestS(), isBehind: clock.isBehind() },
     }),
     caps: async () => parts.meters.usages(),
     spentCaps: async () => parts.meters.usages().filter(({ isSpent }) => isSpent),
     prepare: (folder) =>
       inTurn(async () => {
-        prepared = await loadPolicy(folder, parts.isOwnAddress, state.policy);
+        prepared = await loadPolicy(folder, parts, state.policy);
+        // Best before anything refers to them; where there is no table yet, nothing does.
+        if (state.isKernelKnown) await hours.add([state.policy?.release ?? null, prepared.release]);
         return prepared.digest;
       }),
     hold: async (maxMs) => {
@@ -190,12 +214,13 @@ export function createControl(parts: GateParts): RunningControl {
     },
     checkNow,
     repair: () => inTurn(repair),
+    keepHours: () => inTurn(retime),
     start: async () => {
       await inTurn(async () => {
         const folder = (await readFileIfAny(releaseFile, MAX_PATH_BYTES))?.toString("utf8").trim() ?? "";
         if (folder !== "") {
           try {
-            state.policy = await loadPolicy(folder, parts.isOwnAddress);
+            state.policy = await loadPolicy(folder, parts);
           } catch (error) {
             log.error({ event: "release-missing", folder, reason: (error as Error).message });
           }

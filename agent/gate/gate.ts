@@ -5,16 +5,19 @@ import { AUDIT_SOURCE } from "../compile/release.ts";
 import { openAppendLog } from "../host/append-log.ts";
 import { monotonicMs, nowMs } from "../host/clock.ts";
 import { readFileIfAny, replaceFile } from "../host/files.ts";
+import { runChecked } from "../host/run.ts";
 import { pathsOf } from "../settings/paths.ts";
 import type { Settings } from "../settings/settings.ts";
 import { type AnswerQuery, createAnswerQuery, type GateState } from "./answer-queries.ts";
 import { readCaps, readQuotas, writeCaps } from "./cap-kernel.ts";
 import { createClientTable } from "./clients.ts";
+import { readLatestTime, writeLatestTime } from "./clock-file.ts";
 import { serveControl } from "./control-server.ts";
 import { queryDenial } from "./deny-query.ts";
 import { createDenyRecords, type DenyRecords } from "./deny-records.ts";
 import { createControl, type RunningControl } from "./gate-control.ts";
 import { createHold } from "./hold.ts";
+import { createHoursKeeper } from "./hours-keeper.ts";
 import { readFlowMarks, readKernelState, readRefusedCounts } from "./kernel-read.ts";
 import { openKernelWriter } from "./kernel-writer.ts";
 import { listenRefused } from "./listen-refused.ts";
@@ -23,6 +26,7 @@ import { type Listener, listenUdp } from "./listen-udp.ts";
 import { createMeters, type Meters } from "./meters.ts";
 import { createPins, type Pins } from "./pins.ts";
 import { repeat, type Timers } from "./repeat.ts";
+import { createTrustedClock, type TrustedClock } from "./trusted-clock.ts";
 import { createUntoldPackets, type UntoldPackets } from "./untold-packets.ts";
 import { openUpstream } from "./upstream.ts";
 
@@ -42,6 +46,11 @@ const METER_RETRY_MS = 500;
 const MAX_USAGE_BYTES = 64 * 1024 * 1024;
 /** How soon a closing line follows, and how often the kernel is asked during a flood. */
 const RECORDS_MS = 1000;
+/** How late hours begin for names; they end by the kernel's clock. */
+const HOURS_MS = 250;
+const PERSIST_MS = 30_000;
+/** Hundreds of schedules at once, on a slow machine. */
+const WINDOW_TIMEOUT_MS = 30_000;
 
 /**
  * Runs the DNS gate until SIGTERM, SIGINT or the control call `shutdown`; what it pinned stays in the kernel. It needs
@@ -58,6 +67,13 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     isKernelKnown: false,
     counters: new Map(),
   };
+  const clock = createTrustedClock(
+    { wallS: () => nowMs() / 1000, monotonicS: nowS },
+    await readLatestTime(paths.latestTime),
+  );
+  const hours = createHoursKeeper(clock, async (text) => {
+    await runChecked(["nft", "-f", "-"], { timeoutMs: WINDOW_TIMEOUT_MS, stdin: text });
+  });
   const journal = openAppendLog(join(paths.gate, "grants.jsonl"), { mode: 0o640 });
   const denyLog = openAppendLog(paths.denyRecords, { mode: 0o640, maxBytes: settings.records.maxBytes / 2 });
   const { writer, by } = await openKernelWriter();
@@ -134,6 +150,8 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     writer: by,
     folder: paths.gate,
     isOwnAddress: ownAddresses.has,
+    clock,
+    hours,
     log,
     stop,
   });
@@ -157,6 +175,7 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     keepMetering(timers, meters, log);
     keepChecking(timers, control, state);
     keepRecords(timers, records, untold, log);
+    keepTime(timers, control, clock, paths.latestTime, log);
     keepTidying(timers, { pins, clients, control, ownAddresses, nowS });
     log.info({ event: "gate-answers", port: settings.gate.port, writer: by, ready: state.named.ok });
     await stopped;
@@ -171,6 +190,9 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     auditUpstream.close();
     await pins.drain();
     await meters.close().catch((error: Error) => log.warn({ event: "usage-unsaved", reason: error.message }));
+    await writeLatestTime(paths.latestTime, clock.latestS()).catch((error: Error) =>
+      log.warn({ event: "time-unwritten", reason: error.message }),
+    );
     writer.close();
     journal.close();
     denyLog.close();
@@ -188,6 +210,27 @@ async function listenEverywhere(port: number, answer: AnswerQuery, log: GateLog)
     log.warn({ event: "no-ipv6", code });
   }
   return listeners;
+}
+
+function keepTime(
+  timers: Timers,
+  control: RunningControl,
+  clock: TrustedClock,
+  latestTimePath: string,
+  log: GateLog,
+): void {
+  repeat(timers, async () => {
+    await control.keepHours();
+    return HOURS_MS;
+  });
+  let said = "";
+  repeat(timers, async () => {
+    const isBehind = clock.isBehind();
+    if (isBehind !== (said === "behind")) log.warn({ event: isBehind ? "clock-behind" : "clock-caught-up" });
+    said = isBehind ? "behind" : "";
+    await writeLatestTime(latestTimePath, clock.latestS());
+    return PERSIST_MS;
+  });
 }
 
 function keepRecords(timers: Timers, records: DenyRecords, untold: UntoldPackets, log: GateLog): void {

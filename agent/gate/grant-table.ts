@@ -9,11 +9,18 @@ export interface Grant {
   readonly range: PortRange;
 }
 
-/** A pair that the kernel's `live` set holds. */
+/** A pair in force: in the kernel's set `live`, or at times in its map `name_hours`. */
 export interface LiveGrant {
   readonly groupMark: number;
   readonly groupName: string;
   readonly grant: Grant;
+  /** The schedule that it keeps to: then it is in the map `name_hours`; missing: it is in the set `live`. */
+  readonly hours?: number;
+}
+
+/** Returns a pair that keeps to another schedule, or to none. */
+export function withHours({ groupMark, groupName, grant }: LiveGrant, hours: number | undefined): LiveGrant {
+  return { groupMark, groupName, grant, ...(hours === undefined ? {} : { hours }) };
 }
 
 /** The numbers given to (name, range), and the pairs in force. */

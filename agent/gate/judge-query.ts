@@ -1,6 +1,7 @@
 import type { Allowed, Client, Denied } from "../policy/decide.ts";
 import type { PolicyEntry } from "../policy/policy.ts";
 import type { Reason } from "../policy/reasons.ts";
+import { NO_BASIS } from "../policy/schedules.ts";
 import type { ActivePolicy } from "./active-policy.ts";
 import { isLinkLocal } from "./addresses.ts";
 import { reverseAddress } from "./reverse-name.ts";
@@ -85,7 +86,16 @@ function judgeReverse(
   if (denial?.reason !== "dns-not-allowed") return null;
   const mayKnow = policy.decider.coversAddress(client, address) || wasGiven(policy, client, from.address, address);
   if (!mayKnow) return null;
-  return { verdict: "allow", client, rule: null, wouldDeny: null, label: null, ports: [], answers: [] };
+  return {
+    verdict: "allow",
+    client,
+    rule: null,
+    wouldDeny: null,
+    label: null,
+    ports: [],
+    answers: [],
+    basis: NO_BASIS,
+  };
 }
 
 /**

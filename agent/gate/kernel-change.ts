@@ -5,7 +5,7 @@ import { groupMarkOf, type PinOwner } from "./pin-owner.ts";
 export const KERNEL_TABLE = "clawgress";
 
 /** The maps and the set that the gate writes, in the order of its transactions. */
-export const KERNEL_SETS = ["pin4", "pin6", "group_pin4", "group_pin6", "live", "exfil_of"] as const;
+export const KERNEL_SETS = ["pin4", "pin6", "group_pin4", "group_pin6", "live", "name_hours", "exfil_of"] as const;
 
 /**
  * One change of the kernel's maps. `before` is the grant that the element may carry now (the gate is its only writer):
@@ -30,7 +30,13 @@ export type KernelChange =
       readonly portClass: number;
       readonly before: number;
     }
-  | { readonly kind: "live" | "unlive"; readonly group: number; readonly grant: number }
+  | {
+      readonly kind: "live" | "unlive";
+      readonly group: number;
+      readonly grant: number;
+      /** The schedule that the pair keeps to; missing: none. */
+      readonly hours?: number;
+    }
   /** Which byte cap a grant counts for. */
   | {
       readonly kind: "cap";
@@ -94,10 +100,15 @@ function elementsOf(change: KernelChange): Elements {
       return change.kind === "uncap" ? { present } : { present, wanted: { ...element, data: change.mark } };
     }
     default: {
-      const element: KernelElement = { set: "live", key: [change.group, change.grant], data: null, timeoutS: null };
+      const element = liveElement(change);
       return change.kind === "live" ? { wanted: element } : { present: element };
     }
   }
+}
+
+function liveElement(change: Extract<KernelChange, { kind: "live" | "unlive" }>): KernelElement {
+  const { group, grant, hours } = change;
+  return { set: hours === undefined ? "live" : "name_hours", key: [group, grant], data: hours ?? null, timeoutS: null };
 }
 
 /**

@@ -19,6 +19,7 @@ export async function readKernelState(): Promise<KernelState> {
   }
   const live = await listElements("set", "live");
   const capPairs = await listElements("map", METER.capOf);
+  const timed = await listElements("map", "name_hours");
   return {
     pins,
     capPairs: capPairs.flatMap((entry) => {
@@ -27,11 +28,17 @@ export async function readKernelState(): Promise<KernelState> {
       if (typeof group !== "number" || typeof grant !== "number" || typeof mark !== "number") return [];
       return [{ group, grant, mark }];
     }),
-    live: live.flatMap((element) => {
-      const [group, grant] = keyOf(element) ?? [];
-      return typeof group === "number" && typeof grant === "number" ? [{ group, grant }] : [];
-    }),
+    live: [
+      ...live.flatMap((element) => toPair(element, null)),
+      ...timed.flatMap((entry) => (Array.isArray(entry) ? toPair(entry[0], entry[1]) : [])),
+    ],
   };
+}
+
+function toPair(element: unknown, hours: unknown): KernelState["live"] {
+  const [group, grant] = keyOf(element) ?? [];
+  if (typeof group !== "number" || typeof grant !== "number") return [];
+  return [{ group, grant, ...(typeof hours === "number" ? { hours } : {}) }];
 }
 
 /**

@@ -1,4 +1,12 @@
-import { createGrantTable, type Grant, type GrantTable, grantOf, type LiveGrant, liveKey } from "./grant-table.ts";
+import {
+  createGrantTable,
+  type Grant,
+  type GrantTable,
+  grantOf,
+  type LiveGrant,
+  liveKey,
+  withHours,
+} from "./grant-table.ts";
 import type { KernelChange } from "./kernel-change.ts";
 import type { PinOwner } from "./pin-owner.ts";
 import type { ClassRange } from "./pin-plan.ts";
@@ -36,6 +44,8 @@ export interface NameAccess {
   readonly groupMark: number;
   readonly groupName: string;
   readonly classes: readonly ClassRange[];
+  /** Seconds until its hours end or it expires; missing: never. */
+  readonly endsInS?: number;
 }
 
 /** What reconciling asks of a policy. */
@@ -48,6 +58,10 @@ export interface PolicyView {
   stands(live: LiveGrant): boolean;
   /** Returns the mark of the byte cap that a name counts for with a group, or null. */
   capOf(groupName: string, name: string): number | null;
+  /** Returns the schedule that a pair which stands keeps to; undefined: none. */
+  hoursOf(live: LiveGrant): number | undefined;
+  /** Whether only the time denies a name to an owner: what it was answered is then remembered, for the records. */
+  remembers(owner: PinOwner, name: string): boolean;
 }
 
 /** The kernel starts to count a moment after the ledger does. */
@@ -91,30 +105,39 @@ export function unpinnedLive(ledger: Ledger): readonly LiveGrant[] {
 export interface PlannedPin {
   readonly portClass: number;
   readonly grant: Grant;
+  readonly hours?: number;
 }
 
 /** Returns the grants of a name's classes. */
 export function planPins(ledger: Ledger, name: string, access: NameAccess): readonly PlannedPin[] {
-  return access.classes.map(({ portClass, range }) => ({ portClass, grant: grantOf(ledger.grants, name, range) }));
+  return access.classes.map(({ range, ...plan }) => ({ ...plan, grant: grantOf(ledger.grants, name, range) }));
 }
 
-/** Returns the pairs of the access's group and the planned grants that are not in force yet, each once. */
+/** Returns the pairs of the access's group and the planned grants that are not in force yet, or at other times, each once. */
 export function missingLive(ledger: Ledger, access: NameAccess, planned: readonly PlannedPin[]): readonly LiveGrant[] {
   const missing = new Map<string, LiveGrant>();
-  for (const { grant } of planned) {
+  for (const { grant, hours } of planned) {
     const key = liveKey(access.groupMark, grant.mark);
-    if (ledger.grants.live.has(key)) continue;
-    missing.set(key, { groupMark: access.groupMark, groupName: access.groupName, grant });
+    const known = ledger.grants.live.get(key);
+    if (known !== undefined && known.hours === hours) continue;
+    missing.set(key, withHours({ groupMark: access.groupMark, groupName: access.groupName, grant }, hours));
   }
   return [...missing.values()];
 }
 
 /** Records pairs as in force and returns the changes that make them so. */
 export function addLive(ledger: Ledger, added: readonly LiveGrant[]): readonly KernelChange[] {
-  return added.map((live) => {
-    ledger.grants.live.set(liveKey(live.groupMark, live.grant.mark), live);
-    return { kind: "live", group: live.groupMark, grant: live.grant.mark };
+  return added.flatMap((live) => {
+    const key = liveKey(live.groupMark, live.grant.mark);
+    const before = ledger.grants.live.get(key);
+    ledger.grants.live.set(key, live);
+    return before === undefined ? [liveChange("live", live)] : [liveChange("unlive", before), liveChange("live", live)];
   });
+}
+
+/** Returns the change that puts a pair in force, or takes it out. */
+export function liveChange(kind: "live" | "unlive", { groupMark, grant, hours }: LiveGrant): KernelChange {
+  return { kind, group: groupMark, grant: grant.mark, ...(hours === undefined ? {} : { hours }) };
 }
 
 /** Where an element belongs. */

@@ -49,7 +49,13 @@ export async function loadShards(
   const places = await readChecked(folder, PLACES_FILE, String(digests[PLACES_FILE]));
   const tables = new Map(groups.map((group) => [group, joinTables(group, parts)]));
   const groupOf = ({ pattern }: NameRule, rule: PolicyEntry): string | undefined =>
-    groups.find((group) => tables.get(group)?.[pattern.kind].get(pattern.name) === rule);
+    groups.find(
+      (group) =>
+        tables
+          .get(group)
+          ?.[pattern.kind].get(pattern.name)
+          ?.some((own) => own === rule) === true,
+    );
   return {
     tables,
     parts,
@@ -78,7 +84,7 @@ function indexShard(bytes: Buffer): ReadonlyMap<string, NameTable> {
 
 function joinTables(group: string, parts: readonly Shard[]): NameTable {
   const own = parts.map(({ tables }) => tables.get(group));
-  const lookup = (kind: "exact" | "subdomains"): NameLookup<NameRule> => ({
+  const lookup = (kind: "exact" | "subdomains"): NameLookup<readonly NameRule[]> => ({
     get: (name) => own[shardOf(name)]?.[kind].get(name),
     size: own.reduce((sum, table) => sum + (table?.[kind].size ?? 0), 0),
   });

@@ -54,7 +54,9 @@ export function pinAnswer(ledger: Ledger, request: PinRequest, bounds: Bounds, n
   if (isOverBound(ledger, parts, planned, bounds)) return { ok: false, bound: "pins" };
   const changes: KernelChange[] = [...addLive(ledger, added)];
   for (const part of parts) {
-    changes.push(...pinPart(ledger, part, name, planned, nowS));
+    changes.push(
+      ...pinPart(ledger, part, { name, planned, endS: nowS + (access.endsInS ?? Number.POSITIVE_INFINITY) }, nowS),
+    );
     ledger.owners.set(part.owner, part.own);
   }
   return { ok: true, changes, added };
@@ -88,11 +90,17 @@ function isOverBound(ledger: Ledger, parts: readonly Part[], planned: readonly P
   return total > 0 && ledger.pins + total > bounds.maxPins;
 }
 
+interface Opened {
+  readonly name: string;
+  readonly planned: readonly PlannedPin[];
+  /** When the hours of the name end: no pin outlives them. */
+  readonly endS: number;
+}
+
 function pinPart(
   ledger: Ledger,
   { owner, own, answered }: Part,
-  name: string,
-  planned: readonly PlannedPin[],
+  { name, planned, endS }: Opened,
   nowS: number,
 ): readonly KernelChange[] {
   const changes: KernelChange[] = [];
@@ -105,9 +113,11 @@ function pinPart(
     pinned.names.set(name, Math.max(heldUntilS, untilS));
     for (const { portClass, grant } of planned) {
       const before = pinned.elements.get(portClass);
-      if (before?.grant === grant.mark && before.expiresS > nowS + ttlS + REFRESH_MARGIN_S) continue;
+      const neededS = Math.min(nowS + ttlS + REFRESH_MARGIN_S, endS - 1);
+      if (before?.grant === grant.mark && before.expiresS > neededS) continue;
       const place = { owner, address, pinned, portClass };
-      changes.push(setElement(ledger, place, grant.mark, Math.max(untilS, before?.expiresS ?? 0), nowS));
+      const keptS = Math.max(Math.min(untilS, endS), before?.expiresS ?? 0);
+      changes.push(setElement(ledger, place, grant.mark, keptS, nowS));
     }
   }
   return changes;

@@ -5,6 +5,8 @@ import type { PortRange } from "../policy/policy.ts";
 export interface ClassRange {
   readonly portClass: number;
   readonly range: PortRange;
+  /** The schedule that its flows keep to; missing: always open. */
+  readonly hours?: number;
 }
 
 /** The least and the most that a pin outlives its answer: clients and their resolvers keep an address a little too long. */
@@ -16,22 +18,35 @@ export function pinTimeoutS(clientTtlS: number): number {
   return Math.max(MIN_PIN_S, clientTtlS + PIN_GRACE_S);
 }
 
+/** Until when a range of ports is open, in seconds since the epoch; Infinity: no entry of it expires. */
+export type LastOf = (range: PortRange) => number;
+
 /**
- * Returns the classes that a name's ports cover, each with the narrowest range that covers it (of two equally wide ones
- * the one that begins first), so that taking a wide range away never ends a flow that a narrow one allows.
+ * Returns the classes that a name's ports cover, each with the range that is open for longest, and of those the narrowest
+ * (of two equally wide ones the one that begins first), so that neither what expires nor taking a wide range away ends a
+ * flow that another range allows.
  */
-export function planClasses(ports: readonly PortRange[], classes: readonly PortClass[]): readonly ClassRange[] {
+export function planClasses(
+  ports: readonly PortRange[],
+  classes: readonly PortClass[],
+  lastOf: LastOf = () => Number.POSITIVE_INFINITY,
+): readonly ClassRange[] {
   const plan: ClassRange[] = [];
   for (const portClass of classes) {
-    let narrowest: PortRange | null = null;
+    let best: PortRange | null = null;
     for (const range of ports) {
       if (range.protocol !== portClass.protocol) continue;
       if (range.first > portClass.first || range.last < portClass.last) continue;
-      if (narrowest === null || isNarrower(range, narrowest)) narrowest = range;
+      if (best === null || isBetter(range, best, lastOf)) best = range;
     }
-    if (narrowest !== null) plan.push({ portClass: portClass.mark, range: narrowest });
+    if (best !== null) plan.push({ portClass: portClass.mark, range: best });
   }
   return plan;
+}
+
+function isBetter(a: PortRange, b: PortRange, lastOf: LastOf): boolean {
+  const [one, other] = [lastOf(a), lastOf(b)];
+  return one === other ? isNarrower(a, b) : one > other;
 }
 
 function isNarrower(a: PortRange, b: PortRange): boolean {

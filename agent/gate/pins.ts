@@ -4,7 +4,7 @@ import { type LiveGrant, liveKey } from "./grant-table.ts";
 import { journalLine } from "./journal.ts";
 import type { KernelChange } from "./kernel-change.ts";
 import type { KernelWriter } from "./kernel-writer.ts";
-import { createLedger, type Ledger, type PolicyView, sweepExpired, unpinnedLive } from "./ledger.ts";
+import { createLedger, type Ledger, liveChange, type PolicyView, sweepExpired, unpinnedLive } from "./ledger.ts";
 import { type Bounds, type PinRequest, pinAnswer } from "./pin-answer.ts";
 import { groupOwner, ownerOf, type PinOwner } from "./pin-owner.ts";
 import { reconcile } from "./reconcile-pins.ts";
@@ -133,9 +133,7 @@ export function createPins(options: PinsOptions): Pins {
         ({ groupMark, grant }) => idle.has(liveKey(groupMark, grant.mark)) && !flowMarks.has(grant.mark),
       );
       for (const { groupMark, grant } of unused) ledger.grants.live.delete(liveKey(groupMark, grant.mark));
-      const changes = unused.map(
-        ({ groupMark, grant }): KernelChange => ({ kind: "unlive", group: groupMark, grant: grant.mark }),
-      );
+      const changes = unused.map((live) => liveChange("unlive", live));
       const uncounted = capPairs.reconcile(ledger.grants.live.values(), capOf);
       if (await write([], [...changes, ...uncounted])) rewriteJournal();
     },

@@ -1,8 +1,9 @@
-import { forgetUnused, type LiveGrant } from "./grant-table.ts";
+import { forgetUnused, type LiveGrant, withHours } from "./grant-table.ts";
 import type { KernelChange } from "./kernel-change.ts";
 import {
   addLive,
   type Ledger,
+  liveChange,
   missingLive,
   type PinnedAddress,
   type PolicyView,
@@ -25,20 +26,30 @@ export interface Reconciled {
 export function reconcile(ledger: Ledger, view: PolicyView, nowS: number): Reconciled {
   const changes: KernelChange[] = [];
   const added: LiveGrant[] = [];
+  const fresh: KernelChange[] = [];
+  const put = (missing: readonly LiveGrant[]): void => {
+    fresh.push(...addLive(ledger, missing));
+    added.push(...missing);
+  };
   for (const [key, live] of ledger.grants.live) {
-    if (view.stands(live)) continue;
-    ledger.grants.live.delete(key);
-    changes.push({ kind: "unlive", group: live.groupMark, grant: live.grant.mark });
+    if (!view.stands(live)) {
+      ledger.grants.live.delete(key);
+      changes.push(liveChange("unlive", live));
+      continue;
+    }
+    const hours = view.hoursOf(live);
+    // The same flows at other times: they go on without a pause.
+    if (hours !== live.hours) changes.push(...addLive(ledger, [withHours(live, hours)]));
   }
   sweepExpired(ledger, nowS);
   for (const [owner, own] of ledger.owners) {
     for (const [address, pinned] of own) {
-      changes.push(...reconcileAddress(ledger, view, { owner, address, pinned }, added, nowS));
+      changes.push(...reconcileAddress(ledger, view, { owner, address, pinned }, put, nowS));
       if (pinned.names.size === 0) own.delete(address);
     }
     if (own.size === 0) ledger.owners.delete(owner);
   }
-  changes.push(...addLive(ledger, added));
+  changes.push(...fresh);
   forgetUnused(ledger.grants);
   return { changes, added };
 }
@@ -53,12 +64,12 @@ function reconcileAddress(
   ledger: Ledger,
   view: PolicyView,
   at: PinnedPlace,
-  added: LiveGrant[],
+  put: (missing: readonly LiveGrant[]) => void,
   nowS: number,
 ): readonly KernelChange[] {
   const changes: KernelChange[] = [];
   const { owner, address, pinned } = at;
-  const wanted = wantedElements(ledger, view, at, added);
+  const wanted = wantedElements(ledger, view, at, put, nowS);
   for (const [portClass, element] of pinned.elements) {
     if (wanted.has(portClass)) continue;
     pinned.elements.delete(portClass);
@@ -82,22 +93,22 @@ function wantedElements(
   ledger: Ledger,
   view: PolicyView,
   at: PinnedPlace,
-  added: LiveGrant[],
+  put: (missing: readonly LiveGrant[]) => void,
+  nowS: number,
 ): ReadonlyMap<number, Wanted> {
   const wanted = new Map<number, Wanted>();
   for (const [name, untilS] of at.pinned.names) {
     const access = view.mayReach(at.owner, name, at.address) ? view.accessOf(at.owner, name) : null;
     if (access === null) {
-      at.pinned.names.delete(name);
+      if (!view.remembers(at.owner, name)) at.pinned.names.delete(name);
       continue;
     }
     const planned = planPins(ledger, name, access);
-    const missing = missingLive(ledger, access, planned);
-    addLive(ledger, missing);
-    added.push(...missing);
+    put(missingLive(ledger, access, planned));
+    const endS = Math.min(untilS, nowS + (access.endsInS ?? Number.POSITIVE_INFINITY));
     for (const { portClass, grant } of planned) {
       const other = wanted.get(portClass)?.untilS ?? 0;
-      wanted.set(portClass, { grant: grant.mark, untilS: Math.max(untilS, other) });
+      wanted.set(portClass, { grant: grant.mark, untilS: Math.max(endS, other) });
     }
   }
   return wanted;

@@ -1,7 +1,7 @@
 import { NAME_GRANT_MAX, NAME_GRANT_MIN } from "../compile/marks.ts";
 import type { PortRange } from "../policy/policy.ts";
 import type { CapPair } from "./cap-pairs.ts";
-import { adoptGrant, type Grant, type LiveGrant, liveKey } from "./grant-table.ts";
+import { adoptGrant, type Grant, type LiveGrant, liveKey, withHours } from "./grant-table.ts";
 import type { KernelChange } from "./kernel-change.ts";
 import type { Ledger } from "./ledger.ts";
 import type { PinOwner } from "./pin-owner.ts";
@@ -18,7 +18,7 @@ export interface KernelPin {
 
 export interface KernelState {
   readonly pins: readonly KernelPin[];
-  readonly live: readonly { readonly group: number; readonly grant: number }[];
+  readonly live: readonly { readonly group: number; readonly grant: number; readonly hours?: number }[];
   readonly capPairs: readonly CapPair[];
 }
 
@@ -51,11 +51,12 @@ export function restoreLedger(
   }
   const changes: KernelChange[] = [];
   ledger.grants.live.clear();
-  for (const { group, grant } of kernel.live) {
+  for (const pair of kernel.live) {
+    const { group, grant } = pair;
     if (grant < NAME_GRANT_MIN || grant > NAME_GRANT_MAX) continue;
     const live = told.get(liveKey(group, grant));
-    if (live === undefined) changes.push({ kind: "unlive", group, grant });
-    else ledger.grants.live.set(liveKey(group, grant), live);
+    if (live === undefined) changes.push({ kind: "unlive", ...pair });
+    else ledger.grants.live.set(liveKey(group, grant), withHours(live, pair.hours));
   }
   changes.push(...restorePins(ledger, kernel.pins, nowS));
   return changes;

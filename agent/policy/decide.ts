@@ -9,10 +9,13 @@ import {
 } from "./cidr.ts";
 import { buildDenialTable, type DenialTable } from "./denial-table.ts";
 import { findForwardZone } from "./forward-zones.ts";
+import { type Hours, holdsAt, type Schedule } from "./hours.ts";
 import { buildNameTable, findNameRules, type NameTable } from "./name-table.ts";
 import {
   explainAddress,
   explainDenial,
+  explainExpired,
+  explainHours,
   explainName,
   explainPorts,
   explainProxied,
@@ -37,7 +40,9 @@ import type {
 import { includesPort, sortPorts } from "./ports.ts";
 import { buildPrefixTable, type PrefixTable } from "./prefix-table.ts";
 import type { Reason } from "./reasons.ts";
+import { type Basis, type Instant, NO_BASIS, scheduleOfAny } from "./schedules.ts";
 import { closedInAudit } from "./special.ts";
+import { buildWindowTable, type FindHours } from "./window-table.ts";
 
 /** Who a client address is: its host entry (null for a client in no host) and the group whose rules it follows. */
 export interface Client {
@@ -58,6 +63,8 @@ export interface Allowed {
   readonly ports: readonly PortRange[];
   /** Private networks that the name may resolve to, by every matching rule and its zone of `dns.forward`; empty for an address. */
   readonly answers: readonly Cidr[];
+  /** All that matches, and the hours that hold for it. */
+  readonly basis: Basis;
 }
 
 export interface Denied {
@@ -68,6 +75,8 @@ export interface Denied {
   readonly nearMiss: string | null;
   /** That rule or entry of `deny`. */
   readonly nearRule: PolicyEntry | null;
+  /** When it would be allowed, if the time alone denies it; else null. */
+  readonly schedule: Schedule | null;
 }
 
 export type Decision = Allowed | Denied;
@@ -95,13 +104,19 @@ export interface Decider {
 }
 
 /**
- * Returns the decider of a policy. Building reads every rule once and is linear but for a sort of networks. The names of
- * a group that has a table are looked up there, whatever the policy lists for it.
+/**
+ * Returns the decider of a policy. Building reads every rule once and is linear but for a sort of networks. The clock
+ * says what time it is; without one hours and expiry are left out of account: windows are open, and what will expire
+ * counts. The names of a group that has a table are looked up there, whatever the policy lists for it.
  * @throws RangeError when a host follows a group that the policy does not have.
  */
-export function buildDecider(policy: Policy, tables: ReadonlyMap<string, NameTable> = new Map()): Decider {
+export function buildDecider(
+  policy: Policy,
+  clock: () => Instant = () => null,
+  tables: ReadonlyMap<string, NameTable> = new Map(),
+): Decider {
   const isDenyAll = policy.mode === "deny-all";
-  const groups = new Map(policy.groups.map((group) => [group.name, indexGroup(group, tables.get(group.name))]));
+  const groups = new Map(policy.groups.map((group) => [group.name, indexGroup(group, policy, tables.get(group.name))]));
   const groupOf = (name: string): IndexedGroup => {
     const group = groups.get(name);
     if (group === undefined) throw new RangeError(`the policy has no group ${quoteText(name)}`);
@@ -120,23 +135,27 @@ export function buildDecider(policy: Policy, tables: ReadonlyMap<string, NameTab
   const zones = new Map((policy.forward ?? []).map((zone): [string, ForwardZone] => [zone.zone, zone]));
   const everyone = buildDenialTable(policy.deny);
   const nameDenial = (client: Client, name: string): NameDenial | null =>
-    everyone.findName(name) ?? groupOf(client.group.name).denials.findName(name);
+    everyone.findName(name, clock()) ?? groupOf(client.group.name).denials.findName(name, clock());
   const addressDenial = (client: Client, address: Address): NetworkDenial | null =>
-    everyone.findAddress(address) ?? groupOf(client.group.name).denials.findAddress(address);
+    everyone.findAddress(address, clock()) ?? groupOf(client.group.name).denials.findAddress(address, clock());
   const judgeName = (client: Client, name: string): Decision => {
     if (isDenyAll || client.group.mode === "deny-all") return deny(client, "deny-all", null);
     const denial = nameDenial(client, name);
     if (denial !== null) return deny(client, "denied-explicit", explainDenial(denial));
-    const allowed = allow(client, findNameRules(groupOf(client.group.name).names, name));
-    if (allowed !== null) return withZone(allowed, findForwardZone(zones, name));
-    return deny(client, "dns-not-allowed", explainName(client.group, groupOf(client.group.name).names, others, name));
+    const { names, hoursOf, windows } = groupOf(client.group.name);
+    const hours = hoursOf(name);
+    const within = hours === null ? windows : [...windows, hours];
+    const judged = judgeRules(client, findNameRules(names, name).flat(), within, clock());
+    if (judged === null) return deny(client, "dns-not-allowed", explainName(client.group, names, others, name));
+    return judged.verdict === "allow" ? withZone(judged, findForwardZone(zones, name)) : judged;
   };
   const judgeAddress = (client: Client, address: Address, nearer: string | null): Decision => {
     if (isDenyAll || client.group.mode === "deny-all") return deny(client, "deny-all", null);
     const denial = addressDenial(client, address);
     if (denial !== null) return deny(client, "denied-explicit", explainDenial(denial));
-    const allowed = allow(client, groupOf(client.group.name).networks.find(address));
-    if (allowed !== null) return allowed;
+    const { networks, windows } = groupOf(client.group.name);
+    const judged = judgeRules(client, networks.find(address), windows, clock());
+    if (judged !== null) return judged;
     const near = nearer === null ? explainAddress(client.group, others, address) : { text: nearer, rule: null };
     return deny(client, "ip-not-allowed", near);
   };
@@ -196,6 +215,7 @@ function audit(decision: Decision): Decision {
     label: null,
     ports: EVERY_PORT,
     answers: NO_ANSWERS,
+    basis: NO_BASIS,
   };
 }
 
@@ -204,20 +224,62 @@ interface IndexedGroup {
   readonly names: NameTable;
   readonly networks: PrefixTable<NetworkRule>;
   readonly denials: DenialTable;
+  /** The hours of all that the group may reach: one or none. */
+  readonly windows: readonly Hours[];
+  readonly hoursOf: FindHours;
 }
 
-function indexGroup(group: Group, table: NameTable | undefined): IndexedGroup {
+function indexGroup(group: Group, { nameWindows }: Policy, table: NameTable | undefined): IndexedGroup {
   const networks = group.networks.map((rule) => ({ range: cidrRange(rule.network), value: rule }));
   const denials = buildDenialTable(group.deny);
-  return { group, names: table ?? buildNameTable(group.names), networks: buildPrefixTable(networks), denials };
+  return {
+    group,
+    names: table ?? buildNameTable(group.names),
+    networks: buildPrefixTable(networks),
+    denials,
+    windows: group.window === undefined ? [] : [group.window],
+    hoursOf: buildWindowTable(group.nameWindows, nameWindows),
+  };
 }
 
-function allow(client: Client, rules: readonly (NameRule | NetworkRule)[]): Allowed | null {
+/** Returns the decision by the rules that match, or null when none does. */
+function judgeRules(
+  client: Client,
+  matching: readonly (NameRule | NetworkRule)[],
+  windows: readonly Hours[],
+  at: Instant,
+): Decision | null {
+  const [first] = matching;
+  if (first === undefined) return null;
+  const rules = matching.filter((candidate) => opensAt(candidate, at));
   const [rule] = rules;
-  if (rule === undefined) return null;
+  if (rule === undefined)
+    return at === "unknown" ? denyUnknown(client, first) : deny(client, "expired", explainExpired(first));
+  if (at === "unknown" && windows.length > 0) return denyUnknown(client, rule);
+  if (typeof at === "number" && !holdsAt({ windows, fromS: null, untilS: null }, at)) {
+    const schedule = scheduleOfAny({ rules, expired: [], windows });
+    return { ...deny(client, "outside-window", explainHours(rule, windows, at)), schedule };
+  }
+  const expired = rules.length === matching.length ? [] : matching.filter((candidate) => !rules.includes(candidate));
+  return allow(client, rule, { rules, expired, windows });
+}
+
+/** Of what expires nothing is open while nobody knows the time. */
+function opensAt({ expiresS }: NameRule | NetworkRule, at: Instant): boolean {
+  return expiresS === undefined || at === null || (at !== "unknown" && at < expiresS);
+}
+
+function denyUnknown(client: Client, rule: NameRule | NetworkRule): Denied {
+  const text =
+    "the gateway's clock shows a time before one that has been, so that nothing that depends on the time opens";
+  return deny(client, "outside-window", { text, rule });
+}
+
+function allow(client: Client, rule: NameRule | NetworkRule, basis: Basis): Allowed {
+  const { rules } = basis;
   const label = rules.find((candidate) => candidate.label !== null)?.label ?? null;
   const ports = rules.length === 1 ? rule.ports : sortPorts(rules.flatMap((candidate) => candidate.ports));
-  return { verdict: "allow", client, rule, wouldDeny: null, label, ports, answers: joinAnswers(rules) };
+  return { verdict: "allow", client, rule, wouldDeny: null, label, ports, answers: joinAnswers(rules), basis };
 }
 
 function withZone(allowed: Allowed, zone: ForwardZone | null): Allowed {
@@ -233,7 +295,14 @@ function joinAnswers(rules: readonly (NameRule | NetworkRule)[]): readonly Cidr[
 }
 
 function deny(client: Client, reason: Reason, near: NearMiss | null): Denied {
-  return { verdict: "deny", client, reason, nearMiss: near?.text ?? null, nearRule: near?.rule ?? null };
+  return {
+    verdict: "deny",
+    client,
+    reason,
+    nearMiss: near?.text ?? null,
+    nearRule: near?.rule ?? null,
+    schedule: null,
+  };
 }
 
 function checkPort(
@@ -244,7 +313,9 @@ function checkPort(
   nearer: string | null,
 ): Decision {
   if (decision.verdict === "deny" || includesPort(decision.ports, protocol, port)) return decision;
-  const { client, rule, ports } = decision;
+  const { client, rule, ports, basis } = decision;
+  const expired = basis.expired.find((candidate) => includesPort(candidate.ports, protocol, port));
+  if (expired !== undefined) return deny(client, "expired", explainExpired(expired));
   return deny(client, "port-not-allowed", { text: nearer ?? explainPorts(what, ports), rule });
 }
 

@@ -2,13 +2,14 @@ import { type Address, cidrRange } from "./cidr.ts";
 import { buildPatternTable, findNameRules } from "./name-table.ts";
 import type { Denials, NameDenial, NamePattern, NetworkDenial } from "./policy.ts";
 import { buildPrefixTable } from "./prefix-table.ts";
+import type { Instant } from "./schedules.ts";
 
-/** Finds what denies a name or an address. */
+/** Finds what denies a name or an address at an instant; an unknown one is before every expiry. */
 export interface DenialTable {
   /** Returns the most specific entry that denies a name, or null. */
-  findName(name: string): NameDenial | null;
-  findAddress(address: Address): NetworkDenial | null;
-  /** Returns whether every name of a pattern is denied. */
+  findName(name: string, at: Instant): NameDenial | null;
+  findAddress(address: Address, at: Instant): NetworkDenial | null;
+  /** Returns whether every name of a pattern is denied for ever. */
   coversPattern(pattern: NamePattern): boolean;
 }
 
@@ -22,9 +23,14 @@ export function buildDenialTable(denials: Denials | undefined): DenialTable {
     denials.networks.map((denial) => ({ range: cidrRange(denial.network), value: denial })),
   );
   return {
-    findName: (name) => findNameRules(names, name)[0] ?? null,
-    findAddress: (address) => networks.findFirst(address),
+    findName: (name, at) => findNameRules(names, name).find((denial) => denies(denial, at)) ?? null,
+    findAddress: (address, at) => networks.find(address).find((denial) => denies(denial, at)) ?? null,
     coversPattern: ({ kind, name }) =>
-      kind === "exact" ? findNameRules(names, name).length > 0 : findNameRules(names, `*.${name}`).length > 0,
+      findNameRules(names, kind === "exact" ? name : `*.${name}`).some(({ expiresS }) => expiresS === undefined),
   };
+}
+
+/** A denial lasts until it is sure that it has ended. */
+function denies({ expiresS }: { readonly expiresS?: number }, at: Instant): boolean {
+  return expiresS === undefined || typeof at !== "number" || at < expiresS;
 }

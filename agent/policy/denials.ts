@@ -1,9 +1,10 @@
 import { cidrRange, compareRanges, parseCidr } from "./cidr.ts";
 import { compareTexts } from "./compare-texts.ts";
-import type { DenyDocument } from "./document.ts";
+import type { DenyDocument, EntryDetails } from "./document.ts";
 import { parseDeniedPattern } from "./domain.ts";
 import { readNotes } from "./entries.ts";
-import { whereIs } from "./issue-log.ts";
+import { readExpiry } from "./expiry.ts";
+import { type IssueLog, whereIs } from "./issue-log.ts";
 import { joinPointer } from "./json-pointer.ts";
 import { quoteText } from "./parsed.ts";
 import { patternText } from "./pattern-text.ts";
@@ -41,13 +42,13 @@ function readNames(deny: DenyDocument, list: string, context: RuleContext, names
     }
     const pattern = parsed.value;
     const text = patternText(pattern);
-    const denial = { pattern, ...detailsOf(entry, labels.take(text), place) };
+    const denial = { pattern, ...detailsOf(entry, labels.take(text), joinPointer(list, index), log) };
     const earlier = names.get(text);
-    if (earlier === undefined) names.set(text, denial);
-    else warnRepeated(text, earlier.place, place, context);
+    if (earlier !== undefined) warnRepeated(text, earlier.place, place, context);
+    names.set(text, longer(earlier, denial));
     const below = `*.${text}`;
-    if (deny.subdomains === true && pattern.kind === "exact" && !names.has(below)) {
-      names.set(below, { ...denial, pattern: { ...pattern, kind: "subdomains" } });
+    if (deny.subdomains === true && pattern.kind === "exact") {
+      names.set(below, longer(names.get(below), { ...denial, pattern: { ...pattern, kind: "subdomains" } }));
     }
   }
 }
@@ -67,25 +68,33 @@ function readNetworks(
       continue;
     }
     const network = parsed.value;
-    const denial = { network, ...detailsOf(entry, labels.take(network), place) };
+    const denial = { network, ...detailsOf(entry, labels.take(network), joinPointer(list, index), log) };
     const earlier = networks.get(network);
-    if (earlier === undefined) networks.set(network, denial);
-    else warnRepeated(network, earlier.place, place, context);
+    if (earlier !== undefined) warnRepeated(network, earlier.place, place, context);
+    networks.set(network, longer(earlier, denial));
   }
 }
 
-type Details = Pick<NameDenial, "label" | "notes" | "place">;
+type Details = Pick<NameDenial, "label" | "notes" | "expiresS" | "place">;
 
-function detailsOf(
-  entry:
-    | string
-    | { readonly label?: string; readonly owner?: string; readonly reason?: string; readonly ticket?: string },
-  label: string | null,
-  place: Place,
-): Details {
+function detailsOf(entry: string | EntryDetails, label: string | null, pointer: string, log: IssueLog): Details {
+  const place = log.locate(pointer);
   if (typeof entry === "string") return { label, place };
   const notes = readNotes(entry);
-  return { label: entry.label ?? label, ...(notes === null ? {} : { notes }), place };
+  const expiresS = readExpiry(entry, pointer, log);
+  return {
+    label: entry.label ?? label,
+    ...(notes === null ? {} : { notes }),
+    ...(expiresS === null ? {} : { expiresS }),
+    place,
+  };
+}
+
+/** Of two entries that deny the same, the one that does so for longer; else the first. */
+function longer<D extends Details>(first: D | undefined, second: D): D {
+  if (first === undefined) return second;
+  const [one, other] = [first, second].map(({ expiresS }) => expiresS ?? Number.POSITIVE_INFINITY);
+  return one !== undefined && other !== undefined && other > one ? second : first;
 }
 
 function warnRepeated(text: string, earlier: Place, place: Place, { log }: RuleContext): void {

@@ -1,3 +1,4 @@
+import type { Day } from "./hours.ts";
 import type { CapPeriod } from "./policy.ts";
 
 /** The policy file as written, after the schema has accepted its shape; names and networks in it are not yet checked. */
@@ -13,8 +14,8 @@ export interface PolicyDocument {
   /** Paths of files, from the root of the repository. */
   readonly include?: readonly string[];
   readonly limits?: LimitsDocument;
-  readonly time_window?: unknown;
-  readonly domain_time_windows?: unknown;
+  readonly time_window?: WindowDocument;
+  readonly domain_time_windows?: { readonly [name: string]: WindowDocument };
   readonly dns?: { readonly forward?: { readonly [zone: string]: readonly string[] | ForwardDocument } };
   readonly tests?: readonly TestDocument[];
 }
@@ -30,6 +31,16 @@ export interface TestDocument {
   readonly from: string;
   readonly to: string;
   readonly expect: "allow" | "deny";
+  /** Without it, hours and expiry are left out of account. */
+  readonly at?: string;
+}
+
+/** Hours of the week; times are `HH:MM` or `HH:MM:SS`. */
+export interface WindowDocument {
+  readonly days?: readonly Day[];
+  readonly start: string;
+  readonly end: string;
+  readonly tz?: string;
 }
 
 export type Mode = "enforce" | "audit" | "deny-all";
@@ -88,8 +99,8 @@ export interface HostDocument {
   readonly deny?: DenyDocument;
   readonly proxy?: ProxyDocument;
   readonly limits?: LimitsDocument;
-  readonly time_window?: unknown;
-  readonly domain_time_windows?: unknown;
+  readonly time_window?: WindowDocument;
+  readonly domain_time_windows?: { readonly [name: string]: WindowDocument };
   readonly exfil?: ExfilDocument;
 }
 

@@ -27,6 +27,11 @@ class Draft<R> {
 
 export const NO_RULES: Rules = { names: [], networks: [] };
 
+/** Returns the key of a rule among drafts: what expires at different times is told apart. */
+export function ruleKey(text: string, { expiresS }: Pick<NameRule, "expiresS">): string {
+  return expiresS === undefined ? text : `${text} ${expiresS}`;
+}
+
 /** Adds a rule. Where one is already, it takes the ports and answers, the label and notes if it has none, and is returned. */
 export function addRule<R extends NameRule | NetworkRule>(drafts: Drafts<R>, key: string, rule: R): R | null {
   const known = drafts.get(key);
@@ -119,8 +124,8 @@ export function joinRules(sets: readonly Rules[], log: IssueLog): Rules {
   const names: Drafts<NameRule> = new Map();
   const networks: Drafts<NetworkRule> = new Map();
   for (const set of sets) {
-    for (const rule of set.names) addRule(names, patternText(rule.pattern), rule);
-    for (const rule of set.networks) addRule(networks, rule.network, rule);
+    for (const rule of set.names) addRule(names, ruleKey(patternText(rule.pattern), rule), rule);
+    for (const rule of set.networks) addRule(networks, ruleKey(rule.network, rule), rule);
   }
   return { names: finishNames(names, log), networks: finishNetworks(networks, log) };
 }

@@ -1,5 +1,6 @@
 import { cidrRange, compareCidrs, parseCidr } from "./cidr.ts";
 import type { EntryDetails, PortEntry } from "./document.ts";
+import { readExpiry } from "./expiry.ts";
 import type { IssueLog } from "./issue-log.ts";
 import { joinPointer } from "./json-pointer.ts";
 import { lintPort } from "./lints.ts";
@@ -14,6 +15,7 @@ export interface Entry {
   readonly ports: readonly PortRange[] | null;
   readonly notes?: Notes;
   readonly answers?: readonly Cidr[];
+  readonly expiresS?: number;
 }
 
 /** Returns what an entry of a list carries; what is wrong in it goes to the log. */
@@ -21,6 +23,7 @@ export function readEntry(entry: string | EntryDetails, pointer: string, log: Is
   const place = log.locate(pointer);
   if (typeof entry === "string") return { place, label: null, ports: null };
   const notes = readNotes(entry);
+  const expiresS = readExpiry(entry, pointer, log);
   const answers = entry.answers === undefined ? [] : readAnswers(entry.answers, joinPointer(pointer, "answers"), log);
   return {
     place,
@@ -28,6 +31,7 @@ export function readEntry(entry: string | EntryDetails, pointer: string, log: Is
     ports: readPorts(entry.ports, joinPointer(pointer, "ports"), log),
     ...(notes === null ? {} : { notes }),
     ...(answers.length === 0 ? {} : { answers }),
+    ...(expiresS === null ? {} : { expiresS }),
   };
 }
 

@@ -81,13 +81,18 @@ function isClosed({ mode, names, networks }: GroupReach): boolean {
 
 /** A denial wins over every rule, so one that went may open what rules always allowed. */
 function liftsDenial(before: GroupReach, after: GroupReach, denials: DenialTable): boolean {
-  const names = before.deny.names.filter(({ pattern }) => !denials.coversPattern(pattern));
+  const same = new Set(after.deny.names.map(textOf));
+  const names = before.deny.names.filter(
+    (denial) => !denials.coversPattern(denial.pattern) && !same.has(textOf(denial)),
+  );
   const opens = (denied: NamePattern): boolean =>
     after.mode === "audit" || after.names.some(({ pattern }) => covers(pattern, denied) || covers(denied, pattern));
   if (names.some(({ pattern }) => opens(pattern))) return true;
   // A denied network takes addresses away from names as well, and nobody knows which.
-  const kept = after.deny.networks.map(({ network }) => cidrRange(network));
-  return before.deny.networks.some(({ network }) => !kept.some((range) => holds(range, cidrRange(network))));
+  const kept = after.deny.networks.map((denial) => ({ range: cidrRange(denial.network), denial }));
+  return before.deny.networks.some(
+    (old) => !kept.some(({ range, denial }) => holds(range, cidrRange(old.network)) && lastsAsLong(denial, old)),
+  );
 }
 
 function hasWiderName(before: GroupReach, after: GroupReach, denials: DenialTable, audited: boolean): boolean {
@@ -95,7 +100,7 @@ function hasWiderName(before: GroupReach, after: GroupReach, denials: DenialTabl
   const same = new Set(before.names.map(textOf));
   return after.names.some((rule) => {
     if (same.has(textOf(rule)) || denials.coversPattern(rule.pattern)) return false;
-    const matching = rulesFor(table, rule.pattern);
+    const matching = rulesFor(table, rule.pattern).filter((known) => lastsAsLong(known, rule));
     const answers = new Set(matching.flatMap((known) => known.answers ?? []));
     if ((rule.answers ?? []).some((network) => !answers.has(network))) return true;
     if (audited && !rule.pattern.name.endsWith("invalid")) return false;
@@ -108,8 +113,15 @@ function hasWiderName(before: GroupReach, after: GroupReach, denials: DenialTabl
 
 /** The rules that match every name of a pattern. */
 function rulesFor(table: NameTable, { kind, name }: NamePattern): readonly NameRule[] {
-  if (kind === "exact") return findNameRules(table, name);
-  return findNameRules(table, `*.${name}`).filter(({ pattern }) => pattern.kind === "subdomains");
+  if (kind === "exact") return findNameRules(table, name).flat();
+  return findNameRules(table, `*.${name}`)
+    .flat()
+    .filter(({ pattern }) => pattern.kind === "subdomains");
+}
+
+/** Whether an entry holds until another one expires, or longer. */
+function lastsAsLong(entry: { readonly expiresS?: number }, other: { readonly expiresS?: number }): boolean {
+  return (entry.expiresS ?? Number.POSITIVE_INFINITY) >= (other.expiresS ?? Number.POSITIVE_INFINITY);
 }
 
 function covers(outer: NamePattern, inner: NamePattern): boolean {
@@ -124,19 +136,23 @@ function hasWiderNetwork(before: GroupReach, after: GroupReach, denials: DenialT
   const ranges = before.networks.map((rule) => ({ range: cidrRange(rule.network), value: rule }));
   const table = buildPrefixTable(ranges);
   const cuts = cutsOf([...ranges.map(({ range }) => range), ...rangesOf(after.deny), ...closedInAudit]);
-  const isOpen = (address: Address, ports: readonly PortRange[]): boolean => {
-    if (denials.findAddress(address) !== null) return true;
+  const isOpen = (address: Address, rule: NetworkRule): boolean => {
+    // After every denial that ends: what is denied for ever.
+    if (denials.findAddress(address, Number.POSITIVE_INFINITY) !== null) return true;
     if (audited && !closedInAudit.some((range) => holds(range, { ...rangeAt(address) }))) return true;
     return holdsPorts(
-      table.find(address).flatMap((rule) => rule.ports),
-      ports,
+      table
+        .find(address)
+        .filter((known) => lastsAsLong(known, rule))
+        .flatMap(({ ports }) => ports),
+      rule.ports,
     );
   };
-  return changed.some(({ network, ports }) => {
-    const range = cidrRange(network);
+  return changed.some((rule) => {
+    const range = cidrRange(rule.network);
     // Between two cuts every address is in the same networks, so the first stands for all.
     const starts = [range.first, ...cutsWithin(cuts[range.family], range)];
-    return starts.some((value) => !isOpen({ family: range.family, value }, ports));
+    return starts.some((value) => !isOpen({ family: range.family, value }, rule));
   });
 }
 

@@ -13,12 +13,13 @@ import { findSpecialRanges } from "./special.ts";
 export const GLOBAL_GROUP = "*";
 
 /**
- * Returns whether a host needs a group of its own: its rules or its mode are not those of the clients of no host, or what
- * it sends is counted.
+ * Returns whether a host needs a group of its own: its rules, hours or mode are not those of the clients of no host, or
+ * what it sends is counted.
  */
-export function hasOwnRules({ allow, deny, mode, exfil }: HostDocument, globalMode: Mode): boolean {
+export function hasOwnRules(host: HostDocument, globalMode: Mode): boolean {
+  const { allow, deny, mode, exfil, time_window: window, domain_time_windows: nameWindows } = host;
   const hasOwnMode = globalMode !== "deny-all" && mode !== undefined && mode !== globalMode;
-  return allow !== undefined || deny !== undefined || exfil !== undefined || hasOwnMode;
+  return [allow, deny, exfil, window, nameWindows].some((part) => part !== undefined) || hasOwnMode;
 }
 
 /** A host as written, and where. */

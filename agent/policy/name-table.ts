@@ -10,19 +10,40 @@ export interface PatternTable<E> {
   readonly subdomains: NameLookup<E>;
 }
 
-/** The rules of one group by name. */
-export type NameTable = PatternTable<NameRule>;
+/** The rules of one group by name: of each pattern one that never expires at most, and those that do. */
+export type NameTable = PatternTable<readonly NameRule[]>;
 
-/** Returns the rules by name; of the same pattern twice, one rule with the union of ports and the first label. */
+/** Returns the rules by name; of the same pattern and expiry twice, one rule with the union of ports and the first label. */
 export function buildNameTable(rules: readonly NameRule[]): NameTable {
-  return buildPatternTable(rules, joinRules);
+  const written = rules.map((rule): WrittenRules => ({ pattern: rule.pattern, rules: [rule] }));
+  const { exact, subdomains } = buildPatternTable(written, (first, second) => ({
+    pattern: first.pattern,
+    rules: second.rules.reduce(addToRules, first.rules),
+  }));
+  return { exact: mapValues(exact), subdomains: mapValues(subdomains) };
+}
+
+interface WrittenRules {
+  readonly pattern: NamePattern;
+  readonly rules: readonly NameRule[];
+}
+
+function mapValues(table: ReadonlyMap<string, WrittenRules>): ReadonlyMap<string, readonly NameRule[]> {
+  return new Map([...table].map(([name, { rules }]) => [name, rules]));
+}
+
+function addToRules(rules: readonly NameRule[], rule: NameRule): readonly NameRule[] {
+  const same = rules.findIndex(({ expiresS }) => expiresS === rule.expiresS);
+  return same === -1
+    ? [...rules, rule]
+    : rules.map((other, index) => (index === same ? joinRules(other, rule) : other));
 }
 
 /** Returns entries by name; two of the same pattern are joined. */
 export function buildPatternTable<E extends { readonly pattern: NamePattern }>(
   entries: readonly E[],
   join: (first: E, second: E) => E,
-): PatternTable<E> {
+): { readonly exact: ReadonlyMap<string, E>; readonly subdomains: ReadonlyMap<string, E> } {
   const exact = new Map<string, E>();
   const subdomains = new Map<string, E>();
   for (const entry of entries) {

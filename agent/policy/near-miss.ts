@@ -1,4 +1,5 @@
 import { type Address, cidrRange } from "./cidr.ts";
+import { type Hours, hoursText, nextInterval } from "./hours.ts";
 import { type NameLookup, type NameTable, suffixesOf } from "./name-table.ts";
 import { patternText } from "./pattern-text.ts";
 import type {
@@ -14,6 +15,7 @@ import type {
 import { portText } from "./ports.ts";
 import { buildPrefixTable, type PrefixTable } from "./prefix-table.ts";
 import { TLS_PORT } from "./proxied.ts";
+import { instantText } from "./wall-time.ts";
 
 /** A rule, and the group that has it. */
 interface Owned<Rule> {
@@ -70,7 +72,7 @@ function indexNames(
       const found = known.get(name);
       for (const { group, order, table } of apart) {
         if (found !== undefined && found.order < order) return found;
-        const rule = table[kind].get(name);
+        const rule = table[kind].get(name)?.[0];
         if (rule !== undefined) return { group, rule };
       }
       return found;
@@ -82,10 +84,10 @@ function indexNames(
 export function explainName(group: Group, table: NameTable, others: OtherGroups, name: string): NearMiss | null {
   const below = table.subdomains.get(name);
   if (below !== undefined) {
-    return { text: `*.${name} is listed: the subdomains of ${name}, not ${name} itself`, rule: below };
+    return { text: `*.${name} is listed: the subdomains of ${name}, not ${name} itself`, rule: below[0] ?? null };
   }
   for (const suffix of suffixesOf(name)) {
-    const rule = table.exact.get(suffix);
+    const rule = table.exact.get(suffix)?.[0];
     if (rule !== undefined) return { text: `${suffix} is listed, but not its subdomains`, rule };
   }
   const other = others.exact.get(name);
@@ -109,7 +111,24 @@ export function explainAddress(group: Group, others: OtherGroups, address: Addre
 
 /** Returns what denies, and how it says so. */
 export function explainDenial(denial: NameDenial | NetworkDenial): NearMiss {
-  return { text: `deny lists ${"pattern" in denial ? patternText(denial.pattern) : denial.network}`, rule: denial };
+  return { text: `deny lists ${textOf(denial)}`, rule: denial };
+}
+
+/** Returns the rule that has expired, and when. */
+export function explainExpired(rule: NameRule | NetworkRule): NearMiss {
+  const when = rule.expiresS === undefined ? "" : ` at ${instantText(rule.expiresS)}`;
+  return { text: `${textOf(rule)} expired${when}`, rule };
+}
+
+/** Returns the rule that holds in other hours, which those are, and when it opens. */
+export function explainHours(rule: NameRule | NetworkRule, windows: readonly Hours[], nowS: number): NearMiss {
+  const next = nextInterval({ windows, fromS: null, untilS: rule.expiresS ?? null }, nowS);
+  const opens = next === null ? "it never opens" : `it opens at ${instantText(next.fromS)}`;
+  return { text: `${textOf(rule)} is allowed ${windows.map(hoursText).join(" and ")}; ${opens}`, rule };
+}
+
+function textOf(entry: PolicyEntry): string {
+  return "pattern" in entry ? patternText(entry.pattern) : entry.network;
 }
 
 /** Returns why no address and no UDP opens a port, for people, or null when SNI mode has nothing to do with it. */

@@ -10,7 +10,7 @@ import { joinPointer } from "./json-pointer.ts";
 import { type LabelBook, readLabels } from "./labels.ts";
 import { readLimits } from "./limits.ts";
 import { readNamedLists } from "./named-lists.ts";
-import type { Denials, Group, Place, Policy, Rules } from "./policy.ts";
+import type { Denials, Group, NamePattern, NameWindow, Place, Policy, Rules, Window } from "./policy.ts";
 import type { PolicyMemory } from "./policy-memory.ts";
 import {
   applyProxy,
@@ -23,6 +23,7 @@ import {
 } from "./proxy-rules.ts";
 import { readRules } from "./rules.ts";
 import type { PolicySource } from "./source-document.ts";
+import { lintNameWindows, readNameWindows, readWindow } from "./windows.ts";
 
 /** A short file can ask for very many: 50,000 names that 5,000 hosts inherit. */
 const MAX_RULES = 2_000_000;
@@ -54,10 +55,17 @@ export function normalizePolicy(sources: readonly [PolicySource, ...PolicySource
     sources.map((source) => ({ deny: source.document.deny, pointer: "/deny", log: source.log })),
     labels,
   );
-  const groups: Group[] = [
-    buildGroup(GLOBAL_GROUP, applyProxy(globalRules, everyone, log), everyone, mode, log.locate("/allow", "key")),
-  ];
-  const common: Common = { labels, mode, everyone, globalRules, readAllow, budget };
+  const window = readWindow(document.time_window, "/time_window", log);
+  const nameWindows = readNameWindows(document.domain_time_windows, "/domain_time_windows", log);
+  const global = buildGroup(
+    GLOBAL_GROUP,
+    applyProxy(globalRules, everyone, log),
+    everyone,
+    mode,
+    log.locate("/allow", "key"),
+  );
+  const groups: Group[] = [{ ...global, ...ownHours(window, []) }];
+  const common: Common = { labels, mode, everyone, globalRules, readAllow, budget, window };
   for (const written of hosts) {
     if (!hasOwnRules(written.host, mode) && !hasOwnProxy(written.host.proxy, everyone)) continue;
     const group = readHostGroup(written, common);
@@ -71,6 +79,7 @@ export function normalizePolicy(sources: readonly [PolicySource, ...PolicySource
     log,
   );
   checkCaps(groups, log);
+  lintNameWindows(nameWindows, nameWindows.length === 0 ? [] : groups.flatMap(patternsOf), log);
   const forward = readForwardZones(document.dns?.forward, log);
   labels.reportUnused();
   lists.reportUnused();
@@ -82,6 +91,7 @@ export function normalizePolicy(sources: readonly [PolicySource, ...PolicySource
     mode,
     ...(forward.length === 0 ? {} : { forward }),
     ...denied,
+    ...(nameWindows.length === 0 ? {} : { nameWindows }),
     groups: groups
       .map(({ mode: own, ...group }) =>
         mode === "deny-all" ? { ...group, ...NO_RULES } : { ...group, ...(own === undefined ? {} : { mode: own }) },
@@ -99,6 +109,7 @@ interface Common {
   readonly globalRules: Rules;
   readonly readAllow: (allow: AllowDocument, pointer: string, log: IssueLog) => readonly Rules[];
   readonly budget: { left: number };
+  readonly window: Window | null;
 }
 
 /** Returns the group of a host that has rules of its own, or null when the policy has too many. */
@@ -118,11 +129,22 @@ function readHostGroup({ name, host, pointer, log }: WrittenHost, common: Common
   const written = host.mode ?? mode;
   const place = log.locate(placeOfRules(host, pointer), "key");
   const caps = readCaps(host.exfil, joinPointer(pointer, "exfil"), rules.names, log);
-  return {
-    ...buildGroup(name, written === "deny-all" ? NO_RULES : rules, proxy, written, place),
-    ...deny,
-    ...(caps.length === 0 ? {} : { caps }),
-  };
+  const window = readWindow(host.time_window, joinPointer(pointer, "time_window"), log) ?? common.window;
+  const nameWindows = readNameWindows(host.domain_time_windows, joinPointer(pointer, "domain_time_windows"), log);
+  const group = buildGroup(name, written === "deny-all" ? NO_RULES : rules, proxy, written, place);
+  lintNameWindows(nameWindows, patternsOf(group), log);
+  return { ...group, ...ownHours(window, nameWindows), ...deny, ...(caps.length === 0 ? {} : { caps }) };
+}
+
+function ownHours(
+  window: Window | null,
+  nameWindows: readonly NameWindow[],
+): { readonly window?: Window; readonly nameWindows?: readonly NameWindow[] } {
+  return { ...(window === null ? {} : { window }), ...(nameWindows.length === 0 ? {} : { nameWindows }) };
+}
+
+function patternsOf({ names }: Group): readonly NamePattern[] {
+  return names.map(({ pattern }) => pattern);
 }
 
 function ownMode(mode: Mode): { readonly mode?: "audit" | "deny-all" } {

@@ -1,4 +1,5 @@
 import { createIssueSink, hasErrors, sortIssues } from "./issue-log.ts";
+import { lintExpiry } from "./lint-expiry.ts";
 import { type LoadOptions, loadSources } from "./load-sources.ts";
 import { normalizePolicy } from "./normalize.ts";
 import type { PolicyResult } from "./policy.ts";
@@ -11,6 +12,8 @@ export interface PolicyOptions extends LoadOptions {
   readonly tests?: "run" | "skip";
   /** Of the policy that was read last; it only makes this one faster. */
   readonly memory?: PolicyMemory;
+  /** Seconds since the epoch: warns of what has expired by then, or will soon. It never changes what the policy means. */
+  readonly nowS?: number;
 }
 
 /**
@@ -19,7 +22,7 @@ export interface PolicyOptions extends LoadOptions {
  * the answers that its own tests expect; a stage with errors ends it.
  */
 export function parsePolicy(bytes: Uint8Array, file: string, options: PolicyOptions = {}): PolicyResult {
-  const { tests, memory, ...loading } = options;
+  const { tests, memory, nowS, ...loading } = options;
   const sink = createIssueSink();
   const sources = loadSources(bytes, file, loading, sink);
   const inOrder = () => sortIssues(sink.issues, [file, ...sources.map(({ log }) => log.locate("").file)]);
@@ -29,6 +32,7 @@ export function parsePolicy(bytes: Uint8Array, file: string, options: PolicyOpti
   if (memory !== undefined) beginPolicy(memory, sources);
   const policy = normalizePolicy([main, ...sources.slice(1)], memory);
   if (!hasErrors(sink) && tests !== "skip") runPolicyTests(policy, sources);
+  if (nowS !== undefined) for (const issue of lintExpiry(policy, nowS)) sink.add(issue);
   const issues = inOrder();
   if (memory !== undefined && !hasErrors(sink)) endPolicy(memory);
   return hasErrors(sink) ? { ok: false, issues } : { ok: true, policy, warnings: issues };

@@ -1,5 +1,6 @@
 import { buildDecider, type Decider, type Decision } from "./decide.ts";
 import type { TestDocument } from "./document.ts";
+import { parseInstant } from "./expiry.ts";
 import { decideTarget, entryText, findClient, parseTarget } from "./explain-flow.ts";
 import { joinPointer } from "./json-pointer.ts";
 import { quoteText } from "./parsed.ts";
@@ -10,18 +11,24 @@ import type { PolicySource } from "./source-document.ts";
 /**
  * Asks a policy the questions that its own files put, by the function that the gate and `explain` ask. An answer other
  * than the expected one is an error at the line of the test. Under `deny-all` nothing is asked: an emergency must not
- * wait for tests to be rewritten.
+ * wait for tests to be rewritten. No test knows what time it is, so that a policy that was right stays right.
  */
 export function runPolicyTests(policy: Policy, sources: readonly PolicySource[]): void {
   if (policy.mode === "deny-all" || sources.every(({ document }) => document.tests === undefined)) return;
-  const decider = buildDecider(policy);
+  let atS: number | null = null;
+  const decider = buildDecider(policy, () => atS);
+  const setClock = ({ at }: TestDocument): Failure | null => {
+    const parsed = at === undefined ? null : parseInstant(at);
+    atS = parsed?.ok === true ? parsed.value : null;
+    return parsed?.ok === false ? { at: "at", ...parsed, code: "POLICY_INVALID" } : null;
+  };
   for (const { document, log } of sources) {
     for (const [index, test] of (document.tests ?? []).entries()) {
-      const failure = judgeTest(policy, decider, test);
+      const failure = setClock(test) ?? judgeTest(policy, decider, test);
       if (failure === null) continue;
-      const { at, message, remedy, code } = failure;
+      const { at: key, message, remedy, code } = failure;
       const pointer = joinPointer("/tests", index);
-      log.error(log.locate(at === null ? pointer : joinPointer(pointer, at)), message, remedy, code);
+      log.error(log.locate(key === null ? pointer : joinPointer(pointer, key)), message, remedy, code);
     }
   }
 }

@@ -3,6 +3,8 @@
  * Everything in it is validated, lower-cased, sorted and free of duplicates.
  */
 
+import type { Hours } from "./hours.ts";
+
 declare const brand: unique symbol;
 type Brand<T, Name extends string> = T & { readonly [brand]: Name };
 
@@ -48,6 +50,8 @@ export interface NameRule {
   readonly notes?: Notes;
   /** Private networks that the name may resolve to; without it, none. */
   readonly answers?: readonly Cidr[];
+  /** Seconds since the epoch: from then on the rule opens nothing. */
+  readonly expiresS?: number;
   readonly place: Place;
 }
 
@@ -56,6 +60,7 @@ export interface NetworkRule {
   readonly ports: readonly PortRange[];
   readonly label: string | null;
   readonly notes?: Notes;
+  readonly expiresS?: number;
   readonly place: Place;
 }
 
@@ -70,7 +75,19 @@ export interface ByteCap {
   readonly place: Place;
 }
 
-/** What may be reached: at most one rule a name pattern and a network, both sorted. */
+/** Hours in which rules hold, as written. */
+export interface Window extends Hours {
+  readonly place: Place;
+}
+
+/** Hours of the names of a pattern; the most specific pattern counts. */
+export interface NameWindow {
+  readonly pattern: NamePattern;
+  readonly hours: Hours;
+  readonly place: Place;
+}
+
+/** What may be reached: at most one rule a name pattern or network and `expiresS`, both sorted. */
 export interface Rules {
   readonly names: readonly NameRule[];
   readonly networks: readonly NetworkRule[];
@@ -81,6 +98,8 @@ export interface NameDenial {
   readonly pattern: NamePattern;
   readonly label: string | null;
   readonly notes?: Notes;
+  /** Seconds since the epoch: from then on it denies nothing. */
+  readonly expiresS?: number;
   readonly place: Place;
 }
 
@@ -89,6 +108,7 @@ export interface NetworkDenial {
   readonly network: Cidr;
   readonly label: string | null;
   readonly notes?: Notes;
+  readonly expiresS?: number;
   readonly place: Place;
 }
 
@@ -122,6 +142,10 @@ export interface Group extends Rules {
   readonly isProxied: boolean;
   /** Byte caps of the one host that has this group, at most one a pattern, sorted; missing when it has none. */
   readonly caps?: readonly ByteCap[];
+  /** Outside of these hours the group's rules open nothing; missing: they always hold. */
+  readonly window?: Window;
+  /** Besides those of the policy, and before them; sorted by pattern. Missing when there are none. */
+  readonly nameWindows?: readonly NameWindow[];
   readonly place: Place;
 }
 
@@ -150,6 +174,8 @@ export interface Policy {
   readonly forward?: readonly ForwardZone[];
   /** Denied for everyone; missing when nothing is. */
   readonly deny?: Denials;
+  /** Hours of names for every group that has none of its own for the same pattern; sorted. Missing when there are none. */
+  readonly nameWindows?: readonly NameWindow[];
   /** Sorted by name; `*` is always there (empty under deny-all). */
   readonly groups: readonly Group[];
   /** Sorted by name. */

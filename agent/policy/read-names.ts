@@ -1,6 +1,6 @@
 import type { ListsDocument } from "./document.ts";
 import { parseDomainPattern } from "./domain.ts";
-import { addRule, type Drafts, finishNames, sortTexts } from "./drafts.ts";
+import { addRule, type Drafts, finishNames, ruleKey, sortTexts } from "./drafts.ts";
 import { readEntry } from "./entries.ts";
 import type { IssueLog } from "./issue-log.ts";
 import { joinPointer } from "./json-pointer.ts";
@@ -59,7 +59,7 @@ export function readNames(
     if (same === null || !log.isItemAt(pointer, index, same.place)) return readName(reading, entry, index);
     const text = patternText(same.pattern);
     context.labels.take(text);
-    add(reading, text, same);
+    add(reading, ruleKey(text, same), same);
     return same;
   });
   const { rules, fresh } = reading;
@@ -80,10 +80,12 @@ function readName(
   if (known === null) return null;
   const { pattern, text, below } = known;
   const written = { pattern, ports: ports ?? reading.ports, label: label ?? context.labels.take(text), ...rest };
-  const earlier = last?.rules.get(text);
+  const key = ruleKey(text, written);
+  const earlier = last?.rules.get(key);
   const rule = earlier !== undefined && "place" in earlier ? sameRule(earlier, written) : written;
-  const isFirst = add(reading, text, rule);
-  if (reading.withBelow && pattern.kind === "exact") addBelow(reading, `*.${text}`, { ...rule, pattern: below });
+  const isFirst = add(reading, key, rule);
+  if (reading.withBelow && pattern.kind === "exact")
+    addBelow(reading, ruleKey(`*.${text}`, rule), { ...rule, pattern: below });
   return isFirst && known.isQuiet && typeof entry === "string" ? rule : null;
 }
 

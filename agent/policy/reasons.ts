@@ -28,6 +28,12 @@ export const reasons = {
     severity: "medium",
     text: "an entry of deny names it, and deny wins over every allow",
   },
+  "outside-window": {
+    planes: everywhere,
+    severity: "low",
+    text: "a rule allows it, but not at this time of the week",
+  },
+  expired: { planes: everywhere, severity: "low", text: "the entry that allowed it has expired" },
   "dns-type": { planes: dns, severity: "info", text: "this query type or class is never answered" },
   "dns-malformed": { planes: dns, severity: "medium", text: "the query is malformed" },
   "dns-rate": { planes: dns, severity: "medium", text: "the client exceeded its bound of queries, names or pins" },

@@ -1,6 +1,6 @@
 import { addressBits, cidrRange, parseCidr, rangeToCidrs } from "./cidr.ts";
 import type { ListsDocument } from "./document.ts";
-import { addRule, type Drafts, finishNetworks, finishRules } from "./drafts.ts";
+import { addRule, type Drafts, finishNetworks, finishRules, ruleKey } from "./drafts.ts";
 import { readEntry, readPorts } from "./entries.ts";
 import type { IssueLog } from "./issue-log.ts";
 import { joinPointer } from "./json-pointer.ts";
@@ -44,14 +44,14 @@ function readNetworks(
     }
     const network = parsed.value;
     const rule = { network, ports: ownPorts ?? ports, label: label ?? context.labels.take(network), ...rest };
-    const earlier = addRule(written, network, rule);
+    const earlier = addRule(written, ruleKey(network, rule), rule);
     if (earlier !== null) warnRepeated(network, earlier.place, place, context.log);
   }
   // Divided only after repetitions are joined, so that each network is divided once.
   const divided: Drafts<NetworkRule> = new Map();
-  for (const [network, rule] of finishRules(written, context.log)) {
+  for (const [, rule] of finishRules(written, context.log)) {
     for (const part of openableParts(rule.network, rule.place, context.log)) {
-      addRule(divided, part, part === network ? rule : { ...rule, network: part });
+      addRule(divided, ruleKey(part, rule), part === rule.network ? rule : { ...rule, network: part });
     }
   }
   return finishNetworks(divided, context.log);

@@ -1,4 +1,4 @@
-import type { EntryDetails, HostDocument, ListsDocument, PolicyDocument, ProxyDocument } from "./document.ts";
+import type { PolicyDocument, ProxyDocument } from "./document.ts";
 import { joinPointer } from "./json-pointer.ts";
 import type { JsonDocument } from "./json-text.ts";
 import type { Issue } from "./policy.ts";
@@ -15,47 +15,18 @@ export function findUnsupported(document: PolicyDocument, locate: JsonDocument["
     const message = `${what} ${because}`;
     issues.push({ severity: "error", code: "POLICY_UNSUPPORTED", place: locate(pointer, "key"), message, remedy });
   };
-  const reportKeys = (pointer: string, object: object, keys: readonly string[]): void => {
-    for (const key of keys) if (Object.hasOwn(object, key)) report(joinPointer(pointer, key), `"${key}"`);
-  };
 
-  reportKeys("", document, topLevelKeys);
-  checkLists(document.allow, "/allow", report);
-  checkLists(document.deny, "/deny", report);
-  for (const [name, list] of Object.entries(document.groups ?? {})) {
-    checkLists(list, joinPointer("/groups", name), report);
-  }
   checkProxy(document.proxy, "/proxy", report);
   for (const [name, host] of Object.entries(document.hosts ?? {})) {
-    const pointer = joinPointer("/hosts", name);
-    reportKeys(pointer, host, hostKeys);
-    checkLists(host.allow, joinPointer(pointer, "allow"), report);
-    checkLists(host.deny, joinPointer(pointer, "deny"), report);
-    checkProxy(host.proxy, joinPointer(pointer, "proxy"), report);
+    checkProxy(host.proxy, joinPointer(joinPointer("/hosts", name), "proxy"), report);
   }
   return issues;
 }
 
 type Report = (pointer: string, what: string, because?: string) => void;
 
-const topLevelKeys = ["time_window", "domain_time_windows"] as const satisfies readonly (keyof PolicyDocument)[];
-
-const hostKeys = ["time_window", "domain_time_windows"] as const satisfies readonly (keyof HostDocument)[];
-
 function checkProxy(proxy: ProxyDocument | undefined, pointer: string, report: Report): void {
   if (proxy?.mtls === undefined || proxy.mtls.enabled === false) return;
   const because = "is not supported: the proxy passes TLS on unopened, so clients show their certificates themselves";
   report(joinPointer(pointer, "mtls"), '"mtls"', because);
-}
-
-function checkLists(allow: Pick<ListsDocument, "domains" | "ips"> | undefined, pointer: string, report: Report): void {
-  for (const list of ["domains", "ips"] as const) {
-    for (const [index, entry] of (allow?.[list] ?? []).entries()) {
-      if (typeof entry !== "string") checkEntry(entry, joinPointer(joinPointer(pointer, list), index), report);
-    }
-  }
-}
-
-function checkEntry(entry: EntryDetails, pointer: string, report: Report): void {
-  if (entry.expires !== undefined) report(joinPointer(pointer, "expires"), '"expires" of an entry');
 }

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { readGateRelease } from "../apply/release-store.ts";
 import type { Provenance } from "../compile/release.ts";
+import { nowMs } from "../host/clock.ts";
 import { readFileBytes, readFileIfAny } from "../host/files.ts";
 import { buildDecider, type Decider } from "../policy/decide.ts";
 
@@ -47,5 +48,5 @@ async function loadDecider(releases: string, about: string, commit: string): Pro
   const bytes = await readFileBytes(join(folder, "provenance.json"), MAX_PROVENANCE_BYTES);
   const provenance = JSON.parse(bytes.toString("utf8")) as Provenance;
   if (provenance.commit !== commit) return null;
-  return buildDecider((await readGateRelease({ folder })).policy);
+  return buildDecider((await readGateRelease({ folder })).policy, () => nowMs() / 1000);
 }

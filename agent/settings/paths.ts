@@ -24,6 +24,10 @@ export interface Paths {
   /** What operators ask of the running agent, and what it answered. */
   readonly requests: string;
   readonly answers: string;
+  /** Folder of the gate's user. */
+  readonly gateState: string;
+  /** The latest time that the gate has seen. */
+  readonly latestTime: string;
   readonly git: string;
   /** What was sent under byte caps: the gate's, in a folder that nobody else writes into. */
   readonly usage: string;
@@ -83,6 +87,8 @@ export function pathsOf(settings: Pick<Settings, "paths">): Paths {
     history: join(state, "history.json"),
     requests: join(state, "requests"),
     answers: join(run, "answers"),
+    gateState: join(state, "gate"),
+    latestTime: join(state, "gate", "latest-time"),
     git: join(state, "git"),
     usage: join(state, "gate", "usage.json"),
     transaction: join(state, "txn"),

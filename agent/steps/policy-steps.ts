@@ -3,6 +3,7 @@ import { readBadReleases } from "../apply/bad-releases.ts";
 import { compile } from "../compile/compile.ts";
 import { type Cycle, need, type StepResult } from "../cycle.ts";
 import { AgentError } from "../errors.ts";
+import { nowMs } from "../host/clock.ts";
 import { formatIssue } from "../policy/issue-log.ts";
 import { parsePolicy } from "../policy/parse-policy.ts";
 import { MAX_POLICY_BYTES } from "../source/read-policy-files.ts";
@@ -18,6 +19,7 @@ export async function readPolicy(agent: Agent, cycle: Cycle): Promise<StepResult
     maxBytes: MAX_POLICY_BYTES,
     files,
     memory: agent.memory.read,
+    nowS: nowMs() / 1000,
   });
   if (result.ok) {
     for (const warning of result.warnings) {

@@ -27,9 +27,30 @@ test("an explain that says everything is denied is found out", async () => {
     pairs: 40,
     predictBy: (decider) => ({
       ...decider,
-      decideName: (client) => ({ verdict: "deny", client, reason: "deny-all", nearMiss: null, nearRule: null }),
-      decideNameFlow: (client) => ({ verdict: "deny", client, reason: "deny-all", nearMiss: null, nearRule: null }),
-      decideAddress: (client) => ({ verdict: "deny", client, reason: "deny-all", nearMiss: null, nearRule: null }),
+      decideName: (client) => ({
+        verdict: "deny",
+        client,
+        reason: "deny-all",
+        nearMiss: null,
+        nearRule: null,
+        schedule: null,
+      }),
+      decideNameFlow: (client) => ({
+        verdict: "deny",
+        client,
+        reason: "deny-all",
+        nearMiss: null,
+        nearRule: null,
+        schedule: null,
+      }),
+      decideAddress: (client) => ({
+        verdict: "deny",
+        client,
+        reason: "deny-all",
+        nearMiss: null,
+        nearRule: null,
+        schedule: null,
+      }),
     }),
   });
   expect(through).toBeGreaterThan(0);

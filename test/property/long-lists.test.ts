@@ -14,6 +14,7 @@ import type { PolicyResult } from "../../agent/policy/policy.ts";
 import { createPolicyMemory, type PolicyMemory } from "../../agent/policy/policy-memory.ts";
 import { createProxyJudge } from "../../agent/report/proxy-judge.ts";
 import { settingsWith } from "../support/compile-samples.ts";
+import { surroundings } from "../support/surroundings.ts";
 
 const many = Array.from(
   { length: MAX_WHOLE_NAMES + 50 },
@@ -198,11 +199,11 @@ describe("a long list on disk", () => {
   it("is judged by the gate as the whole of it is, on the way from one release to the next", async () => {
     const stored = await storeRelease(folder, old, provenance);
     const later = await storeRelease(folder, next, provenance, old.digest);
-    const inForce = await loadPolicy(stored.folder, () => false);
-    const quick = await loadPolicy(later.folder, () => false, inForce);
+    const inForce = await loadPolicy(stored.folder, surroundings());
+    const quick = await loadPolicy(later.folder, surroundings(), inForce);
     const shared = quick.shards?.parts.filter((part, shard) => part === inForce.shards?.parts[shard]) ?? [];
     expect(shared.length).toBeGreaterThanOrEqual(SHARDS.length - 2);
-    const whole = indexPolicy({ digest: "d", folder: "/r", release: next.gate, provenance }, () => false);
+    const whole = indexPolicy({ digest: "d", folder: "/r", release: next.gate, provenance }, surroundings());
     const names = ["new.example.com", "z.test", "sub.new.example.com", "no.test", "only.h7.test"];
     for (const name of [...names, ...many.slice(0, 40), ...many.slice(0, 40).map((one) => `www.${one}`)]) {
       for (const client of ["10.0.0.7", "10.0.0.8"]) {
@@ -235,7 +236,7 @@ describe("a long list on disk", () => {
     const other = join(folder, "damaged");
     const stored = await storeRelease(other, old, provenance);
     await writeFile(join(stored.folder, shardNamesFile(3)), "{}\n");
-    await expect(loadPolicy(stored.folder, () => false)).rejects.toThrow(
+    await expect(loadPolicy(stored.folder, surroundings())).rejects.toThrow(
       "names-03.json is not what manifest.json lists",
     );
   });

@@ -11,6 +11,7 @@ import type { PinOutcome } from "../../../agent/gate/pins.ts";
 import type { Upstream } from "../../../agent/gate/upstream.ts";
 import { buildQuery, type Question } from "../../../agent/gate/wire-query.ts";
 import { policyOf } from "../../support/compile-samples.ts";
+import { surroundings } from "../../support/surroundings.ts";
 
 const CLIENT = "10.0.0.1";
 
@@ -41,7 +42,7 @@ const policyWith = (
   const provenance = { commit: "abcdef0123", serial, repository: "r", approvedBy: [] };
   return indexPolicy(
     { digest: `d${serial}`, folder: "/r", release, provenance },
-    (address) => address === "203.0.113.99",
+    surroundings((address) => address === "203.0.113.99"),
   );
 };
 

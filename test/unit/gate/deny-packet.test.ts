@@ -4,6 +4,7 @@ import { type ActivePolicy, indexPolicy } from "../../../agent/gate/active-polic
 import { packetDenial } from "../../../agent/gate/deny-packet.ts";
 import type { RefusedPacket } from "../../../agent/gate/packet-line.ts";
 import { policyOf } from "../../support/compile-samples.ts";
+import { surroundings } from "../../support/surroundings.ts";
 
 function active(document: object): ActivePolicy {
   const policy = policyOf(document);
@@ -18,7 +19,7 @@ function active(document: object): ActivePolicy {
     probes: [],
   };
   const provenance = { commit: "abc", serial: 7, repository: "r", approvedBy: [] };
-  return indexPolicy({ digest: "d", folder: "/r", release, provenance }, () => false);
+  return indexPolicy({ digest: "d", folder: "/r", release, provenance }, surroundings());
 }
 
 const allow = { domains: [{ domain: "api.test", label: "llm" }], ips: ["192.0.2.0/24"], ports: [443] };

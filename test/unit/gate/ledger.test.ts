@@ -51,6 +51,8 @@ const allowing = (names: { readonly [name: string]: NameAccess }, mayReach = tru
   accessOf: (_client, name) => names[name] ?? null,
   mayReach: () => mayReach,
   capOf: () => null,
+  hoursOf: ({ grant }) => names[grant.name]?.classes.find(({ range }) => range.first === grant.range.first)?.hours,
+  remembers: () => false,
   stands: ({ groupMark, grant }: LiveGrant) =>
     names[grant.name]?.groupMark === groupMark &&
     (names[grant.name]?.classes.some(({ range }) => range.first === grant.range.first) ?? false),

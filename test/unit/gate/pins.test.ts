@@ -9,7 +9,14 @@ const access: NameAccess = {
   groupName: "g",
   classes: [{ portClass: 1, range: { protocol: "tcp", first: 443, last: 443 } }],
 };
-const allowAll: PolicyView = { accessOf: () => access, mayReach: () => true, capOf: () => null, stands: () => true };
+const allowAll: PolicyView = {
+  accessOf: () => access,
+  mayReach: () => true,
+  capOf: () => null,
+  stands: () => true,
+  hoursOf: () => undefined,
+  remembers: () => false,
+};
 
 let nowS: number;
 let written: (readonly KernelChange[])[];

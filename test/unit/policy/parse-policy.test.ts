@@ -418,26 +418,7 @@ describe("warnings", () => {
   });
 });
 
-describe("what is not enforced yet is refused where it stands", () => {
-  const window = { start: "08:00", end: "18:00" };
-  const inHost = (key: string, value: unknown): object => ({ hosts: { h: { ...client, [key]: value } } });
-  test.each<[string, object, string]>([
-    ["time_window", { time_window: window }, "/time_window"],
-    ["domain_time_windows", { domain_time_windows: { "a.example": window } }, "/domain_time_windows"],
-    ["expires", { allow: { domains: [{ domain: "a.example", expires: "2027-01-01" }] } }, "/allow/domains/0/expires"],
-    [
-      "expires of a denial",
-      { deny: { domains: [{ domain: "b.example", expires: "2027-01-01" }] } },
-      "/deny/domains/0/expires",
-    ],
-    ["a host's window", inHost("time_window", window), "/hosts/h/time_window"],
-    ["a host's windows", inHost("domain_time_windows", { "a.example": window }), "/hosts/h/domain_time_windows"],
-  ])("%s", (_name, rest, pointer) => {
-    const result = parseDocument(allow({ domains: ["a.example"] }, rest));
-    const issues = result.ok ? [] : result.issues.map(({ code, place, message }) => [code, place.pointer, message]);
-    expect(issues).toEqual([["POLICY_UNSUPPORTED", pointer, expect.stringMatching(/ is not supported yet$/)]]);
-  });
-
+describe("the proxy keys that this program does not build", () => {
   test("what changes nothing is accepted", () => {
     const proxy = { mode: "disabled", backend: "none", mtls: { enabled: false } };
     const document = allow(

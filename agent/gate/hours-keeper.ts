@@ -1,0 +1,53 @@
+import type { MarkedSchedule } from "../compile/policy-hours.ts";
+import type { GateRelease } from "../compile/release.ts";
+import type { TrustedClock } from "./trusted-clock.ts";
+import { elementKey, planWindow, windowText } from "./window-plan.ts";
+
+/**
+ * Keeps the kernel's set `window` filled: the only writer of it. An element is written once and never prolonged, so that
+ * the timeout that it got first counts, whatever becomes of the clock.
+ */
+export interface HoursKeeper {
+  /** Adds what the schedules of some releases lack. @throws AgentError HOST_COMMAND */
+  add(releases: readonly (GateRelease | null)[]): Promise<void>;
+  /** Writes all anew, for a set that somebody else may have changed. @throws AgentError HOST_COMMAND */
+  rewrite(release: GateRelease | null): Promise<void>;
+  /** Returns whether hours have begun or ended, or the clock was set, since it was asked last. */
+  hasChanged(release: GateRelease | null): boolean;
+}
+
+/** Returns a keeper; `load` gives a text to nft as one transaction. */
+export function createHoursKeeper(clock: TrustedClock, load: (text: string) => Promise<void>): HoursKeeper {
+  const written = new Map<string, number>();
+  let known = "";
+  const put = async (schedules: readonly MarkedSchedule[], isWhole: boolean): Promise<void> => {
+    const wanted = planWindow(schedules, clock);
+    if (isWhole) written.clear();
+    const at = clock.now();
+    for (const [key, untilS] of written) if (at !== "unknown" && untilS < at - 60) written.delete(key);
+    const missing = wanted.filter((element) => !written.has(elementKey(element)));
+    if (missing.length === 0 && !isWhole) return;
+    await load(windowText(missing, isWhole));
+    for (const element of missing) written.set(elementKey(element), element.untilS);
+  };
+  return {
+    add: (releases) => put(schedulesOf(releases), false),
+    rewrite: async (release) => {
+      if (release?.schedules === undefined && written.size === 0 && known === "") return;
+      await put(schedulesOf([release]), true);
+    },
+    hasChanged: (release) => {
+      const state = schedulesOf([release])
+        .map(({ mark, schedule }) => `${mark} ${clock.intervalsOf(schedule, 0)[0]?.untilS ?? "closed"}`)
+        .join();
+      const isNews = state !== known;
+      known = state;
+      return isNews;
+    },
+  };
+}
+
+function schedulesOf(releases: readonly (GateRelease | null)[]): readonly MarkedSchedule[] {
+  const all = releases.flatMap((release) => Object.values(release?.schedules ?? {}));
+  return [...new Map(all.map((marked) => [marked.mark, marked])).values()];
+}
