@@ -19,14 +19,40 @@ export const denyCounters = {
   clawgress: ["denied_bound", "over_limit"],
 } as const;
 
+/** The same for each flow of a client; the key has the interface that a forwarded packet would have left by. */
+export const refusedFlowSets = {
+  forward: ["refused_forward4", "refused_forward6"],
+  input: ["refused_input4", "refused_input6"],
+} as const;
+
 /** A client that is silent for this long is forgotten; the gate looks every few seconds. */
 const FORGET_MINUTES = 10;
 const MAX_CLIENTS = 4096;
+/** Beyond, packets are counted by client alone. */
+const MAX_FLOWS = 8192;
 
 /** Declares what `refuseRules` uses. */
 export const refuseObjects = `add set inet clawgress_base refused4 { type ipv4_addr; flags dynamic,timeout; timeout ${FORGET_MINUTES}m; size ${MAX_CLIENTS}; }
 add set inet clawgress_base refused6 { type ipv6_addr; flags dynamic,timeout; timeout ${FORGET_MINUTES}m; size ${MAX_CLIENTS}; }
-${denyCounters.clawgress_base.map((name) => `add counter inet clawgress_base ${name}\n`).join("")}`;
+${flowSet("forward", 4)}${flowSet("forward", 6)}${flowSet("input", 4)}${flowSet("input", 6)}${denyCounters.clawgress_base.map((name) => `add counter inet clawgress_base ${name}\n`).join("")}`;
+
+function flowSet(hook: keyof typeof refusedFlowSets, family: 4 | 6): string {
+  const address = family === 4 ? "ipv4_addr" : "ipv6_addr";
+  const leaves = hook === "forward" ? " . ifname" : "";
+  const type = `${address} . ${address} . inet_proto . inet_service${leaves}`;
+  return `add set inet clawgress_base ${refusedFlowSets[hook][family === 4 ? 0 : 1]} { type ${type}; flags dynamic,timeout; timeout ${FORGET_MINUTES}m; size ${MAX_FLOWS}; }\n`;
+}
+
+/** Counts a refused packet by its flow; one that finds no room goes on uncounted, to the refusal. */
+function flowRules(hook: "forward" | "input"): readonly string[] {
+  const [four, six] = refusedFlowSets[hook];
+  const key = (ip: string): string =>
+    `${ip} saddr . ${ip} daddr . meta l4proto . th dport${hook === "forward" ? " . oifname" : ""}`;
+  return [
+    `iifname @clients meta l4proto { tcp, udp } update @${four} { ${key("ip")} counter }`,
+    `iifname @clients meta l4proto { tcp, udp } update @${six} { ${key("ip6")} counter }`,
+  ];
+}
 
 /**
  * Returns the rules that refuse a packet of a hook. A client's rate comes before the rate of all, so that one that floods
@@ -49,6 +75,7 @@ export function refuseRules(hook: "forward" | "input"): readonly string[] {
     `iifname @clients update @refused4 { ip saddr ${perClient} } ${ofAll} ${log(hook)}`,
     `iifname @clients update @refused6 { ip6 saddr ${perClient} } ${ofAll} ${log(hook)}`,
     ...others,
+    ...flowRules(hook),
     "meta l4proto tcp reject with tcp reset",
     "reject with icmpx admin-prohibited",
   ];
