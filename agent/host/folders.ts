@@ -1,6 +1,6 @@
 import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join, join } from "node:path";
+import { join } from "node:path";
 import { AgentError } from "../errors.ts";
 
 /** Removes a folder and all in it; a missing one is fine. @throws AgentError HOST_FILE */

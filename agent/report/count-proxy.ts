@@ -1,0 +1,50 @@
+import type { DecisionPlane } from "../decisions/decision.ts";
+import type { Tally } from "../gate/tally.ts";
+
+/** Counts a line of the proxy's records: what went through it does not pass where the kernel counts. */
+export function countProxyRecord(tally: Pick<Tally, "add">, line: string): void {
+  const record = parseRecord(line);
+  if (record === null) return;
+  const { plane, verdict, reason, client, port, name, bytesUp, bytesDown } = record;
+  const amount = { count: 1, bytesUp, bytesDown };
+  tally.add(`${plane} ${verdict} ${reason} ${client} ${name} ${port}`, amount, () => ({
+    ...{ plane, verdict, reason, client, name, type: null, destination: null, protocol: "tcp" },
+    // The gate knows it; it is asked when the counts are fetched.
+    host: null,
+    port: plane === "tls" ? 443 : 80,
+    ...{ label: null, rule: null },
+  }));
+}
+
+interface Counted {
+  readonly plane: DecisionPlane;
+  readonly verdict: "allow" | "deny";
+  readonly reason: string;
+  readonly client: string;
+  readonly port: number;
+  readonly name: string | null;
+  readonly bytesUp: number;
+  readonly bytesDown: number;
+}
+
+function parseRecord(line: string): Counted | null {
+  try {
+    const record = JSON.parse(line) as { readonly [field: string]: unknown };
+    const { plane, verdict, reason, client, port, name, bytesUp, bytesDown } = record;
+    const isKnown = (plane === "tls" || plane === "http") && (verdict === "allow" || verdict === "deny");
+    if (!isKnown || typeof reason !== "string" || typeof client !== "string") return null;
+    return {
+      ...{ plane, verdict, reason, client },
+      port: countOf(port),
+      name: typeof name === "string" ? name : null,
+      bytesUp: countOf(bytesUp),
+      bytesDown: countOf(bytesDown),
+    };
+  } catch {
+    return null;
+  }
+}
+
+function countOf(value: unknown): number {
+  return Number.isSafeInteger(value) && (value as number) >= 0 ? (value as number) : 0;
+}
