@@ -1,15 +1,17 @@
 import type { Agent } from "../agent.ts";
 import type { CycleOutcome } from "../cycle.ts";
+import { monotonicMs } from "../host/clock.ts";
 import { createTurn } from "../host/turn.ts";
 import { reconcile } from "../reconcile.ts";
+import { freshPace, nextPace } from "../source/poll-pace.ts";
 import type { CycleSummary } from "./agent-calls.ts";
 
 /** Cycles of one agent, one at a time, whoever asks for them. */
 export interface Cycles {
   /** Does a cycle after the one that is under way; all who ask meanwhile share it. */
   run(): Promise<CycleOutcome>;
-  /** Does a cycle unless one is under way. */
-  runIfIdle(): Promise<void>;
+  /** Does a cycle unless one is under way, or the last ones failed so that the remote is to be left alone for a while. */
+  runIfDue(): Promise<void>;
   /** Runs work between two cycles. */
   between<Result>(work: () => Promise<Result>): Promise<Result>;
 }
@@ -19,8 +21,10 @@ export function createCycles(agent: Agent, signal: AbortSignal, after: () => Pro
   const inTurn = createTurn();
   let waiting: Promise<CycleOutcome> | null = null;
   let underWay = 0;
+  let pace = freshPace;
   const cycle = async (): Promise<CycleOutcome> => {
     const outcome = await reconcile(agent, signal);
+    pace = nextPace(pace, outcome.kind === "failed" ? outcome.error : null, monotonicMs(), Math.random());
     await after();
     return outcome;
   };
@@ -42,8 +46,8 @@ export function createCycles(agent: Agent, signal: AbortSignal, after: () => Pro
   return {
     run,
     between,
-    runIfIdle: async () => {
-      if (underWay === 0) await run();
+    runIfDue: async () => {
+      if (underWay === 0 && monotonicMs() >= pace.notBeforeMs) await run();
     },
   };
 }

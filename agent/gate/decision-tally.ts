@@ -47,7 +47,8 @@ const nothingKnown = {
   ...{ port: null, protocol: null, label: null, rule: null },
 };
 
-function keyOfDenial({ plane, verdict = "deny", reason, client, describe }: Denial): DecisionKey {
+/** Returns what a denial is counted by. */
+export function keyOfDenial({ plane, verdict = "deny", reason, client, describe }: Denial): DecisionKey {
   const { host, name, names, type, destination, port, protocol, label, rule } = describe();
   return {
     ...{ plane, verdict, reason, client, host },

@@ -1,4 +1,6 @@
 import type { DecisionPlane } from "../decisions/decision.ts";
+import { keyOfDenial } from "../gate/decision-tally.ts";
+import type { Denial } from "../gate/deny-record.ts";
 import type { Tally } from "../gate/tally.ts";
 
 /** Counts a line of the proxy's records: what went through it does not pass where the kernel counts. */
@@ -47,4 +49,25 @@ function parseRecord(line: string): Counted | null {
 
 function countOf(value: unknown): number {
   return Number.isSafeInteger(value) && (value as number) >= 0 ? (value as number) : 0;
+}
+
+/** Counts what the proxy denied. */
+export function countProxyDenial(tally: Pick<Tally, "add">, denial: Denial): void {
+  const { plane, verdict = "deny", reason, client, target } = denial;
+  tally.add(`${plane} ${verdict} ${reason} ${client} ${target}`, { count: 1 }, () => keyOfDenial(denial));
+}
+
+/** Counts what the proxy denied and did not tell: only its number is known, and of whom. */
+export function countProxyRest(
+  tally: Pick<Tally, "add">,
+  plane: DecisionPlane,
+  client: string,
+  reason: string | null,
+  count: number,
+): void {
+  const why = reason ?? "default-deny";
+  tally.add(`${plane} deny ${why} ${client}`, { count }, () => ({
+    ...{ plane, verdict: "deny", reason: why, client, host: null, name: null, type: null },
+    ...{ destination: null, port: null, protocol: null, label: null, rule: null },
+  }));
 }

@@ -1,5 +1,7 @@
+import type { HoldNote } from "../apply/hold-notes.ts";
 import type { LifelineNote } from "../apply/lifeline-note.ts";
 import type { GateStatus } from "../gate/control-client.ts";
+import type { TrustVerdict } from "../steps/guard-trust.ts";
 import type { ConfirmedPointer, VerifiedPointer } from "../trust/pointers.ts";
 import type { LastCycle } from "./agent-memory.ts";
 
@@ -29,6 +31,10 @@ export interface GatewayStatus {
   readonly breakGlass: BreakGlassState | null;
   /** Why only the lifeline is open. */
   readonly lifeline: LifelineNote | null;
+  /** Who keeps what is enforced, whatever is merged. */
+  readonly suspended: HoldNote | null;
+  /** What stands against trusting what is enforced, as the agent found it after its last poll. */
+  readonly trust: TrustVerdict | null;
   readonly agent: Daemon;
   readonly named: Daemon;
   readonly ulogd: Daemon;

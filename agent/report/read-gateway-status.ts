@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { readBreakGlass } from "../apply/break-glass-note.ts";
+import { readHold } from "../apply/hold-notes.ts";
 import { readTableHandles } from "../apply/kernel.ts";
 import { readLifeline } from "../apply/lifeline-note.ts";
 import { readProxyState } from "../apply/proxy-service.ts";
@@ -21,8 +22,9 @@ const MAX_PROVENANCE_BYTES = 1024 * 1024;
 export async function readGatewayStatus(settings: Settings): Promise<GatewayStatus> {
   const paths = pathsOf(settings);
   const { verified, confirmed, notes } = await readPointers(paths.pointers);
-  const [agent, lifeline, breakGlass, proxy, gate, tables, approvedBy] = await Promise.all([
+  const [agent, suspended, lifeline, breakGlass, proxy, gate, tables, approvedBy] = await Promise.all([
     readStatusFile(paths.status),
+    readHold(paths.suspended),
     readLifeline(paths.lifeline),
     readBreakGlass(paths.breakGlass),
     readProxyState({ paths }),
@@ -53,7 +55,7 @@ export async function readGatewayStatus(settings: Settings): Promise<GatewayStat
     stale: isStale(settings, agent),
     drift: agent?.drift ?? { restored: 0, lastAt: null },
     audited: gate?.audited ?? [],
-    ...{ breakGlass, lifeline },
+    ...{ breakGlass, lifeline, suspended, trust: agent?.trust ?? null },
     ...{ agent: { pid: agentPid }, named: { pid: named }, ulogd: { pid: ulogd }, api: { pid: api } },
     proxy: { pid: proxy.pid, isNeeded: proxy.isNeeded },
     ...{ tables, gate },
@@ -137,6 +139,8 @@ function findDegraded(facts: Omit<GatewayStatus, "degraded">): readonly string[]
     [facts.stale, `no poll has succeeded since ${times.lastPoll ?? "the start"}`],
     [pending !== null, `commit ${pending?.commit} is not in force: ${pending?.outcome}, ${pending?.code}`],
     [breakGlass !== null, `a policy that nobody approved is in force until ${breakGlass?.until}`],
+    [facts.suspended !== null, `suspended by ${facts.suspended?.by}: nothing new is applied`],
+    ...(facts.trust?.alarms ?? []).map(({ code, message }) => [true, `${code}: ${message}`] as const),
     [facts.insecure, "unsigned policies run"],
   ];
   return found.flatMap(([isSo, text]) => (isSo ? [text] : []));

@@ -1,6 +1,7 @@
 import { AgentError } from "../errors.ts";
 import { isAncestor, readHead, readRawCommit } from "../host/bare-repository.ts";
 import { openCommitTree } from "../host/git-command.ts";
+import { readCommitObject } from "./commit-reader.ts";
 import type { Source } from "./source.ts";
 
 /**
@@ -18,7 +19,7 @@ export function openOwnSource(folder: string, branch: string): Source {
     },
     open: async (commit) => {
       const raw = await readRawCommit(folder, commit);
-      return { commit, raw, ...openCommitTree(folder, commit) };
+      return { commit, raw, object: readCommitObject(commit, raw), ...openCommitTree(folder, commit) };
     },
     relate: async (floor, head) => {
       if (floor === head) return "same";
