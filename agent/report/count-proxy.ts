@@ -7,9 +7,9 @@ import type { Tally } from "../gate/tally.ts";
 export function countProxyRecord(tally: Pick<Tally, "add">, line: string): void {
   const record = parseRecord(line);
   if (record === null) return;
-  const { plane, verdict, reason, client, port, name, bytesUp, bytesDown } = record;
+  const { plane, verdict, reason, client, name, bytesUp, bytesDown } = record;
   const amount = { count: 1, bytesUp, bytesDown };
-  tally.add(`${plane} ${verdict} ${reason} ${client} ${name} ${port}`, amount, () => ({
+  tally.add(`${plane} ${verdict} ${reason} ${client} ${name}`, amount, () => ({
     ...{ plane, verdict, reason, client, name, type: null, destination: null, protocol: "tcp" },
     // The gate knows it; it is asked when the counts are fetched.
     host: null,
@@ -23,7 +23,6 @@ interface Counted {
   readonly verdict: "allow" | "deny";
   readonly reason: string;
   readonly client: string;
-  readonly port: number;
   readonly name: string | null;
   readonly bytesUp: number;
   readonly bytesDown: number;
@@ -32,12 +31,12 @@ interface Counted {
 function parseRecord(line: string): Counted | null {
   try {
     const record = JSON.parse(line) as { readonly [field: string]: unknown };
-    const { plane, verdict, reason, client, port, name, bytesUp, bytesDown } = record;
+    const { plane, verdict, reason, client, name } = record;
+    const { bytesUp, bytesDown } = (record["proxy"] ?? {}) as { readonly [field: string]: unknown };
     const isKnown = (plane === "tls" || plane === "http") && (verdict === "allow" || verdict === "deny");
     if (!isKnown || typeof reason !== "string" || typeof client !== "string") return null;
     return {
       ...{ plane, verdict, reason, client },
-      port: countOf(port),
       name: typeof name === "string" ? name : null,
       bytesUp: countOf(bytesUp),
       bytesDown: countOf(bytesDown),
