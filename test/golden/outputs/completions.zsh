@@ -16,7 +16,7 @@ _clawgress() {
   esac
   if [ -z "$words" ]; then
     case "$path" in
-      "") words="run sync boot gate compile check explain sign verify init status stats firewall rpz api policy telemetry watch key completions manual --json --json --help" ;;
+      "") words="run sync boot gate compile check explain suspend resume rollback lockdown cleanup sign verify recover rotate init status stats firewall rpz api policy telemetry watch key completions manual --json --json --help" ;;
       "run") words="--config --json --help" ;;
       "sync") words="--config --json --help" ;;
       "boot") words="--config --json --help" ;;
@@ -24,8 +24,15 @@ _clawgress() {
       "compile") words="--out --config --json --help" ;;
       "check") words="--approved --json --help" ;;
       "explain") words="--policy --config --json --help" ;;
-      "sign") words="--repository-folder --key --principal --serial --file --json --help" ;;
+      "suspend") words="--reason --by --config --json --help" ;;
+      "resume") words="--retry --config --json --help" ;;
+      "rollback") words="--reason --by --config --json --help" ;;
+      "lockdown") words="--reason --end --by --config --json --help" ;;
+      "cleanup") words="--yes --config --json --help" ;;
+      "sign") words="--repository-folder --key --principal --serial --file --rebase --root-of-trust --recovery --fresh --json --help" ;;
       "verify") words="--repository-folder --root --commit --json --help" ;;
+      "recover") words="--config --above --part-above --json --help" ;;
+      "rotate") words="--repository-folder --principal --remove --revoke --threshold --tighten --freshness --void-serials --restart-serial --json --help" ;;
       "init") words="--repository-folder --name --principal --threshold --group --branch --gateway --config --json --help" ;;
       "status") words="--config --json --help" ;;
       "stats") words="--window --config --json --help" ;;
@@ -53,5 +60,5 @@ _clawgress() {
   COMPREPLY=($(compgen -W "$words" -- "$current"))
   [ ${#COMPREPLY[@]} -gt 0 ] || COMPREPLY=($(compgen -f -- "$current"))
 }
-_clawgress_paths="run sync boot gate compile check explain sign verify init status stats firewall rpz api policy policy/show policy/show/file policy/import policy/import/file policy/apply policy/apply/file policy/end-break-glass telemetry watch key key/add key/list key/remove completions manual"
+_clawgress_paths="run sync boot gate compile check explain suspend resume rollback lockdown cleanup sign verify recover rotate init status stats firewall rpz api policy policy/show policy/show/file policy/import policy/import/file policy/apply policy/apply/file policy/end-break-glass telemetry watch key key/add key/list key/remove completions manual"
 complete -F _clawgress clawgress
