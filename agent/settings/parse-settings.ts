@@ -28,7 +28,7 @@ export function parseSettings(bytes: Uint8Array, file: string): SettingsResult {
   };
   const settings = fillDefaults(raw, report);
   checkRepository(raw, report);
-  checkApi(settings.api, report);
+  checkApi(settings, report);
   checkTogether(settings, report);
   return issues.length > 0 ? { ok: false, issues } : { ok: true, settings };
 }
@@ -215,7 +215,14 @@ function isLoopback({ address }: { readonly address: string }): boolean {
   return address === "::1" || (isIP(address) === 4 && address.startsWith("127."));
 }
 
-function checkApi(api: Settings["api"], report: Report): void {
+function checkApi({ api, dns, gate, proxy }: Settings, report: Report): void {
+  if (["root", "0", dns.user, gate.user, proxy.user].includes(api.user)) {
+    report(
+      "/api/user",
+      `${quoteText(api.user)} runs something else`,
+      "name a user without other use: it serves strangers",
+    );
+  }
   if (isIP(api.address) === 0 || api.address.includes("%")) {
     report("/api/address", `${quoteText(api.address)} is no address`, "write an IPv4 or IPv6 address, not a name");
   } else if (api.port !== null && !isLoopback(api) && api.tls === null) {
