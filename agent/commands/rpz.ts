@@ -1,18 +1,16 @@
 import { join } from "node:path";
 import { openRelease } from "../apply/release-store.ts";
-import { ALLOW_ZONE, DENY_ZONE } from "../compile/release.ts";
+import { shardZoneFile } from "../compile/shards.ts";
+import { zoneFiles } from "../compile/zone-files.ts";
 import { codes } from "../errors.ts";
 import { readFileBytes } from "../host/files.ts";
+import { listFolder } from "../host/folders.ts";
 import { readGatewayStatus } from "../report/read-gateway-status.ts";
 import { pathsOf } from "../settings/paths.ts";
 import { loadSettings } from "./load-settings.ts";
 import type { Output } from "./output.ts";
 
 const MAX_ZONE_BYTES = 256 * 1024 * 1024;
-const zones = [
-  [ALLOW_ZONE, "allow.zone"],
-  [DENY_ZONE, "deny.zone"],
-] as const;
 
 /**
  * Shows the zones that named enforces, and whether its canaries prove that. Returns 0, or the status of GATE_UNREACHABLE
@@ -26,7 +24,8 @@ export async function showZones(options: { readonly config: string }, output: Ou
   const shown: { zone: string; records: number; text: string }[] = [];
   if (digest !== null) {
     const { folder } = await openRelease(pathsOf(settings).releases, digest);
-    for (const [zone, file] of zones) {
+    const isSharded = (await listFolder(folder)).includes(shardZoneFile(0));
+    for (const { zone, file } of zoneFiles({ isSharded })) {
       const text = (await readFileBytes(join(folder, file), MAX_ZONE_BYTES)).toString("utf8").trimEnd();
       shown.push({ zone, records: text.split("\n").filter((line) => / CNAME /.test(line)).length, text });
     }

@@ -101,7 +101,16 @@ async function keepRunning(agent: Agent, signal: AbortSignal): Promise<void> {
   const apiUser = (await findUser(settings.api.user)) ?? { uid: 0, gid: 0 };
   const socket = await serveAgent(agent, cycles, proxyTally, apiUser);
   try {
-    const works = [watchTables, watchServices, watchReverts, watchPacketLog, watchRequests, watchCaps, watchApi, watchBreakGlass];
+    const works = [
+      watchTables,
+      watchServices,
+      watchReverts,
+      watchPacketLog,
+      watchRequests,
+      watchCaps,
+      watchApi,
+      watchBreakGlass,
+    ];
     await Promise.all([
       pollOnSchedule(agent, cycles, signal),
       followProxy(agent, proxyTally, signal),

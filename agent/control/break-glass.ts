@@ -49,7 +49,7 @@ export async function breakGlass(agent: Agent, proposal: Proposal, forS: number)
   const provenance = { commit: NO_COMMIT, serial: confirmed.serial, repository: settings.repository.name, approvedBy };
   const previous = await openEnforced(apply);
   if (previous.digest === release.digest) throw new AgentError("USAGE", "this policy is in force already");
-  const next = await checkArtifacts(await storeRelease(paths.releases, release, provenance), apply.tableDigests);
+  const next = await checkArtifacts(await storeRelease(paths.releases, release, provenance), apply.verdicts);
   const before = await rehearse(apply, async () => []);
   const deadlineMs = bootTimeMs() + forS * 1000;
   const { by, reason } = proposal;

@@ -2,8 +2,8 @@ import type { Agent } from "../agent.ts";
 import { readBadReleases } from "../apply/bad-releases.ts";
 import { checkArtifacts } from "../apply/check-artifacts.ts";
 import { openEnforced } from "../apply/enforced.ts";
+import { gateReleaseOf } from "../apply/gate-releases.ts";
 import { storeRelease } from "../apply/release-store.ts";
-import { readGateRelease } from "../apply/swap.ts";
 import { compile } from "../compile/compile.ts";
 import type { Release } from "../compile/release.ts";
 import { AgentError, type Code, toAgentError } from "../errors.ts";
@@ -27,7 +27,7 @@ export async function judgeProposal(agent: Agent, text: Buffer): Promise<Verdict
   const verdict = (changes: readonly string[]): Verdict => ({ ok: checks.every(({ ok }) => ok), checks, changes });
   const policy = checkPolicy(agent, text, checks);
   if (policy === null) return verdict([]);
-  const enforced = await readGateRelease(await openEnforced(agent.apply));
+  const enforced = await gateReleaseOf(agent.apply, await openEnforced(agent.apply));
   const changes = describeChanges(comparePolicies(enforced.policy, policy));
   const release = await attempt("compiles", checks, "POLICY_INVALID", async () =>
     compile({ policy, settings: agent.settings }),
@@ -86,7 +86,7 @@ async function checkRelease({ apply, settings }: Agent, release: Release): Promi
   const folder = await makeScratchFolder("clawgress-check-");
   try {
     const provenance = { commit: "0".repeat(40), serial: 0, repository: settings.repository.name, approvedBy: [] };
-    await checkArtifacts(await storeRelease(folder, release, provenance), apply.tableDigests);
+    await checkArtifacts(await storeRelease(folder, release, provenance), apply.verdicts);
   } finally {
     await removeFolder(folder);
   }

@@ -1,6 +1,6 @@
 import type { Agent } from "../agent.ts";
 import { openConfirmed } from "../apply/enforced.ts";
-import { readGateRelease } from "../apply/swap.ts";
+import { gateReleaseOf } from "../apply/gate-releases.ts";
 import { createTrafficReader } from "../apply/traffic-counters.ts";
 import { AgentError, type Json } from "../errors.ts";
 import type { GateControl } from "../gate/control-client.ts";
@@ -92,7 +92,7 @@ async function nameHosts(gate: Pick<GateControl, "describeGrants">, batch: Tally
 
 async function readEnforcedPolicy({ apply, settings }: Agent): Promise<EnforcedPolicy> {
   const { confirmed, breakGlass } = await readGatewayStatus(settings);
-  const { policy } = await readGateRelease(await openConfirmed(apply));
+  const { policy } = await gateReleaseOf(apply, await openConfirmed(apply));
   return {
     commit: breakGlass === null ? confirmed.commit : null,
     serial: confirmed.serial,

@@ -1,5 +1,6 @@
 import type { DecisionKey } from "../decisions/decision.ts";
 import type { Allowed } from "../policy/decide.ts";
+import type { Place, PolicyEntry } from "../policy/policy.ts";
 import type { Denial } from "./deny-record.ts";
 import type { Tally, TallyBatch } from "./tally.ts";
 
@@ -14,8 +15,15 @@ export interface DecisionTally {
   save(): string;
 }
 
-/** Returns the counts over a tally. What the gateway's own probes ask, as `own` tells, is nobody's. */
-export function createDecisionTally(tally: Tally, own: ReadonlySet<string>): DecisionTally {
+/**
+ * Returns the counts over a tally. What the gateway's own probes ask, as `own` tells, is nobody's; `placeOf` tells where the
+ * policy in force writes an entry.
+ */
+export function createDecisionTally(
+  tally: Tally,
+  own: ReadonlySet<string>,
+  placeOf: (entry: PolicyEntry) => Place,
+): DecisionTally {
   return {
     noteDenial: (denial, count) => {
       const { plane, verdict = "deny", reason, client, target } = denial;
@@ -29,7 +37,7 @@ export function createDecisionTally(tally: Tally, own: ReadonlySet<string>): Dec
         ...{ plane: "dns", verdict: "allow", reason, client, name, type },
         host: decision?.client.host?.name ?? null,
         label: decision?.label ?? null,
-        rule: placeText(decision?.rule?.place),
+        rule: placeText(decision?.rule ? placeOf(decision.rule) : null),
       }));
     },
     noteRest: (client, reason, count) => {

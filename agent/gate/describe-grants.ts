@@ -37,7 +37,7 @@ export function describeGrants(
       const label = decision.verdict === "allow" ? decision.label : null;
       return {
         ...{ host, name: byName.name, network: null, ports: portText(byName.range), label },
-        rule: placeText(rule?.place),
+        rule: rule === null ? null : placeText(policy.placeOf(rule)),
       };
     }
     const network = networks.get(mark);

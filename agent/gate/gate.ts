@@ -114,7 +114,11 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
   });
   const tallyFile = join(paths.gate, "tally.json");
   const saved = await readSaved(tallyFile);
-  const tally = createDecisionTally(createTally({ epoch: randomUUID(), nowMs, saved }), probeClients(settings.health));
+  const tally = createDecisionTally(
+    createTally({ epoch: randomUUID(), nowMs, saved }),
+    probeClients(settings.health),
+    (entry) => state.policy?.placeOf(entry) ?? entry.place,
+  );
   const answer = createAnswerQuery({
     state,
     pins,

@@ -5,7 +5,7 @@ import type { RefusedPacket } from "./packet-line.ts";
 /** What a flow's counter in the kernel is of; as text it is the flow's name. */
 export type RefusedFlow = Pick<
   RefusedPacket,
-  "source" | "destination" | "destinationPort" | "protocol" | "outInterface"
+  "isOverCap" | "source" | "destination" | "destinationPort" | "protocol" | "outInterface"
 > & {
   readonly origin: "forward" | "input";
 };
@@ -18,7 +18,9 @@ export function flowOfPacket({ origin, protocol, destinationPort, ...packet }: R
   return flowText({ ...packet, origin, protocol, destinationPort, outInterface });
 }
 
-function flowText({ origin, source, destination, protocol, destinationPort, outInterface }: RefusedFlow): string {
+function flowText(flow: RefusedFlow): string {
+  const { source, destination, protocol, destinationPort, outInterface } = flow;
+  const origin = flow.isOverCap ? "overCap" : flow.origin;
   return [origin, source, destination, protocol, destinationPort, outInterface ?? ""].join(" ");
 }
 
@@ -27,6 +29,7 @@ export function parseFlow(text: string): RefusedFlow {
   const [origin = "", source = "", destination = "", protocol = "", port = "", outInterface = ""] = text.split(" ");
   return {
     origin: origin === "input" ? "input" : "forward",
+    isOverCap: origin === "overCap",
     ...{ source, destination, protocol },
     destinationPort: Number(port),
     outInterface: outInterface === "" ? null : outInterface,
@@ -39,25 +42,30 @@ export function parseFlowCounts(
 ): ReadonlyMap<string, number> {
   const counts = new Map<string, number>();
   for (const { name, elements } of sets) {
-    const origin = (refusedFlowSets.input as readonly string[]).includes(name) ? "input" : "forward";
+    const origin = isOneOf(refusedFlowSets.input, name) ? "input" : "forward";
+    const isOverCap = isOneOf(refusedFlowSets.overCap, name);
     for (const element of elements) {
       const { elem } = element as { elem?: { val?: { concat?: unknown }; counter?: { packets?: unknown } } };
       const packets = elem?.counter?.packets;
-      const flow = parseConcat(origin, elem?.val?.concat);
+      const flow = parseConcat({ origin, isOverCap }, elem?.val?.concat);
       if (flow !== null && typeof packets === "number") counts.set(flow, packets);
     }
   }
   return counts;
 }
 
-function parseConcat(origin: RefusedFlow["origin"], concat: unknown): string | null {
+function isOneOf(names: readonly string[], name: string): boolean {
+  return names.includes(name);
+}
+
+function parseConcat(kind: Pick<RefusedFlow, "origin" | "isOverCap">, concat: unknown): string | null {
   if (!Array.isArray(concat)) return null;
   const [source, destination, protocol, port, leaves] = concat as readonly unknown[];
   const [from, to] = [parseAddress(String(source)), parseAddress(String(destination))];
   const outInterface = typeof leaves === "string" ? leaves : null;
   if (from === null || to === null || typeof port !== "number") return null;
   return flowText({
-    origin,
+    ...kind,
     source: formatAddress(from),
     destination: formatAddress(to),
     protocol: String(protocol),
