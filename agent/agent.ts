@@ -4,6 +4,7 @@ import type { CompileMemory } from "./compile/memory.ts";
 import type { CycleOutcome } from "./cycle.ts";
 import type { PassedClock } from "./host/clock-store.ts";
 import type { PolicyMemory } from "./policy/policy-memory.ts";
+import type { Activity } from "./report/agent-memory.ts";
 import type { Reporter } from "./report/reporter.ts";
 import type { Paths } from "./settings/paths.ts";
 import type { Settings } from "./settings/settings.ts";
@@ -41,4 +42,5 @@ export interface Memory {
   /** Of the policy that was compiled last. */
   readonly compiled: CompileMemory;
   last: { readonly outcome: CycleOutcome; readonly atMs: number } | null;
+  readonly activity: Activity;
 }

@@ -24,6 +24,9 @@ export const codes = {
   },
   STATE_LOCKED: { response: "stop", exit: 5, about: "another agent works with the same state folder" },
 
+  AGENT_UNREACHABLE: { response: "retry", exit: 6, about: "the agent does not answer on its control socket" },
+  API_UNREACHABLE: { response: "retry", exit: 7, about: "the process of the API does not answer on its socket" },
+
   SOURCE_UNREACHABLE: { response: "retry", exit: 10, about: "the Git server could not be reached" },
   SOURCE_TIMEOUT: { response: "retry", exit: 10, about: "the Git server answered too slowly" },
   SOURCE_AUTH: { response: "retry", exit: 11, about: "the Git server refused the credentials" },
@@ -127,6 +130,14 @@ export const codes = {
 
   GATE_UNREACHABLE: { response: "retry", exit: 60, about: "the DNS gate does not answer on its control socket" },
   GATE_REFUSED: { response: "roll-back", exit: 61, about: "the DNS gate refused a release" },
+
+  PROPOSAL_REMOTE: {
+    response: "hold",
+    exit: 70,
+    about: "the policy comes from a remote repository, and is changed there",
+  },
+  BREAK_GLASS: { response: "retry", exit: 72, about: "a policy is in force until its end that nobody approved" },
+  PROPOSAL_BUSY: { response: "retry", exit: 71, about: "too many changes are under way" },
 
   HOST_COMMAND: { response: "retry", exit: 80, about: "a system command failed" },
   HOST_FILE: { response: "retry", exit: 81, about: "a file could not be read or written" },

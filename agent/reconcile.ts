@@ -1,7 +1,9 @@
 import type { Agent } from "./agent.ts";
+import { holdForBreakGlass } from "./control/break-glass.ts";
 import type { Cycle, CycleOutcome, StepResult } from "./cycle.ts";
 import { type AgentError, codes, type Response, toAgentError } from "./errors.ts";
 import { monotonicMs, nowMs } from "./host/clock.ts";
+import { noteCycle } from "./report/agent-memory.ts";
 import { applyStaged, confirmUnchanged, stageRelease } from "./steps/apply-steps.ts";
 import { approveCommit } from "./steps/commit-steps.ts";
 import { guardTrust, narrowIfDistrusted } from "./steps/guard-trust.ts";
@@ -24,6 +26,7 @@ const steps: readonly ((agent: Agent, cycle: Cycle) => Promise<StepResult>)[] = 
   readPolicy,
   narrowIfDistrusted,
   compileCommit,
+  holdForBreakGlass,
   confirmUnchanged,
   refuseBadRelease,
   waitForOperator,
@@ -90,4 +93,5 @@ async function settle(agent: Agent, outcome: CycleOutcome, tookMs: number): Prom
     if (outcome.commit !== null) await reporter?.post(outcome.commit, { kind: outcome.kind, code, message });
   }
   memory.last = { outcome, atMs: nowMs() };
+  noteCycle(memory.activity, outcome, memory.last.atMs, tookMs);
 }

@@ -3,15 +3,19 @@ import type { Agent } from "./agent.ts";
 import type { ApplyContext } from "./apply/context.ts";
 import { createCompileMemory } from "./compile/memory.ts";
 import { AgentError } from "./errors.ts";
+import { nowMs } from "./host/clock.ts";
 import { openPassedClock } from "./host/clock-store.ts";
 import { readFileBytes } from "./host/files.ts";
 import { loadOpenPgp } from "./host/openpgp.ts";
 import { healPointers } from "./host/pointer-store.ts";
 import { readRevokedFile } from "./host/revoked-file.ts";
 import { createPolicyMemory } from "./policy/policy-memory.ts";
+import { createActivity } from "./report/agent-memory.ts";
 import { openReporter } from "./report/reporter.ts";
+import { recallActivity } from "./report/status-file.ts";
 import type { Settings } from "./settings/settings.ts";
 import { openSource } from "./source/open-source.ts";
+import { openOwnSource } from "./source/own-source.ts";
 import { raiseVerified } from "./steps/raise-verified.ts";
 import { judgedTime } from "./trust/clock.ts";
 import { MAX_ROOT_BYTES, type Root } from "./trust/root.ts";
@@ -33,17 +37,26 @@ export async function openAgent(settings: Settings, apply: ApplyContext, log: Lo
       "lifeline is empty: nobody behind a client interface reaches the gateway itself, whoever manages it included";
     log.warn({ event: "no-lifeline", reason });
   }
-  const source = await openSource(settings.repository, {
-    gitFolder: paths.git,
-    notice: (notice) => log.warn(notice),
-    dnsServers: settings.dns.upstreams,
-    dnsPort: settings.dns.upstreamPort,
-  });
+  const { url, branch } = settings.repository;
+  const source =
+    url === null
+      ? openOwnSource(paths.own.repository, branch)
+      : await openSource(
+          { ...settings.repository, url },
+          {
+            gitFolder: paths.git,
+            notice: (notice) => log.warn(notice),
+            dnsServers: settings.dns.upstreams,
+            dnsPort: settings.dns.upstreamPort,
+          },
+        );
+  const activity = createActivity(nowMs());
+  await recallActivity(paths.status, activity);
   const reporter = settings.report.forge === null ? null : await openReporter({ settings, folder: paths.outbox, log });
   const agent: Agent = {
     ...{ settings, paths, installed, source, apply, reporter, log, clock },
     memory: {
-      ...{ settledCommit: null, trust: null, last: null },
+      ...{ settledCommit: null, trust: null, last: null, activity },
       ...{ read: createPolicyMemory(), compiled: createCompileMemory() },
     },
     judgedMs: () => judgedTime(clock.read()),

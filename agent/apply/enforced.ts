@@ -3,6 +3,7 @@ import { AgentError } from "../errors.ts";
 import { readPointers } from "../host/pointer-store.ts";
 import type { Policy } from "../policy/policy.ts";
 import { type HealthSettings, probeAddresses } from "../settings/settings.ts";
+import { readBreakGlass } from "./break-glass-note.ts";
 import { type CheckedRelease, checkArtifacts } from "./check-artifacts.ts";
 import type { ApplyContext } from "./context.ts";
 import { openRelease, type StoredRelease, storeRelease } from "./release-store.ts";
@@ -22,18 +23,18 @@ function denyAll(health: HealthSettings): Policy {
 
 /**
  * Returns the release that a revert goes back to: the confirmed one, or when that is damaged on disk the built-in one that
- * denies everything, until the next poll has compiled it again.
+ * denies everything, until the next poll has compiled it again. With `only`, that release and no other is meant.
  * @throws AgentError STATE_CORRUPT, APPLY_CHECK_FAILED
  */
-export async function openEnforced(context: ApplyContext): Promise<CheckedRelease> {
-  const confirmed = await openIfWhole(context);
+export async function openEnforced(context: ApplyContext, only?: string | null): Promise<CheckedRelease> {
+  const confirmed = await openIfWhole(context, only);
   return confirmed ?? (await checkArtifacts(await storeDenyAll(context), context.verdicts));
 }
 
 /** Returns the confirmed release, or null (and says so) when it is damaged on disk. @throws AgentError STATE_CORRUPT, APPLY_CHECK_FAILED */
-async function openIfWhole(context: ApplyContext): Promise<CheckedRelease | null> {
+async function openIfWhole(context: ApplyContext, only?: string | null): Promise<CheckedRelease | null> {
   try {
-    return await openConfirmed(context);
+    return await openConfirmed(context, only);
   } catch (error) {
     if (!(error instanceof AgentError) || error.code !== "APPLY_RELEASE_DAMAGED") throw error;
     context.log.error({ event: "release-damaged", reason: error.message, remedy: error.remedy });
@@ -42,15 +43,19 @@ async function openIfWhole(context: ApplyContext): Promise<CheckedRelease | null
 }
 
 /**
- * Returns the confirmed release, checked against its digests; before the first confirmed commit the one that denies everything.
+ * Returns the confirmed release, checked against its digests; before the first confirmed commit the one that denies
+ * everything, and while the glass is broken the one that is in force until its end.
  * @throws AgentError STATE_CORRUPT, APPLY_RELEASE_DAMAGED, APPLY_CHECK_FAILED
  */
-export async function openConfirmed(context: ApplyContext): Promise<CheckedRelease> {
+export async function openConfirmed(context: ApplyContext, only?: string | null): Promise<CheckedRelease> {
   const { paths } = context;
-  const { confirmed } = await readPointers(paths.pointers);
-  const stored =
-    confirmed.release === null ? await storeDenyAll(context) : await openRelease(paths.releases, confirmed.release);
+  const release = only === undefined ? await findInForce(paths) : only;
+  const stored = release === null ? await storeDenyAll(context) : await openRelease(paths.releases, release);
   return await checkArtifacts(stored, context.verdicts);
+}
+
+async function findInForce({ breakGlass, pointers }: ApplyContext["paths"]): Promise<string | null> {
+  return (await readBreakGlass(breakGlass))?.release ?? (await readPointers(pointers)).confirmed.release;
 }
 
 async function storeDenyAll({ settings, paths }: ApplyContext): Promise<StoredRelease> {

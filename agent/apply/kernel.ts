@@ -174,6 +174,26 @@ export async function rehearseRuleset(text: string | Buffer, scratchName: string
 }
 
 /**
+ * Returns both tables as nft prints them, as text or as JSON; without elements unless asked.
+ * @throws AgentError HOST_COMMAND when one does not stand
+ */
+export async function listTables(
+  hasElements: boolean,
+  isJson: boolean,
+): Promise<{ readonly texts: readonly string[]; readonly documents: readonly Json[] }> {
+  const terse = hasElements ? [] : ["-t"];
+  const texts: string[] = [];
+  const documents: Json[] = [];
+  for (const table of [BASE_TABLE, POLICY_TABLE]) {
+    const args = [...terse, "list", "table", "inet", table];
+    const limits = { timeoutMs: LOAD_TIMEOUT_MS, maxOutputBytes: MAX_LISTING_BYTES };
+    if (isJson) documents.push((await listJson([], args)) as Json);
+    else texts.push(await runChecked(nft([], ...args), limits));
+  }
+  return { texts, documents };
+}
+
+/**
  * Returns how many packets each counter of `denyCounters` has counted since the tables were first loaded, or null when
  * they do not stand or may not be read.
  */
@@ -192,6 +212,13 @@ export async function readDenyCounters(): Promise<{ readonly [name: string]: num
     if (error instanceof AgentError) return null;
     throw error;
   }
+}
+
+/** Returns the elements of a set of the base table, with their counters. @throws AgentError HOST_COMMAND */
+export async function readBaseSet(name: string): Promise<readonly Json[]> {
+  const entries = await listJson([], ["list", "set", "inet", BASE_TABLE, name]);
+  const set = entries.find((entry) => entry["set"] !== undefined)?.["set"];
+  return (set as { readonly elem?: readonly Json[] } | undefined)?.elem ?? [];
 }
 
 /** Returns the pairs in the kernel's set `live`; none before the first release. @throws AgentError HOST_COMMAND */

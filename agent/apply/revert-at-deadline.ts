@@ -1,6 +1,7 @@
 import { toAgentError } from "../errors.ts";
 import { bootTimeMs, nowMs, sleepMs } from "../host/clock.ts";
 import { rememberBadRelease } from "./bad-releases.ts";
+import { BREAK_GLASS_SERIAL } from "./break-glass-serial.ts";
 import type { ApplyContext } from "./context.ts";
 import { heldBy, readHold } from "./hold-notes.ts";
 import { fallToLifeline } from "./lifeline.ts";
@@ -46,8 +47,9 @@ async function revertWon(context: ApplyContext): Promise<void> {
   const lockdown = await readHold(paths.lockdown);
   if (lockdown !== null) return await fallToLifeline(context, heldBy("HELD_LOCKDOWN", lockdown), "lockdown");
   const { commit, serial } = won;
-  // Before the revert, so that no crash loses them; a disk that is full must not hold it up.
-  await note(context, won, "reverted", notConfirmed().message);
+  // Before the revert, so that no crash loses them; a disk that is full must not hold it up. What ends as it was meant to
+  // is no failure of its release.
+  if (!isBreakGlass(won)) await note(context, won, "reverted", notConfirmed().message);
   try {
     const previous = await openRelease(paths.releases, won.previous);
     await restoreRelease(context, { ...previous, tableDigest: won.previousTable });
@@ -55,8 +57,12 @@ async function revertWon(context: ApplyContext): Promise<void> {
   } catch (caught) {
     const error = toAgentError(caught, "APPLY_REVERT_FAILED", "the old release could not be restored");
     await fallToLifeline(context, error, "rollback-failed");
-    await note(context, won, "rollback-failed", error.message);
+    if (!isBreakGlass(won)) await note(context, won, "rollback-failed", error.message);
   }
+}
+
+function isBreakGlass({ serial }: Transaction): boolean {
+  return serial === BREAK_GLASS_SERIAL;
 }
 
 async function note(

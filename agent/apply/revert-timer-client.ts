@@ -12,7 +12,7 @@ export interface RevertTimer {
    * Tells it which transaction to watch and returns when it says that it does: from then on the revert comes, whatever
    * becomes of this process. @throws AgentError APPLY_NO_TIMER
    */
-  arm(transactionId: string): Promise<void>;
+  arm(transactionId: string, transactionFolder?: string): Promise<void>;
   /** Ends it when it was never armed; an armed one looks whether its transaction is over. */
   dismiss(): void;
 }
@@ -41,13 +41,17 @@ export async function startRevertTimer(context: ApplyContext): Promise<RevertTim
   child.stdin?.on("error", () => {});
   child.unref();
   return {
-    arm: async (transactionId) => {
-      const order: RevertOrder = { settings, configFile, programFolder, users, transactionId };
+    arm: async (transactionId, transactionFolder) => {
+      const order: RevertOrder = {
+        ...{ settings, configFile, programFolder, users, transactionId },
+        transactionFolder: transactionFolder ?? null,
+      };
       child.stdin?.write(`${JSON.stringify(order)}\n`);
       const expected = `armed ${transactionId}`;
       const [said, isNoted] = await Promise.all([
         within(ANSWER_MS, answer).catch((error: Error) => error.message),
-        child.pid === undefined ? false : notePid(paths.timerPid, child.pid),
+        // That of a change in flight is known by its pid file.
+        child.pid === undefined ? false : transactionFolder !== undefined || notePid(paths.timerPid, child.pid),
       ]);
       if (said === expected && isNoted) return;
       child.kill("SIGKILL");

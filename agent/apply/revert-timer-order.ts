@@ -6,4 +6,6 @@ export interface RevertOrder extends Pick<ApplyContext, "configFile" | "programF
   readonly settings: Settings;
   /** The transaction that it watches; everything else about it is in the record on disk. */
   readonly transactionId: string;
+  /** Where its record lies; null for that of a change in flight. */
+  readonly transactionFolder: string | null;
 }

@@ -18,8 +18,9 @@ import { readTransaction } from "./transaction.ts";
  */
 const MAX_ORDER_CHARS = 4 * 1024 * 1024;
 
-function contextOf({ settings, configFile, programFolder, users }: RevertOrder): ApplyContext {
-  const paths = pathsOf(settings);
+function contextOf({ settings, configFile, programFolder, users, transactionFolder }: RevertOrder): ApplyContext {
+  const known = pathsOf(settings);
+  const paths = { ...known, transaction: transactionFolder ?? known.transaction };
   return {
     ...{ settings, paths, configFile, programFolder, users },
     gate: createGateControl(paths.gateSocket),

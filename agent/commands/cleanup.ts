@@ -52,7 +52,7 @@ async function askConsent(gateway: string): Promise<void> {
 
 async function removeAll(settings: Settings, paths: Paths): Promise<void> {
   for (const path of FORWARDING) await writeFile(path, "0\n");
-  const daemons = [paths.timerPid, paths.packetLogPid, paths.gatePid, paths.proxyPid, paths.namedPid];
+  const daemons = [paths.apiPid, paths.timerPid, paths.packetLogPid, paths.gatePid, paths.proxyPid, paths.namedPid];
   for (const pidFile of daemons) await stopDaemon(pidFile, STOP_GRACE_MS);
   for (const table of TABLES) {
     if (await hasTable(table)) await loadRuleset(`delete table inet ${table}\n`);

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { AgentError } from "../errors.ts";
+import { readHead } from "../host/bare-repository.ts";
 import { nowMs } from "../host/clock.ts";
 import { writePassed } from "../host/clock-store.ts";
 import { readFileBytes, replaceFile } from "../host/files.ts";
@@ -9,6 +10,7 @@ import { isWithin } from "../host/work-tree.ts";
 import { formatTextIssue } from "../policy/json-text.ts";
 import { quoteText } from "../policy/parsed.ts";
 import { pathsOf } from "../settings/paths.ts";
+import { commitOwnPolicy, initOwnRepository } from "../source/own-repository.ts";
 import { digestOf, LOCK_PATH, type Lock, renderLock } from "../trust/lock.ts";
 import { parseLock } from "../trust/parse-lock.ts";
 import { parseRoot } from "../trust/parse-root.ts";
@@ -120,7 +122,7 @@ async function initRepository(options: RepositoryOptions, output: Output): Promi
  */
 async function initGateway(config: string, output: Output): Promise<number> {
   const settings = await loadSettings(config);
-  const { pointers, releases, trust, clock } = pathsOf(settings);
+  const { pointers, releases, trust, clock, own } = pathsOf(settings);
   for (const folder of [releases, trust]) {
     if (!(await hasEntries(folder))) continue;
     throw new AgentError("STATE_CORRUPT", `${folder} is in use: this gateway was initialised before`, {
@@ -128,14 +130,31 @@ async function initGateway(config: string, output: Output): Promise<number> {
         "if its pointers are lost, `clawgress recover` says how to go on; starting again would open the way to every old serial",
     });
   }
+  const isOwn = settings.repository.url === null;
+  // Before the pointers: their presence says that all of it is there.
+  if (isOwn) {
+    await initOwnRepository(own, settings.repository);
+    const first = { policy: Buffer.from(FIRST_POLICY), by: "init", reason: "deny all", atMs: nowMs() };
+    if (await isEmpty(own.repository, settings.repository.branch)) {
+      await commitOwnPolicy(own, settings.repository, settings.gateway, first);
+    }
+  }
   await initialisePointers(pointers, { gateway: settings.gateway, repository: settings.repository.name });
   await writePassed(clock, nowMs());
   output.line(`${pointers} holds the empty start: the first approved serial, whatever it is, will be accepted.`);
   output.line(
     `The clock of this machine says ${new Date(nowMs()).toISOString()}: earlier times will not be believed from now on.`,
   );
-  output.document({ gateway: settings.gateway, pointers });
+  if (isOwn) {
+    output.line(`${own.repository} is this gateway's own policy repository; ${own.key} signs what is committed to it.`);
+    output.line("Everything is denied until you run `clawgress policy import file PATH`.");
+  }
+  output.document({ gateway: settings.gateway, pointers, repository: isOwn ? own.repository : null });
   return 0;
+}
+
+async function isEmpty(repository: string, branch: string): Promise<boolean> {
+  return (await readHead(repository, branch)) === null;
 }
 
 async function readPrincipals(options: readonly string[]): Promise<ReadonlyMap<string, readonly string[]>> {

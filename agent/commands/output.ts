@@ -8,6 +8,8 @@ export interface Output {
   line(text: string): void;
   /** Writes progress or a hint to standard error; nothing under --json. */
   note(text: string): void;
+  /** Writes one of many JSON documents, on a line of its own; nothing without --json. */
+  lineDocument(value: Json): void;
   /** Writes the verb's one JSON document; nothing without --json. */
   document(value: Json): void;
 }
@@ -23,6 +25,9 @@ export function createOutput(options: { json: boolean; color: boolean }, stdout:
     },
     note: (text) => {
       if (!options.json) stderr.write(`${text}\n`);
+    },
+    lineDocument: (value) => {
+      if (options.json) stdout.write(`${JSON.stringify(value)}\n`);
     },
     document: (value) => {
       if (options.json) stdout.write(`${JSON.stringify(value, null, 2)}\n`);

@@ -1,5 +1,8 @@
+import { randomUUID } from "node:crypto";
+import { rm } from "node:fs/promises";
 import { schedule, type TaskOptions, validate } from "node-cron";
 import type { Agent } from "../agent.ts";
+import { ensureApi } from "../apply/api-service.ts";
 import type { ApplyContext } from "../apply/context.ts";
 import { ensureGate } from "../apply/gate-service.ts";
 import { guardTables } from "../apply/guard-tables.ts";
@@ -11,21 +14,26 @@ import { ensureProxy, isProxyDue, readProxyState, tellSpentCaps } from "../apply
 import { enforceConfirmed, hasUnfinished, settleConfirmed, startEnforcing } from "../apply/start-enforcing.ts";
 import type { RunStep } from "../apply/step.ts";
 import { winTransaction } from "../apply/transaction.ts";
+import { endBreakGlass, resumeBreakGlass } from "../control/break-glass.ts";
+import { type Cycles, createCycles } from "../control/cycles.ts";
+import { serveAgent } from "../control/serve-agent.ts";
 import { AgentError, codes, toAgentError } from "../errors.ts";
-import { monotonicMs, sleepMs } from "../host/clock.ts";
+import { createTally, type Tally } from "../gate/tally.ts";
+import { monotonicMs, nowMs, sleepMs } from "../host/clock.ts";
 import { findDaemon } from "../host/daemon.ts";
 import { createLog } from "../host/log.ts";
 import { lockInstance } from "../host/single-instance.ts";
+import { findUser } from "../host/users.ts";
 import { openApplyContext } from "../open-apply-context.ts";
 import { doRequest } from "../operator/do-request.ts";
 import { answerRequests } from "../operator/requests.ts";
-import { reconcile } from "../reconcile.ts";
+import { noteDrift, noteRestart } from "../report/agent-memory.ts";
 import { keepProxyRecords } from "../report/keep-proxy-records.ts";
 import { writeStatusFile } from "../report/status-file.ts";
 import { tellClosed, tellRestored } from "../report/tell-restored.ts";
 import { tellTimerNote } from "../report/tell-timer-note.ts";
 import { pathsOf } from "../settings/paths.ts";
-import { firstPollDelayMs, freshPace, nextPace } from "../source/poll-pace.ts";
+import { firstPollDelayMs } from "../source/poll-pace.ts";
 import { closeAgent, openAgent } from "../start.ts";
 import { loadSettings } from "./load-settings.ts";
 import type { Output } from "./output.ts";
@@ -41,6 +49,7 @@ const SERVICE_RETRY_MS = 1_000;
 const REVERT_RETRY_MS = 2_000;
 /** Each try keeps applies waiting for a moment, and nothing that is enforced waits for ulogd. */
 const PACKET_LOG_RETRY_MS = 10_000;
+const API_RETRY_MS = 5_000;
 
 /**
  * Runs the agent until SIGTERM or SIGINT: enforces what was confirmed, does one cycle at once and then on schedule, and
@@ -67,20 +76,9 @@ export async function runAgent(options: RunOptions, _output: Output): Promise<nu
     try {
       if (failure !== null) await tellClosed(agent, failure);
       await tellTimerNote(agent);
+      await resumeBreakGlass(agent);
       await writeStatus(agent);
-      const { signal } = stop;
-      const works = [
-        pollOnSchedule,
-        watchTables,
-        watchServices,
-        watchHours,
-        watchReverts,
-        watchPacketLog,
-        watchRequests,
-        watchCaps,
-        followProxy,
-      ];
-      await Promise.all(works.map((work) => work(agent, signal)));
+      await keepRunning(agent, stop.signal);
     } finally {
       await closeAgent(agent);
     }
@@ -91,26 +89,50 @@ export async function runAgent(options: RunOptions, _output: Output): Promise<nu
   return 0;
 }
 
-/** One cycle at a time: a poll that comes due during a cycle is skipped. Statuses are delivered beside it, never before it. */
-async function pollOnSchedule(agent: Agent, signal: AbortSignal): Promise<void> {
-  let pace = freshPace;
-  const cycle = async (): Promise<void> => {
-    if (monotonicMs() < pace.notBeforeMs) return;
-    const outcome = await reconcile(agent, signal);
-    const error = outcome.kind === "failed" ? outcome.error : null;
-    pace = nextPace(pace, error, monotonicMs(), Math.random());
+/** All that the agent looks after, until it is told to stop. */
+async function keepRunning(agent: Agent, signal: AbortSignal): Promise<void> {
+  const { settings, paths } = agent;
+  const cycles = createCycles(agent, signal, async () => {
     await writeStatus(agent);
     void agent.reporter?.drain(signal).catch((error: Error) => {
       agent.log.warn({ event: "report-failed", reason: error.message });
     });
-  };
+  });
+  const proxyTally = createTally({ epoch: randomUUID(), nowMs });
+  const apiUser = (await findUser(settings.api.user)) ?? { uid: 0, gid: 0 };
+  const socket = await serveAgent(agent, cycles, proxyTally, apiUser);
+  try {
+    const works = [
+      watchTables,
+      watchServices,
+      watchHours,
+      watchReverts,
+      watchPacketLog,
+      watchRequests,
+      watchCaps,
+      watchApi,
+      watchBreakGlass,
+    ];
+    await Promise.all([
+      pollOnSchedule(agent, cycles, signal),
+      followProxy(agent, proxyTally, signal),
+      ...works.map((work) => work(agent, signal)),
+    ]);
+  } finally {
+    await socket.close();
+    await rm(paths.agentSocket, { force: true });
+  }
+}
+
+/** One cycle at a time: a poll that comes due during a cycle is skipped. Statuses are delivered beside it, never before it. */
+async function pollOnSchedule(agent: Agent, cycles: Cycles, signal: AbortSignal): Promise<void> {
   const { schedule: expression, jitterMs } = agent.settings.poll;
   // Gateways that start together, after an outage or an upgrade of all, do not ask together.
   await sleepMs(firstPollDelayMs(agent.settings.gateway, jitterMs), signal).catch(() => {
     // Told to stop: the end of this function is near.
   });
-  await cycle();
-  const task = schedule(expression, cycle, {
+  await cycles.runIfDue();
+  const task = schedule(expression, () => cycles.runIfDue(), {
     ...{ timezone: "UTC", noOverlap: true, maxRandomDelay: jitterMs },
     logger: scheduleLog(agent),
   });
@@ -128,19 +150,23 @@ async function writeStatus(agent: Agent): Promise<void> {
 async function watchTables(agent: Agent, signal: AbortSignal): Promise<void> {
   const restore = await guardTables(agent.apply);
   await watch(agent, signal, WATCH_MS, async () => {
-    if (await restore()) agent.log.warn({ event: "tables-restored" });
+    if (!(await restore())) return;
+    agent.log.warn({ event: "tables-restored" });
+    noteDrift(agent.memory.activity, nowMs());
   });
 }
 
 /** The gate and named are in the path of every new name, the proxy in that of TLS: each is started again when it ends. */
 async function watchServices(agent: Agent, signal: AbortSignal): Promise<void> {
   const { apply, log } = agent;
+  const tell = (component: string): void => {
+    log.warn({ event: `${component}-restarted` });
+    noteRestart(agent.memory.activity, component);
+  };
   await watch(agent, signal, SERVICE_RETRY_MS, async () => {
-    if (await restartIfDown(apply, apply.paths.gatePid, ensureGate)) log.warn({ event: "gate-restarted" });
-    if (await restartIfDown(apply, apply.paths.namedPid, ensureNamed)) log.warn({ event: "named-restarted" });
-    if ((await isProxyDue(apply)) && (await apply.inTurn(() => apply.locked(() => ensureProxy(apply))))) {
-      log.warn({ event: "proxy-restarted" });
-    }
+    if (await restartIfDown(apply, apply.paths.gatePid, ensureGate)) tell("gate");
+    if (await restartIfDown(apply, apply.paths.namedPid, ensureNamed)) tell("named");
+    if ((await isProxyDue(apply)) && (await apply.inTurn(() => apply.locked(() => ensureProxy(apply))))) tell("proxy");
   });
 }
 
@@ -233,6 +259,23 @@ async function watchRequests(agent: Agent, signal: AbortSignal): Promise<void> {
   });
 }
 
+/** Nothing that is enforced waits for the API; what it would count waits for it. */
+async function watchApi(agent: Agent, signal: AbortSignal): Promise<void> {
+  let startedMs = Number.NEGATIVE_INFINITY;
+  await watch(agent, signal, API_RETRY_MS, async () => {
+    // One that ends as soon as it starts is not started all the time.
+    if (monotonicMs() - startedMs < API_RETRY_MS || !(await ensureApi(agent.apply))) return;
+    if (startedMs > Number.NEGATIVE_INFINITY) noteRestart(agent.memory.activity, "api");
+    startedMs = monotonicMs();
+  });
+}
+
+async function watchBreakGlass(agent: Agent, signal: AbortSignal): Promise<void> {
+  await watch(agent, signal, REVERT_RETRY_MS, async () => {
+    if (await endBreakGlass(agent)) await writeStatus(agent);
+  });
+}
+
 /** Looks after something four times a second, less often while it fails; what goes wrong is logged when it is something new. */
 async function watch(agent: Agent, signal: AbortSignal, retryMs: number, look: () => Promise<void>): Promise<void> {
   let said = "";
@@ -254,8 +297,8 @@ async function watch(agent: Agent, signal: AbortSignal, retryMs: number, look: (
 }
 
 /** For as long as there is a proxy. */
-async function followProxy({ settings, paths, log }: Agent, signal: AbortSignal): Promise<void> {
-  await keepProxyRecords({ gateway: settings.gateway, paths, log }, signal);
+async function followProxy({ settings, paths, log }: Agent, tally: Tally, signal: AbortSignal): Promise<void> {
+  await keepProxyRecords({ gateway: settings.gateway, paths, log, tally }, signal);
 }
 
 /** A poll that is skipped because a cycle takes longer than the schedule is nothing to worry a person with. */

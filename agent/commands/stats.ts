@@ -1,5 +1,6 @@
 import { readDenyCounters } from "../apply/kernel.ts";
-import { codes, type Json } from "../errors.ts";
+import { isTelemetryWindow, type Telemetry } from "../decisions/telemetry.ts";
+import { AgentError, codes, type Json } from "../errors.ts";
 import { createGateControl, type GateStatus } from "../gate/control-client.ts";
 import type { PlaneTotals } from "../gate/deny-records.ts";
 import type { CapUsage } from "../gate/meters.ts";
@@ -9,6 +10,8 @@ import { capStateText } from "../policy/cap-text.ts";
 import { type ProxyTotals, readProxyTotals } from "../report/proxy-totals.ts";
 import { type Ranked, type RecordSummary, summarizeRecords } from "../report/summarize-records.ts";
 import { pathsOf } from "../settings/paths.ts";
+import { createTelemetryClient } from "./ask-telemetry.ts";
+import { describeDenials, summarizeDenials } from "./describe-denials.ts";
 import { loadSettings } from "./load-settings.ts";
 import type { Output } from "./output.ts";
 
@@ -19,10 +22,14 @@ const MAX_PROXY_RECORD_BYTES = 16 * 1024 * 1024;
  * Says how much was denied, why, to whom and towards what. Returns 0, or the status of GATE_UNREACHABLE when the gate's
  * totals are missing.
  */
-export async function showStats(options: { readonly config: string }, output: Output): Promise<number> {
+export async function showStats(
+  options: { readonly config: string; readonly window: string },
+  output: Output,
+): Promise<number> {
   const settings = await loadSettings(options.config);
-  const { denyRecords, gateSocket, proxyRecords, proxyTotals } = pathsOf(settings);
-  const [gate, caps, proxy, counters, files, proxyFiles] = await Promise.all([
+  const { denyRecords, gateSocket, apiSocket, proxyRecords, proxyTotals } = pathsOf(settings);
+  const [telemetry, gate, caps, proxy, counters, files, proxyFiles] = await Promise.all([
+    askTelemetry(apiSocket, options.window),
     askGate(gateSocket),
     askCaps(gateSocket),
     readProxyTotals(proxyTotals),
@@ -32,6 +39,9 @@ export async function showStats(options: { readonly config: string }, output: Ou
   ]);
   const summary = summarizeRecords([...files, ...proxyFiles], TOP);
   for (const line of [
+    ...(telemetry === null
+      ? ["the process of the API does not answer: what is stored is missing"]
+      : describeDenials(telemetry)),
     ...describeTotals(gate),
     ...describeProxyTotals(proxy),
     ...describeCounters(counters),
@@ -65,8 +75,22 @@ export async function showStats(options: { readonly config: string }, output: Ou
       ...{ host: group, pattern, period, bytes, used, isSpent, until: new Date(endMs).toISOString() },
     })),
     records: summary as unknown as Json,
+    denials: telemetry === null ? null : (summarizeDenials(telemetry) as unknown as Json),
   });
   return gate === null ? codes.GATE_UNREACHABLE.exit : 0;
+}
+
+async function askTelemetry(socket: string, window: string): Promise<Telemetry | null> {
+  if (!isTelemetryWindow(window)) throw new AgentError("USAGE", `there is no window ${window}`);
+  try {
+    return await createTelemetryClient(socket).telemetry(
+      { view: "denies", target: null, window, allRows: true },
+      false,
+    );
+  } catch {
+    // Not answering is an answer here: the lines say so.
+    return null;
+  }
 }
 
 async function askGate(socket: string): Promise<GateStatus | null> {

@@ -5,6 +5,7 @@ import { probeLink } from "../settings/settings.ts";
 import { fenceObject } from "./fence.ts";
 import { INTERCEPT, VERDICT } from "./marks.ts";
 import { type BaseSettings, type BaseUsers, confineChains, lifelineRanges, outputRules } from "./nft-confine.ts";
+import { countChains, countObjects, countRule } from "./nft-count.ts";
 import { dropRules, refuseObjects, refuseRules } from "./nft-refuse.ts";
 import { addressToken, interfaceToken, markToken, portToken, rangeToken } from "./tokens.ts";
 
@@ -23,6 +24,7 @@ export function renderBase(settings: BaseSettings, users: BaseUsers): string {
     ["refuse_source", dropRules("denied_source", "spoofed")],
     ["refuse_routed", dropRules("denied_source", "routed")],
     ...confineChains(settings),
+    ...countChains,
     ["source", sourceRules],
     ["forward", forwardRules(settings)],
     ["input_client", inputClientRules],
@@ -65,7 +67,7 @@ add set inet clawgress_base lifeline4 { type ipv4_addr; flags interval; }
 add set inet clawgress_base lifeline6 { type ipv6_addr; flags interval; }
 add set inet clawgress_base resolvers4 { type ipv4_addr; }
 add set inet clawgress_base resolvers6 { type ipv6_addr; }
-${refuseObjects}add chain inet clawgress_base refuse_forward
+${refuseObjects}${countObjects}add chain inet clawgress_base refuse_forward
 add chain inet clawgress_base refuse_input
 add chain inet clawgress_base refuse_source
 add chain inet clawgress_base refuse_routed
@@ -112,6 +114,7 @@ function forwardRules({ lifeline }: BaseSettings): readonly string[] {
   return [
     ...(lifeline.length > 0 ? lifelineRules : []),
     "ct status expected goto refuse_forward",
+    countRule(VERDICT),
     `meta mark ${markToken(VERDICT)} ${accept}`,
     "goto refuse_forward",
   ];

@@ -1,3 +1,6 @@
+import { OVER_CAP } from "./marks.ts";
+import { markToken } from "./tokens.ts";
+
 /*
  * What becomes of a refused packet: it is counted, told of within a bound, and answered at once. The counters are the
  * totals; the log is for the records, and losing a line of it loses no count.
@@ -19,14 +22,51 @@ export const denyCounters = {
   clawgress: ["denied_bound", "over_limit"],
 } as const;
 
+/**
+ * The same for each flow of a client; the key has the interface that a forwarded packet would have left by. Those that a
+ * byte cap had no room for are apart: a key of six parts is more than nft 1.0.6 knows.
+ */
+export const refusedFlowSets = {
+  forward: ["refused_forward4", "refused_forward6"],
+  overCap: ["refused_capped4", "refused_capped6"],
+  input: ["refused_input4", "refused_input6"],
+} as const;
+type FlowSets = keyof typeof refusedFlowSets;
+
 /** A client that is silent for this long is forgotten; the gate looks every few seconds. */
 const FORGET_MINUTES = 10;
 const MAX_CLIENTS = 4096;
+/** Beyond, packets are counted by client alone. */
+const MAX_FLOWS = 8192;
 
 /** Declares what `refuseRules` uses. */
 export const refuseObjects = `add set inet clawgress_base refused4 { type ipv4_addr; flags dynamic,timeout; timeout ${FORGET_MINUTES}m; size ${MAX_CLIENTS}; }
 add set inet clawgress_base refused6 { type ipv6_addr; flags dynamic,timeout; timeout ${FORGET_MINUTES}m; size ${MAX_CLIENTS}; }
-${denyCounters.clawgress_base.map((name) => `add counter inet clawgress_base ${name}\n`).join("")}`;
+${flowSets()}${denyCounters.clawgress_base.map((name) => `add counter inet clawgress_base ${name}\n`).join("")}`;
+
+function flowSets(): string {
+  const all = Object.keys(refusedFlowSets) as FlowSets[];
+  return all.flatMap((sets) => [flowSet(sets, 4), flowSet(sets, 6)]).join("");
+}
+
+function flowSet(sets: FlowSets, family: 4 | 6): string {
+  const address = family === 4 ? "ipv4_addr" : "ipv6_addr";
+  const leaves = sets === "input" ? "" : " . ifname";
+  const type = `${address} . ${address} . inet_proto . inet_service${leaves}`;
+  return `add set inet clawgress_base ${refusedFlowSets[sets][family === 4 ? 0 : 1]} { type ${type}; flags dynamic,timeout; timeout ${FORGET_MINUTES}m; size ${MAX_FLOWS}; }\n`;
+}
+
+/** Counts a refused packet by its flow; one that finds no room goes on uncounted, to the refusal. */
+function flowRules(sets: FlowSets): readonly string[] {
+  const [four, six] = refusedFlowSets[sets];
+  const key = (ip: string): string =>
+    `${ip} saddr . ${ip} daddr . meta l4proto . th dport${sets === "input" ? "" : " . oifname"}`;
+  const mark = { input: "", forward: `meta mark != ${overCap} `, overCap: `meta mark ${overCap} ` }[sets];
+  return [
+    `iifname @clients ${mark}meta l4proto { tcp, udp } update @${four} { ${key("ip")} counter }`,
+    `iifname @clients ${mark}meta l4proto { tcp, udp } update @${six} { ${key("ip6")} counter }`,
+  ];
+}
 
 /**
  * Returns the rules that refuse a packet of a hook. A client's rate comes before the rate of all, so that one that floods
@@ -49,6 +89,8 @@ export function refuseRules(hook: "forward" | "input"): readonly string[] {
     `iifname @clients update @refused4 { ip saddr ${perClient} } ${ofAll} ${log(hook)}`,
     `iifname @clients update @refused6 { ip6 saddr ${perClient} } ${ofAll} ${log(hook)}`,
     ...others,
+    ...flowRules(hook),
+    ...(hook === "forward" ? flowRules("overCap") : []),
     "meta l4proto tcp reject with tcp reset",
     "reject with icmpx admin-prohibited",
   ];
@@ -68,6 +110,7 @@ export const auditLogRule = `ct state new limit rate 100/second burst 200 packet
 /** Tells of a packet that a byte cap has no room for, and that an audit lets pass. */
 export const auditOverCapRule = `limit rate 5/second burst 20 packets ${log("audit")}`;
 
+const overCap = markToken(OVER_CAP);
 const sharedLimit = "limit rate 5/second burst 20 packets";
 
 /** 128 bytes hold the headers of IP and transport, IPv6 extensions included; nothing of a payload is of interest. */

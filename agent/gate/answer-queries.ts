@@ -46,6 +46,12 @@ export interface AnswerOptions {
     policy: ActivePolicy | null,
     verdict: DenyVerdict,
   ) => void;
+  /** Told of a question that was let through: `allowed`, or why it was not answered after all. */
+  readonly noteQuery: (
+    from: { readonly client: string; readonly query: Query },
+    reason: string,
+    decision: Allowed | null,
+  ) => void;
   readonly hold: Hold;
   readonly nowS: () => number;
   /** Told of an exception, which would be a bug: the query then stays without an answer. */
@@ -83,8 +89,9 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
     count("would-deny");
     options.noteRefusal(refusal, from, state.policy, "would-deny");
   };
-  const fail = (verdict: string, text: string, from: From): Buffer => {
+  const fail = (verdict: string, text: string, from: From, decision: Allowed): Buffer => {
     count(verdict);
+    options.noteQuery(from, verdict, decision);
     const failure = { code: ede.NETWORK_ERROR, text: `clawgress: ${text}` };
     return buildOwnAnswer(from.query, { rcode: rcodes.SERVFAIL, soaSerial: null, ede: failure }, from.maxBytes);
   };
@@ -107,7 +114,7 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
     const answer = await (decision.wouldDeny === null ? ask : askUnderAudit)(from.query, name, from.transport);
     if (hold.isHeld && !(await hold.wait())) return notReady(from, "a new policy is taking effect");
     if (state.policy !== policy) return null;
-    if (answer === null) return fail("upstream-failed", "named did not answer", from);
+    if (answer === null) return fail("upstream-failed", "named did not answer", from, decision);
     return await openAndAnswer(answer, verdict, access, from);
   };
   const openAndAnswer = async (answer: Answer, verdict: Forward, access: NameAccess, from: From): Promise<Buffer> => {
@@ -117,14 +124,15 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
     if (wouldDeny !== null && decision.wouldDeny === null) noteWouldDeny(wouldDeny, from);
     const message = buildAnswer(answer, from.query, from.maxBytes);
     // An answer that does not fit carries no address, and the client comes back over TCP.
-    if (answer.addresses.length === 0 || message.readUInt16BE(6) === 0) return done(message);
+    if (answer.addresses.length === 0 || message.readUInt16BE(6) === 0) return done(message, from, decision);
     const outcome = await options.pins.pin({ client: from.client, name, access, addresses: answer.addresses });
-    if (outcome === "pinned") return done(message);
-    if (outcome === "failed") return fail("pin-failed", "the addresses could not be opened", from);
+    if (outcome === "pinned") return done(message, from, decision);
+    if (outcome === "failed") return fail("pin-failed", "the addresses could not be opened", from, decision);
     return refuse(refuseForNow("dns-rate", decision.client, `too many open addresses for ${name}`), from);
   };
-  const done = (message: Buffer): Buffer => {
+  const done = (message: Buffer, from: From, decision: Allowed | null): Buffer => {
     count("answered");
+    options.noteQuery(from, "allowed", decision);
     return message;
   };
   const answerParsed = async (from: From): Promise<Buffer> => {
@@ -138,7 +146,7 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
       for (let tries = 0; tries < MAX_TRIES; tries++) {
         const verdict = judgeQuery(state.policy, from.client, from.query, wasGiven);
         if (verdict.kind === "refuse") return refuse(verdict, from);
-        if (verdict.kind === "no-data") return done(noData(state, from));
+        if (verdict.kind === "no-data") return done(noData(state, from), from, null);
         const answer = await forward(verdict, from);
         if (answer !== null) return answer;
       }

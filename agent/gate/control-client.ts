@@ -3,6 +3,23 @@ import { AgentError } from "../errors.ts";
 import type { DenyTotals } from "./deny-records.ts";
 import type { CapUsage } from "./meters.ts";
 import type { NamedHealth } from "./named-check.ts";
+import type { TallyBatch } from "./tally.ts";
+
+/** An address and the number of a grant. */
+export type ClientGrant = readonly [client: string, grant: number];
+
+/** What a grant opens to a client. */
+export interface GrantText {
+  readonly host: string | null;
+  /** The name or the network that it is of. */
+  readonly name: string | null;
+  readonly network: string | null;
+  /** `443/tcp` */
+  readonly ports: string | null;
+  readonly label: string | null;
+  /** `policy.json:12` */
+  readonly rule: string | null;
+}
 
 /** What a gate says of itself. */
 export interface GateStatus {
@@ -50,6 +67,10 @@ export interface GateControl {
   /** Puts the prepared release in force; the same one again changes nothing. */
   activate(digest: string): Promise<void>;
   resume(): Promise<void>;
+  /** Returns what was decided since the batch that is acknowledged. */
+  tally(ack: string | null): Promise<TallyBatch>;
+  /** Returns what grants stand for, in the order of the pairs; null for one that is not known (any more). */
+  describeGrants(pairs: readonly ClientGrant[]): Promise<readonly (GrantText | null)[]>;
   /** Takes every release out of force: everything is denied until one is activated, also after a restart. */
   withdraw(): Promise<void>;
   /** Ends the gate in order; what it pinned stays. */
@@ -58,8 +79,7 @@ export interface GateControl {
 
 /** Loading a large release reads and indexes megabytes. */
 const TIMEOUT_MS = 30_000;
-/** 10,000 byte caps with long names. */
-const MAX_ANSWER_BYTES = 8 * 1024 * 1024;
+const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 
 /** Returns the gate behind a control socket. Nothing is connected until a call. */
 export function createGateControl(socketPath: string): GateControl {
@@ -82,6 +102,9 @@ export function createGateControl(socketPath: string): GateControl {
     withdraw: async () => {
       await call("POST", "/withdraw");
     },
+    tally: async (ack) => (await call("POST", "/tally", { ack })) as unknown as TallyBatch,
+    describeGrants: async (pairs) =>
+      (await call("POST", "/grants", { pairs }))["grants"] as readonly (GrantText | null)[],
     shutdown: async () => {
       await call("POST", "/shutdown");
     },

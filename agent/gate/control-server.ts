@@ -1,11 +1,12 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { connect } from "node:net";
 import { AgentError, toAgentError } from "../errors.ts";
-import type { GateControl } from "./control-client.ts";
+import type { ClientGrant, GateControl } from "./control-client.ts";
 import { listenPrivately } from "./listen-privately.ts";
 import type { Listener } from "./listen-udp.ts";
 
-const MAX_BODY_BYTES = 64 * 1024;
+/** Ten thousand pairs of a client and a grant. */
+const MAX_BODY_BYTES = 1024 * 1024;
 const MAX_HOLD_MS = 30_000;
 
 /**
@@ -77,12 +78,25 @@ async function dispatch(
     case "POST /withdraw":
       await control.withdraw();
       return {};
+    case "POST /tally": {
+      const ack = body["ack"];
+      return await control.tally(typeof ack === "string" ? ack : null);
+    }
+    case "POST /grants":
+      return { grants: await control.describeGrants(pairsOf(body["pairs"])) };
     case "POST /shutdown":
       await control.shutdown();
       return {};
     default:
       throw new AgentError("USAGE", `there is no call ${call.slice(0, 100)}`);
   }
+}
+
+function pairsOf(value: unknown): readonly ClientGrant[] {
+  const isPair = (pair: unknown): pair is ClientGrant =>
+    Array.isArray(pair) && typeof pair[0] === "string" && Number.isInteger(pair[1]);
+  if (Array.isArray(value) && value.every(isPair)) return value;
+  throw new AgentError("USAGE", "pairs must be addresses with numbers of grants");
 }
 
 function textOf(body: { readonly [key: string]: unknown }, key: string): string {

@@ -46,6 +46,7 @@ export function packetDenial(packet: RefusedPacket, context: PacketContext): Den
     verdict: packet.origin === "audit" ? "would-deny" : "deny",
     reason,
     client: flow.client,
+    target: `${flow.far} ${flow.port} ${packet.protocol} ${names[0] ?? ""}`,
     describe: () => ({
       ...commonDetails(actionOf(packet), client, near, policy),
       interface: packet.inInterface,

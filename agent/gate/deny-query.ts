@@ -17,6 +17,7 @@ export function queryDenial(
     verdict,
     reason: refusal.reason,
     client,
+    target: query === null ? "" : `${query.name ?? query.nameBytes.toString("latin1")} ${query.type}`,
     describe: () => ({
       ...commonDetails(action, refusal.client, refusal, policy),
       name: query === null ? null : (query.name ?? escapedNameText(query.nameBytes)),

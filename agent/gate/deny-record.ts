@@ -87,6 +87,8 @@ export interface Denial {
   readonly client: string;
   /** When it was decided, milliseconds since 1970; default now. */
   readonly atMs?: number;
+  /** What it was about, in a few words: equal denials of a client have equal ones. */
+  readonly target: string;
   readonly describe: () => DenialDetails;
 }
 

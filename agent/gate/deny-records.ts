@@ -9,8 +9,11 @@ import type { Denial, DenialDetails, DenyRecord, DenyVerdict } from "./deny-reco
  */
 export interface DenyRecords {
   note(denial: Denial): void;
-  /** Counts denials of a client that only their number is known of: the kernel limits what it tells. */
-  noteUntold(plane: Plane, client: string, count: number): void;
+  /**
+   * Counts denials of a client that only their number is known of: the kernel limits what it tells. Returns the reason that
+   * they are counted by, or null when the client was never heard of.
+   */
+  noteUntold(plane: Plane, client: string, count: number): Reason | null;
   /** Writes the closing lines that are due. Call about once a second. */
   flush(): void;
   totals(): DenyTotals;
@@ -155,11 +158,13 @@ export function createDenyRecords(options: DenyRecordsOptions): DenyRecords {
     },
     noteUntold: (plane, client, count) => {
       const stream = lastOf.get(`${plane} ${client}`);
-      if (stream === undefined) unattributed += count;
-      else {
-        add(stream, count);
-        pending.add(stream);
+      if (stream === undefined) {
+        unattributed += count;
+        return null;
       }
+      add(stream, count);
+      pending.add(stream);
+      return stream.reason;
     },
     flush: () => {
       const nowS = options.monotonicS();

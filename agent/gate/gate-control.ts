@@ -8,7 +8,9 @@ import { type ActivePolicy, loadPolicy, nothingAllowed } from "./active-policy.t
 import type { GateState } from "./answer-queries.ts";
 import type { ClientTable } from "./clients.ts";
 import type { GateControl } from "./control-client.ts";
+import type { DecisionTally } from "./decision-tally.ts";
 import type { DenyRecords } from "./deny-records.ts";
+import { describeGrants } from "./describe-grants.ts";
 import type { Hold } from "./hold.ts";
 import type { HoursKeeper } from "./hours-keeper.ts";
 import { parseJournal } from "./journal.ts";
@@ -26,6 +28,7 @@ export interface GateParts {
   readonly hold: Hold;
   readonly upstream: Upstream;
   readonly records: Pick<DenyRecords, "totals">;
+  readonly tally: Pick<DecisionTally, "take">;
   readonly writer: "netlink" | "nft";
   /** Folder of the gate's run files. */
   readonly folder: string;
@@ -209,6 +212,9 @@ export function createControl(parts: GateParts): RunningControl {
     },
     resume: async () => hold.end(),
     withdraw: () => inTurn(withdraw),
+    tally: async (ack) => parts.tally.take(ack),
+    describeGrants: async (pairs) =>
+      state.policy === null ? pairs.map(() => null) : describeGrants(state.policy, pins.ledger.grants, pairs),
     shutdown: async () => {
       setImmediate(parts.stop);
     },

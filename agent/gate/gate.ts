@@ -1,3 +1,5 @@
+import { randomUUID } from "node:crypto";
+import { unlink } from "node:fs/promises";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import type { Logger } from "pino";
@@ -7,18 +9,20 @@ import { monotonicMs, nowMs } from "../host/clock.ts";
 import { readFileIfAny, replaceFile } from "../host/files.ts";
 import { runChecked } from "../host/run.ts";
 import { pathsOf } from "../settings/paths.ts";
-import type { Settings } from "../settings/settings.ts";
+import { probeClients, type Settings } from "../settings/settings.ts";
 import { type AnswerQuery, createAnswerQuery, type GateState } from "./answer-queries.ts";
 import { readCaps, readQuotas, writeCaps } from "./cap-kernel.ts";
 import { createClientTable } from "./clients.ts";
 import { readLatestTime, writeLatestTime } from "./clock-file.ts";
 import { serveControl } from "./control-server.ts";
+import type { CountUntold } from "./count-untold.ts";
+import { createDecisionTally } from "./decision-tally.ts";
 import { queryDenial } from "./deny-query.ts";
 import { createDenyRecords, type DenyRecords } from "./deny-records.ts";
 import { createControl, type RunningControl } from "./gate-control.ts";
 import { createHold } from "./hold.ts";
 import { createHoursKeeper } from "./hours-keeper.ts";
-import { readFlowMarks, readKernelState, readRefusedCounts } from "./kernel-read.ts";
+import { readFlowMarks, readKernelState } from "./kernel-read.ts";
 import { openKernelWriter } from "./kernel-writer.ts";
 import { listenRefused } from "./listen-refused.ts";
 import { listenTcp } from "./listen-tcp.ts";
@@ -26,9 +30,10 @@ import { type Listener, listenUdp } from "./listen-udp.ts";
 import { createMeters, type Meters } from "./meters.ts";
 import { createPins, type Pins } from "./pins.ts";
 import { repeat, type Timers } from "./repeat.ts";
+import { createTally } from "./tally.ts";
 import { createTrustedClock, type TrustedClock } from "./trusted-clock.ts";
-import { createUntoldPackets, type UntoldPackets } from "./untold-packets.ts";
 import { openUpstream } from "./upstream.ts";
+import { typeText } from "./wire.ts";
 
 export type GateLog = Pick<Logger, "info" | "warn" | "error">;
 
@@ -51,6 +56,7 @@ const HOURS_MS = 250;
 const PERSIST_MS = 30_000;
 /** Hundreds of schedules at once, on a slow machine. */
 const WINDOW_TIMEOUT_MS = 30_000;
+const MAX_SAVED_BYTES = 256 * 1024 * 1024;
 
 /**
  * Runs the DNS gate until SIGTERM, SIGINT or the control call `shutdown`; what it pinned stays in the kernel. It needs
@@ -122,14 +128,27 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     monotonicS: nowS,
     onError: (error) => log.warn({ event: "deny-record-lost", reason: (error as Error).message }),
   });
-  const untold = createUntoldPackets(readRefusedCounts, (client, count) => records.noteUntold("ip", client, count));
+  const tallyFile = join(paths.gate, "tally.json");
+  const saved = await readSaved(tallyFile);
+  const tally = createDecisionTally(
+    createTally({ epoch: randomUUID(), nowMs, saved }),
+    probeClients(settings.health),
+    (entry) => state.policy?.placeOf(entry) ?? entry.place,
+  );
   const answer = createAnswerQuery({
     state,
     pins,
     upstream,
     auditUpstream,
     clients,
-    noteRefusal: (...denial) => records.note(queryDenial(...denial)),
+    noteRefusal: (...refusal) => {
+      const denial = queryDenial(...refusal);
+      records.note(denial);
+      tally.noteDenial(denial, 1);
+    },
+    noteQuery: ({ client, query }, reason, decision) => {
+      tally.noteQuery(client, query.name ?? "", typeText(query.type), reason, decision);
+    },
     hold,
     nowS,
     onError: (error) => log.error({ event: "query-failed", err: error }),
@@ -147,6 +166,7 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     hold,
     upstream,
     records,
+    tally,
     writer: by,
     folder: paths.gate,
     isOwnAddress: ownAddresses.has,
@@ -169,12 +189,13 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     listeners.push(...(await listenEverywhere(settings.gate.port, answer, log)));
     await control.start();
     // Before the control socket: who sees that one answer may start ulogd.
-    listeners.push(await listenRefused(settings, { state, pins, records, untold, meters, nowS }));
+    const refused = await listenRefused(settings, { state, pins, records, tally, meters, nowS });
+    listeners.push(refused);
     listeners.push(await serveControl(paths.gateSocket, control));
     hold.end();
     keepMetering(timers, meters, log);
     keepChecking(timers, control, state);
-    keepRecords(timers, records, untold, log);
+    keepRecords(timers, records, refused.untold, log);
     keepTime(timers, control, clock, paths.latestTime, log);
     keepTidying(timers, { pins, clients, control, ownAddresses, nowS });
     log.info({ event: "gate-answers", port: settings.gate.port, writer: by, ready: state.named.ok });
@@ -196,6 +217,7 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     writer.close();
     journal.close();
     denyLog.close();
+    await replaceFile(tallyFile, tally.save(), 0o640);
   }
 }
 
@@ -233,7 +255,16 @@ function keepTime(
   });
 }
 
-function keepRecords(timers: Timers, records: DenyRecords, untold: UntoldPackets, log: GateLog): void {
+/** What an earlier gate had counted and nobody had fetched. */
+async function readSaved(path: string): Promise<string> {
+  const bytes = await readFileIfAny(path, MAX_SAVED_BYTES);
+  await unlink(path).catch(() => {
+    // There was none.
+  });
+  return bytes?.toString("utf8") ?? "";
+}
+
+function keepRecords(timers: Timers, records: DenyRecords, untold: CountUntold, log: GateLog): void {
   let isTold = false;
   repeat(timers, async () => {
     try {

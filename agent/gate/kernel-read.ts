@@ -1,10 +1,11 @@
 import { METER } from "../compile/metering.ts";
-import { refusedSets } from "../compile/nft-refuse.ts";
+import { refusedFlowSets, refusedSets } from "../compile/nft-refuse.ts";
 import { AgentError } from "../errors.ts";
 import { runChecked } from "../host/run.ts";
 import { addressBytes } from "./addresses.ts";
 import { KERNEL_TABLE } from "./kernel-change.ts";
 import { groupOwner } from "./pin-owner.ts";
+import { parseFlowCounts } from "./refused-flows.ts";
 import type { KernelPin, KernelState } from "./restore-ledger.ts";
 
 const READ_LIMITS = { timeoutMs: 20_000, maxOutputBytes: 256 * 1024 * 1024 };
@@ -70,6 +71,13 @@ export async function readRefusedCounts(): Promise<ReadonlyMap<string, number>> 
     }
   }
   return counts;
+}
+
+/** Returns how many packets of each flow of a client were refused, by its name. @throws AgentError HOST_COMMAND */
+export async function readRefusedFlows(): Promise<ReadonlyMap<string, number>> {
+  const names = Object.values(refusedFlowSets).flat();
+  const sets = names.map(async (name) => ({ name, elements: await listElements("set", name, "clawgress_base") }));
+  return parseFlowCounts(await Promise.all(sets));
 }
 
 async function listElements(kind: "map" | "set", name: string, table = KERNEL_TABLE): Promise<readonly unknown[]> {

@@ -5,8 +5,11 @@
 export interface UntoldPackets {
   /** A packet of a client was told. */
   told(client: string): void;
-  /** Compares with the kernel's counters when a packet was told lately. Call every second or two. @throws AgentError HOST_COMMAND */
-  compare(): Promise<void>;
+  /**
+   * Compares with the kernel's counters when a packet was told lately, or whenever `anyway` says so; returns whether it
+   * did. Call every second or two. @throws AgentError HOST_COMMAND
+   */
+  compare(anyway?: boolean): Promise<boolean>;
 }
 
 /** Client → packets refused; a client that was silent for long is missing, and begins anew with one. */
@@ -47,9 +50,9 @@ export function createUntoldPackets(
       entry.toldSinceLook += 1;
       looksLeft = LOOKS_AFTER_LAST;
     },
-    compare: async () => {
-      if (looksLeft === 0) return;
-      looksLeft -= 1;
+    compare: async (anyway = false) => {
+      if (looksLeft === 0 && !anyway) return false;
+      looksLeft = Math.max(0, looksLeft - 1);
       const counts = await read();
       for (const [client, count] of counts) {
         const entry = entryOf(client);
@@ -60,6 +63,7 @@ export function createUntoldPackets(
       }
       for (const [client, { kernel }] of clients) if (kernel > 0 && !counts.has(client)) clients.delete(client);
       isFirst = false;
+      return true;
     },
   };
 }

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { setTimeout as delay, setImmediate as nextTurn } from "node:timers/promises";
 
 /** Returns the wall-clock time in milliseconds since the epoch. */
@@ -18,6 +19,11 @@ export function monotonicMs(): number {
 export function bootTimeMs(): number {
   const [seconds = ""] = readFileSync("/proc/uptime", "latin1").split(" ");
   return Math.round(Number(seconds) * 1000);
+}
+
+/** Returns what is another text after each boot. */
+export async function readBootId(): Promise<string> {
+  return (await readFile("/proc/sys/kernel/random/boot_id", "latin1")).trim();
 }
 
 /** Resolves after a time; rejects at once with the signal's reason when it aborts. */

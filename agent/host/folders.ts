@@ -1,4 +1,5 @@
-import { mkdir, readdir, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AgentError } from "../errors.ts";
 
@@ -27,5 +28,16 @@ async function guard<T>(what: string, work: Promise<T>): Promise<T> {
     return await work;
   } catch (error) {
     throw new AgentError("HOST_FILE", `${what}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** Makes an empty folder with a name of its own among the system's temporary ones, for root alone. @throws AgentError HOST_FILE */
+export async function makeScratchFolder(prefix: string): Promise<string> {
+  try {
+    return await mkdtemp(join(tmpdir(), prefix));
+  } catch (error) {
+    throw new AgentError("HOST_FILE", `cannot make a folder in ${tmpdir()}: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
 }

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { AgentError } from "../errors.ts";
 import { compareTexts } from "../policy/compare-texts.ts";
 import { readFileIfAny, replaceFile } from "./files.ts";
-import { run } from "./run.ts";
+import { run, runChecked } from "./run.ts";
 
 /** Long enough to find the security key and touch it. */
 const SIGN_TIMEOUT_MS = 120_000;
@@ -51,6 +51,20 @@ export async function readKeyFile(path: string): Promise<KeyCandidate> {
   throw new AgentError("USAGE", `${path} is not a key that ssh-keygen can use: ${reason}`, {
     remedy: "name a private key, its .pub file, or `agent`",
   });
+}
+
+/**
+ * Makes an Ed25519 key without a passphrase in a file that only its owner reads, unless one is there; returns its public line.
+ * @throws AgentError HOST_COMMAND, HOST_MISSING without ssh-keygen
+ */
+export async function makeSshKey(path: string, comment: string): Promise<string> {
+  const known = await readFileIfAny(path, MAX_KEY_BYTES);
+  if (known === null) {
+    await runChecked(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path], {
+      timeoutMs: SIGN_TIMEOUT_MS,
+    });
+  }
+  return (await readKeyFile(path)).publicLine;
 }
 
 /**

@@ -16,6 +16,8 @@ export type Outcome =
       readonly audit: boolean;
       readonly changes: ChangeCounts;
     }
+  /** Was confirmed before, and something that nobody approved is in force in its place until an end. */
+  | { readonly kind: "break-glass"; readonly by: string; readonly until: string; readonly reason: string }
   /** Was confirmed before, could not be kept in force, and is in force again. */
   | { readonly kind: "restored"; readonly serial: number }
   | {
@@ -59,6 +61,8 @@ export function describeOutcome(outcome: Outcome): Status {
       return status("success", confirmedText(outcome));
     case "restored":
       return status("success", `in force again, serial ${outcome.serial}`);
+    case "break-glass":
+      return status("error", `BREAK-GLASS by ${outcome.by} until ${outcome.until}: ${maskAddresses(outcome.reason)}`);
     case "rollback-failed":
       return status("error", `rollback failed, all is closed: ${outcome.code}: ${maskAddresses(outcome.message)}`);
     case "closed":

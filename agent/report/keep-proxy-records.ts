@@ -2,13 +2,15 @@ import type { Logger } from "pino";
 import { readProxyRefused } from "../apply/proxy-control.ts";
 import { RECORD_RING } from "../compile/haproxy.ts";
 import { ABOUT_MAP, CLIENT_TABLE } from "../compile/haproxy-frontends.ts";
-import { createDenyRecords } from "../gate/deny-records.ts";
+import { createDenyRecords, type DenyRecords } from "../gate/deny-records.ts";
+import type { Tally } from "../gate/tally.ts";
 import { createUntoldPackets } from "../gate/untold-packets.ts";
 import { openAppendLog } from "../host/append-log.ts";
 import { monotonicMs, nowMs, sleepMs } from "../host/clock.ts";
 import { readFileIfAny } from "../host/files.ts";
 import type { Plane } from "../policy/reasons.ts";
 import type { Paths } from "../settings/paths.ts";
+import { countProxyDenial, countProxyRecord, countProxyRest } from "./count-proxy.ts";
 import { createProxyJudge } from "./proxy-judge.ts";
 import { openProxyRecords } from "./proxy-records.ts";
 import { readProxyTotals, writeProxyTotals } from "./proxy-totals.ts";
@@ -17,6 +19,8 @@ export interface KeepProxyRecordsOptions {
   readonly gateway: string;
   readonly paths: Paths;
   readonly log: Logger;
+  /** Counts every decision, whatever the lines leave out. */
+  readonly tally: Pick<Tally, "add">;
 }
 
 const MAX_RECORD_BYTES = 8 * 1024 * 1024;
@@ -28,7 +32,7 @@ const REST_MS = 60_000;
  * the totals go on where an earlier agent had left them. Never rejects for what cannot be read or written.
  */
 export async function keepProxyRecords(options: KeepProxyRecordsOptions, signal: AbortSignal): Promise<void> {
-  const { gateway, paths, log } = options;
+  const { gateway, paths, log, tally } = options;
   const { proxyRecords: path, proxyTotals, proxySocket: socketPath } = paths;
   const onError = (error: unknown): void => log.warn({ event: "proxy-record-lost", reason: (error as Error).message });
   try {
@@ -43,11 +47,25 @@ export async function keepProxyRecords(options: KeepProxyRecordsOptions, signal:
     const readRefused = () => readProxyRefused(socketPath, CLIENT_TABLE);
     const untold = createUntoldPackets(readRefused, (key, count) => {
       const [plane = "", client = ""] = key.split(" ");
-      denials.noteUntold(plane as Plane, client, count);
+      const reason = denials.noteUntold(plane as Plane, client, count);
+      countProxyRest(tally, plane as Plane, client, reason, count);
     });
+    const counted: DenyRecords = {
+      ...denials,
+      note: (denial) => {
+        denials.note(denial);
+        countProxyDenial(tally, denial);
+      },
+    };
+    const passed = {
+      append: (line: string) => {
+        countProxyRecord(tally, line);
+        records.append(line);
+      },
+    };
     const judge = createProxyJudge(paths.releases, `${paths.proxy}/${ABOUT_MAP}`);
     const follower = openProxyRecords({
-      ...{ gateway, socketPath, ring: RECORD_RING, denials, log: records, onError },
+      ...{ gateway, socketPath, ring: RECORD_RING, denials: counted, log: passed, onError },
       lastId: earlier?.lastId ?? null,
       known: files.flatMap((bytes) => bytes?.toString("utf8").split("\n") ?? []),
       deciderOf: judge.deciderOf,

@@ -82,7 +82,8 @@ export function openProxyRecords(options: ProxyRecordsOptions): ProxyRecords {
 async function noteDenied({ denials, deciderOf, onDenied }: ProxyRecordsOptions, line: ProxyLine): Promise<void> {
   const { plane, reason, client, commit, atMs } = line;
   const decider = commit === null ? null : await deciderOf(commit);
-  denials.note({ plane, reason, client, atMs, describe: () => describeProxyLine(line, decider) });
+  const target = line.name ?? "";
+  denials.note({ plane, reason, client, atMs, target, describe: () => describeProxyLine(line, decider) });
   // No rule sees a request that is none.
   if (reason !== "http-malformed") onDenied(`${plane} ${client}`);
 }

@@ -1,9 +1,11 @@
 import type { Agent } from "../agent.ts";
 import { type LifelineNote, readLifeline } from "../apply/lifeline-note.ts";
-import { replaceFile } from "../host/files.ts";
+import { readFileIfAny, replaceFile } from "../host/files.ts";
 import { readPointers } from "../host/pointer-store.ts";
 import type { TrustVerdict } from "../steps/guard-trust.ts";
 import type { ConfirmedPointer, VerifiedPointer } from "../trust/pointers.ts";
+import { type Activity, describeCounts, describeCycle, type LastCycle } from "./agent-memory.ts";
+import type { AgentCounts } from "./gateway-status.ts";
 
 /** `status.json` in the run folder: what the agent knew after its last cycle. */
 export interface AgentStatus {
@@ -17,22 +19,24 @@ export interface AgentStatus {
   readonly lifeline: LifelineNote | null;
   /** What stands against trusting what is enforced; null before the first look. */
   readonly trust: TrustVerdict | null;
-  readonly last: {
-    readonly outcome: string;
-    readonly commit: string | null;
-    /** ISO 8601, UTC. */
-    readonly at: string;
-    readonly code: string | null;
-    readonly message: string | null;
-    readonly remedy: string | null;
-  } | null;
+  readonly last: LastCycle | null;
+  /** The last cycle that did not find everything as it was. */
+  readonly news: LastCycle | null;
+  /** The head that the server told last. */
+  readonly head: string | null;
+  /** ISO 8601, UTC. */
+  readonly polledAt: string | null;
+  readonly changedAt: string | null;
+  readonly drift: { readonly restored: number; readonly lastAt: string | null };
+  readonly counts: AgentCounts;
 }
+
+const MAX_STATUS_BYTES = 64 * 1024;
 
 /** Writes what the agent knows for `clawgress status`. @throws AgentError HOST_FILE */
 export async function writeStatusFile(agent: Agent): Promise<void> {
   const { verified, confirmed } = await readPointers(agent.paths.pointers);
-  const { last } = agent.memory;
-  const error = last !== null && "error" in last.outcome ? last.outcome.error : null;
+  const { last, activity } = agent.memory;
   const status: AgentStatus = {
     version: 1,
     gateway: agent.settings.gateway,
@@ -42,17 +46,44 @@ export async function writeStatusFile(agent: Agent): Promise<void> {
     confirmed,
     lifeline: await readLifeline(agent.paths.lifeline),
     trust: agent.memory.trust,
-    last:
-      last === null
-        ? null
-        : {
-            outcome: last.outcome.kind,
-            commit: last.outcome.commit,
-            at: new Date(last.atMs).toISOString(),
-            code: error?.code ?? null,
-            message: error?.message ?? null,
-            remedy: error?.remedy ?? null,
-          },
+    last: last === null ? null : describeCycle(last.outcome, last.atMs),
+    news: activity.news,
+    head: activity.head,
+    polledAt: timeText(activity.polledAtMs),
+    changedAt: timeText(activity.changedAtMs),
+    drift: { restored: activity.drift.restored, lastAt: timeText(activity.drift.lastAtMs) },
+    counts: describeCounts(activity),
   };
   await replaceFile(agent.paths.status, `${JSON.stringify(status, null, 2)}\n`);
+}
+
+/** Returns what an agent wrote; null when there is nothing, or nothing that can be read. @throws AgentError HOST_FILE */
+export async function readStatusFile(path: string): Promise<AgentStatus | null> {
+  const bytes = await readFileIfAny(path, MAX_STATUS_BYTES);
+  if (bytes === null) return null;
+  try {
+    return JSON.parse(bytes.toString("utf8")) as AgentStatus;
+  } catch {
+    // The next cycle writes it anew.
+    return null;
+  }
+}
+
+/** Takes over what the agent before this one has seen. */
+export async function recallActivity(path: string, activity: Activity): Promise<void> {
+  const before = await readStatusFile(path);
+  if (before === null) return;
+  activity.head = before.head ?? null;
+  activity.polledAtMs = parseTime(before.polledAt);
+  activity.changedAtMs = parseTime(before.changedAt);
+  activity.news = before.news ?? null;
+}
+
+function timeText(atMs: number | null): string | null {
+  return atMs === null ? null : new Date(atMs).toISOString();
+}
+
+function parseTime(text: string | null | undefined): number | null {
+  const atMs = Date.parse(text ?? "");
+  return Number.isNaN(atMs) ? null : atMs;
 }

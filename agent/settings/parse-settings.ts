@@ -6,7 +6,7 @@ import { quoteText } from "../policy/parsed.ts";
 import type { Cidr, DomainName } from "../policy/policy.ts";
 import { explainSchemaErrors } from "../policy/schema-issues.ts";
 import { validate } from "./agent-validator.generated.mjs";
-import { DEFAULT_PATHS } from "./paths.ts";
+import { DEFAULT_PATHS, ownRepositoryPaths } from "./paths.ts";
 import type { RawProbe, RawSettings } from "./raw-settings.ts";
 import type { ForgeSettings, ProbeSettings, Settings } from "./settings.ts";
 
@@ -27,6 +27,8 @@ export function parseSettings(bytes: Uint8Array, file: string): SettingsResult {
     issues.push({ place: document.locate(pointer), message, remedy });
   };
   const settings = fillDefaults(raw, report);
+  checkRepository(raw, report);
+  checkApi(settings, report);
   checkTogether(settings, report);
   return issues.length > 0 ? { ok: false, issues } : { ok: true, settings };
 }
@@ -36,6 +38,8 @@ type Report = (pointer: string, message: string, remedy: string) => void;
 /** What holds where agent.json is silent. A key that is null here has no default: it is off. */
 const defaults = {
   repository: {
+    url: null,
+    name: "own",
     branch: "main",
     group: "default",
     policyPath: "policy.json",
@@ -46,7 +50,7 @@ const defaults = {
     timeoutMs: 30_000,
     maxPackBytes: 16 * 1024 * 1024,
   },
-  poll: { schedule: "*/30 * * * * *", jitterMs: 5_000 },
+  poll: { schedule: "*/30 * * * * *", jitterMs: 5_000, staleAfterMs: 900_000 },
   trust: {
     mode: "manifest",
     insecure: false,
@@ -75,8 +79,18 @@ const defaults = {
     maxConnections: 4_096,
     maxConnectionsPerClient: 512,
   },
+  decisions: { maxRows: 1_000_000, maxBytes: 256 * 1024 * 1024, maxAgeS: 7 * 86_400 },
+  api: {
+    address: "127.0.0.1",
+    port: null,
+    tls: null,
+    user: "clawgress-api",
+    maxBodyBytes: 1024 * 1024,
+    requestsPerMinute: 300,
+    webhookSecretFile: null,
+  },
   health: { confirmTimeoutMs: 30_000, namespace: "clawgress-probe" },
-  api: { github: "https://api.github.com", gitlab: "https://gitlab.com/api/v4", gitea: "" },
+  forgeApi: { github: "https://api.github.com", gitlab: "https://gitlab.com/api/v4", gitea: "" },
   paths: DEFAULT_PATHS,
 } as const;
 
@@ -90,21 +104,23 @@ export const defaultCompileSettings: Pick<Settings, "dns" | "proxy" | "health" |
 
 function fillDefaults(raw: RawSettings, report: Report): Settings {
   const repository = { ...defaults.repository, ...raw.repository };
+  const paths = { ...defaults.paths, ...raw.paths };
+  const api = { ...defaults.api, ...raw.api };
   return {
     version: 1,
     gateway: raw.gateway,
     repository: {
       ...repository,
-      url: withoutSlash(repository.url),
+      url: repository.url === null ? null : withoutSlash(repository.url),
       // Nothing secret of the first server goes to another one.
-      mirrors: (raw.repository.mirrors ?? []).map((mirror) => ({
+      mirrors: (raw.repository?.mirrors ?? []).map((mirror) => ({
         ...{ caFile: null, proxy: null, tokenFile: null, username: repository.username },
         ...mirror,
         url: withoutSlash(mirror.url),
       })),
     },
     poll: { ...defaults.poll, ...raw.poll },
-    trust: { ...defaults.trust, ...raw.trust },
+    trust: { ...defaults.trust, ...raw.trust, root: raw.trust?.root ?? ownRepositoryPaths(paths.state).root },
     interfaces: raw.interfaces,
     nat: raw.nat ?? "masquerade",
     hosts: parseBindings(raw.hosts ?? {}),
@@ -113,6 +129,8 @@ function fillDefaults(raw: RawSettings, report: Report): Settings {
     gate: { ...defaults.gate, ...raw.gate },
     records: { ...defaults.records, ...raw.records },
     proxy: { ...defaults.proxy, ...raw.proxy },
+    decisions: { ...defaults.decisions, ...raw.decisions },
+    api: { ...api, metrics: raw.api?.metrics ?? (isLoopback(api) ? "open" : "key") },
     health: {
       ...defaults.health,
       ...raw.health,
@@ -120,7 +138,7 @@ function fillDefaults(raw: RawSettings, report: Report): Settings {
     },
     report: { forge: parseForge(raw.report ?? {}) },
     driver: "process",
-    paths: { ...defaults.paths, ...raw.paths },
+    paths,
   };
 }
 
@@ -129,7 +147,7 @@ function parseForge(raw: NonNullable<RawSettings["report"]>): ForgeSettings | nu
   for (const kind of ["github", "gitlab", "gitea"] as const) {
     const forge = raw[kind];
     if (forge === undefined) continue;
-    return { kind, caFile: null, ...forge, api: withoutSlash(forge.api ?? defaults.api[kind]) };
+    return { kind, caFile: null, ...forge, api: withoutSlash(forge.api ?? defaults.forgeApi[kind]) };
   }
   return null;
 }
@@ -179,6 +197,38 @@ function parseProbe(raw: RawProbe, index: number, report: Report): ProbeSettings
     timeoutMs: raw.timeoutMs ?? 2_000,
     attempts: raw.attempts ?? 2,
   };
+}
+
+/** A remote repository is named and judged by a root that came another way; the gateway's own one needs neither. */
+function checkRepository(raw: RawSettings, report: Report): void {
+  if (raw.repository?.url === undefined) return;
+  if (raw.repository.name === undefined) {
+    report("/repository", "a repository with a url needs a name", 'add "name": the opaque name that its lock carries');
+  }
+  if (raw.trust?.root === undefined) {
+    const remedy = 'add "trust": { "root": FILE }, a copy of trust/1.json that did not come through the Git server';
+    report(raw.trust === undefined ? "" : "/trust", "a repository with a url needs a root of trust", remedy);
+  }
+}
+
+function isLoopback({ address }: { readonly address: string }): boolean {
+  return address === "::1" || (isIP(address) === 4 && address.startsWith("127."));
+}
+
+function checkApi({ api, dns, gate, proxy }: Settings, report: Report): void {
+  if (["root", "0", dns.user, gate.user, proxy.user].includes(api.user)) {
+    report(
+      "/api/user",
+      `${quoteText(api.user)} runs something else`,
+      "name a user without other use: it serves strangers",
+    );
+  }
+  if (isIP(api.address) === 0 || api.address.includes("%")) {
+    report("/api/address", `${quoteText(api.address)} is no address`, "write an IPv4 or IPv6 address, not a name");
+  } else if (api.port !== null && !isLoopback(api) && api.tls === null) {
+    const remedy = "name certificateFile and keyFile in api.tls, or listen on 127.0.0.1 behind a proxy that has them";
+    report("/api/address", `keys would cross the network in clear on ${api.address}`, remedy);
+  }
 }
 
 /** Rules between keys that a schema cannot say. */

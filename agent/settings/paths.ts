@@ -69,6 +69,37 @@ export interface Paths {
   readonly proxyRecords: string;
   /** What the proxy has denied, counted. */
   readonly proxyTotals: string;
+  /** The gateway's own repository and the key that signs what is committed to it. */
+  readonly own: OwnRepositoryPaths;
+  /** Keys of the HTTP API, hashed. */
+  readonly apiKeys: string;
+  /** Belongs to the API's user. */
+  readonly decisions: string;
+  readonly breakGlass: string;
+  readonly breakGlassTransaction: string;
+  readonly agentSocket: string;
+  readonly api: string;
+  readonly apiPid: string;
+  readonly apiSocket: string;
+  readonly apiLog: string;
+}
+
+export interface OwnRepositoryPaths {
+  readonly repository: string;
+  readonly key: string;
+  readonly root: string;
+  readonly allowedSigners: string;
+}
+
+/** Returns where a gateway without a remote repository keeps its own. */
+export function ownRepositoryPaths(state: string): OwnRepositoryPaths {
+  const own = join(state, "own");
+  return {
+    repository: join(own, "policy.git"),
+    key: join(own, "key"),
+    root: join(own, "root.json"),
+    allowedSigners: join(own, "allowed-signers"),
+  };
 }
 
 /** Returns the absolute paths of everything the program owns. */
@@ -119,5 +150,15 @@ export function pathsOf(settings: Pick<Settings, "paths">): Paths {
     proxyLog: join(run, "proxy.log"),
     proxyRecords: join(run, "proxy.jsonl"),
     proxyTotals: join(run, "proxy-totals.json"),
+    own: ownRepositoryPaths(state),
+    apiKeys: join(state, "api-keys.json"),
+    decisions: join(state, "decisions"),
+    breakGlass: join(state, "break-glass.json"),
+    breakGlassTransaction: join(state, "break-glass"),
+    agentSocket: join(run, "agent.sock"),
+    api: join(run, "api"),
+    apiPid: join(run, "api.pid.json"),
+    apiSocket: join(run, "api", "telemetry.sock"),
+    apiLog: join(run, "api.log"),
   };
 }

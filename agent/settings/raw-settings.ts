@@ -3,9 +3,9 @@ import type { Narrowing } from "../policy/narrow-policy.ts";
 /** agent.json as it is written, once it has the shape of agent.schema.json: optional keys may be missing. */
 export interface RawSettings {
   readonly gateway: string;
-  readonly repository: {
-    readonly url: string;
-    readonly name: string;
+  readonly repository?: {
+    readonly url?: string;
+    readonly name?: string;
     readonly branch?: string;
     readonly group?: string;
     readonly policyPath?: string;
@@ -23,10 +23,10 @@ export interface RawSettings {
       readonly tokenFile?: string;
     }[];
   };
-  readonly poll?: { readonly schedule?: string; readonly jitterMs?: number };
-  readonly trust: {
+  readonly poll?: { readonly schedule?: string; readonly jitterMs?: number; readonly staleAfterMs?: number };
+  readonly trust?: {
     readonly mode?: "manifest" | "commit" | "both";
-    readonly root: string;
+    readonly root?: string;
     readonly insecure?: boolean;
     readonly revokedFile?: string;
     readonly maxAgeS?: number;
@@ -63,6 +63,17 @@ export interface RawSettings {
     readonly relayPort?: number;
     readonly maxConnections?: number;
     readonly maxConnectionsPerClient?: number;
+  };
+  readonly decisions?: { readonly maxRows?: number; readonly maxBytes?: number; readonly maxAgeS?: number };
+  readonly api?: {
+    readonly address?: string;
+    readonly port?: number;
+    readonly tls?: { readonly certificateFile: string; readonly keyFile: string };
+    readonly user?: string;
+    readonly maxBodyBytes?: number;
+    readonly requestsPerMinute?: number;
+    readonly metrics?: "open" | "key";
+    readonly webhookSecretFile?: string;
   };
   readonly health?: {
     readonly confirmTimeoutMs?: number;

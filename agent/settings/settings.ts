@@ -7,7 +7,12 @@ export interface Settings {
   /** Name of this gateway: in statuses (`clawgress/<gateway>`) and logs. */
   readonly gateway: string;
   readonly repository: RepositorySettings;
-  readonly poll: { readonly schedule: string; readonly jitterMs: number };
+  readonly poll: {
+    readonly schedule: string;
+    readonly jitterMs: number;
+    /** Without a poll that succeeded for this long, the gateway is stale. */
+    readonly staleAfterMs: number;
+  };
   readonly trust: TrustSettings;
   readonly interfaces: { readonly clients: readonly string[]; readonly upstream: readonly string[] };
   readonly nat: "masquerade" | "none";
@@ -19,6 +24,8 @@ export interface Settings {
   readonly gate: GateSettings;
   readonly records: RecordSettings;
   readonly proxy: ProxySettings;
+  readonly decisions: DecisionSettings;
+  readonly api: ApiSettings;
   readonly health: HealthSettings;
   /** Where commit statuses go; null when nowhere. */
   readonly report: { readonly forge: ForgeSettings | null };
@@ -42,7 +49,9 @@ export interface RemoteSettings {
   readonly tokenFile: string | null;
 }
 
-export interface RepositorySettings extends RemoteSettings {
+export interface RepositorySettings extends Omit<RemoteSettings, "url"> {
+  /** Null: the gateway's own repository, in its state folder, is the source. */
+  readonly url: string | null;
   /** Other servers that carry the same repository: any may be down, and none may tell another story. */
   readonly mirrors: readonly RemoteSettings[];
   readonly branch: string;
@@ -115,6 +124,26 @@ export interface ProxySettings {
   readonly maxConnectionsPerClient: number;
 }
 
+/** Bounds of the stored decisions; what is oldest goes first. */
+export interface DecisionSettings {
+  readonly maxRows: number;
+  readonly maxBytes: number;
+  readonly maxAgeS: number;
+}
+
+export interface ApiSettings {
+  readonly address: string;
+  /** Null: decisions are stored, and nothing listens. */
+  readonly port: number | null;
+  readonly tls: { readonly certificateFile: string; readonly keyFile: string } | null;
+  /** A user name or numeric id without other use. */
+  readonly user: string;
+  readonly maxBodyBytes: number;
+  readonly requestsPerMinute: number;
+  readonly metrics: "open" | "key";
+  readonly webhookSecretFile: string | null;
+}
+
 export interface HealthSettings {
   readonly confirmTimeoutMs: number;
   /** Name of the network namespace in which probes run as a client. */
@@ -161,6 +190,11 @@ export const probeLink = {
   gateway6: "fdc1:a496:e550::1",
   prefixLength6: 64,
 } as const;
+
+/** Returns every address that a probe speaks from. */
+export function probeClients(health: HealthSettings): ReadonlySet<string> {
+  return new Set(probeAddresses(health).flatMap(({ address4, address6 }) => [address4, address6]));
+}
 
 /** Returns one pair of reserved client addresses for each distinct host that a probe speaks as, sorted by host name. */
 export function probeAddresses(health: HealthSettings): readonly ProbeAddress[] {

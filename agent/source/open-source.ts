@@ -19,7 +19,10 @@ export interface SourceOptions {
  * Nothing is sent before the first poll.
  * @throws AgentError SETTINGS_INVALID for a URL
  */
-export async function openSource(settings: RepositorySettings, options: SourceOptions): Promise<Source> {
+export async function openSource(
+  settings: RepositorySettings & { readonly url: string },
+  options: SourceOptions,
+): Promise<Source> {
   const { branch, timeoutMs, maxPackBytes, mirrors } = settings;
   const { dnsServers, dnsPort } = options;
   const remotes = [settings, ...mirrors].map((one) => openRemote(one, { branch, timeoutMs, dnsServers, dnsPort }));

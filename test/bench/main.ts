@@ -21,6 +21,8 @@ const measures: { readonly [name: string]: () => Promise<Measure> } = {
   limits: async () => (await import("./limits.ts")).measureLimits,
   approvals: async () => (await import("./approvals.ts")).measureApprovals,
   "limits-paths": async () => (await import("./limits-paths.ts")).measureLimitsPaths,
+  api: async () => (await import("./api.ts")).measureApi,
+  decisions: async () => (await import("./decisions.ts")).measureDecisions,
   idle: async () => (await import("./idle.ts")).measureIdle,
 };
 

@@ -4,7 +4,7 @@ import type { RepositorySettings } from "../../agent/settings/settings.ts";
 import { openSource } from "../../agent/source/open-source.ts";
 
 export interface PollParams {
-  readonly settings: RepositorySettings;
+  readonly settings: RepositorySettings & { readonly url: string };
   readonly gitFolder: string;
   readonly dnsServer: string;
   /** `git` arguments in front of `ls-remote URL REF`. */

@@ -22,7 +22,7 @@ export const measurePoll: Measure = ({ quick }) =>
     await writeFile(tokenFile, lab.git.token, { mode: 0o600 });
     const basic = Buffer.from(`git:${lab.git.token}`).toString("base64");
     const params = {
-      settings: testSettings(repository.url, { caFile: lab.caFile, tokenFile }),
+      settings: { ...testSettings(repository.url, { caFile: lab.caFile, tokenFile }), url: repository.url },
       gitFolder: join(lab.folder, "bench-git"),
       dnsServer: lab.addresses.dns.v4,
       gitArgv: [

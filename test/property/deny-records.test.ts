@@ -51,7 +51,7 @@ test("whatever happens, the lines of a client and reason add up to its denials",
           denials += one.times;
           const describe = () => commonDetails("rst", null, null, null);
           for (let time = 0; time < one.times; time++) {
-            records.note({ plane, reason: one.reason, client: one.client, describe });
+            records.note({ plane, reason: one.reason, client: one.client, target: "", describe });
           }
         }
       }

@@ -77,6 +77,7 @@ export interface GatewayOptions {
 /** Users that exist on no machine: only the gate and the proxy run as them. */
 const GATE_UID = "64053";
 const PROXY_UID = "64054";
+export const API_UID = "64055";
 const root = findRoot(dirname(fileURLToPath(import.meta.url)));
 
 /**
@@ -144,7 +145,7 @@ function flags({ step, moment, do: what, jitterMs = 0 }: Fault): readonly string
 }
 
 /** Copies dist/ and the native library to where the gate's user can read them: a checkout may be root's alone. */
-async function installProgram(folder: string): Promise<string> {
+export async function installProgram(folder: string): Promise<string> {
   await mkdir(join(folder, "node_modules"), { recursive: true });
   await cp(join(root, "dist"), join(folder, "dist"), { recursive: true });
   for (const name of ["koffi", "@koromix"]) {
@@ -197,6 +198,8 @@ async function writeConfig(
     dns: { upstreams: [lab.addresses.dns.v4], validation: "yes", trustAnchorsFile: lab.trustAnchorsFile },
     gate: { user: GATE_UID },
     proxy: { user: PROXY_UID },
+    // Nothing listens unless a test gives a port; the decisions are stored all the same.
+    api: { user: API_UID },
     health: { namespace: `${lab.prefix}probe`, confirmTimeoutMs: 30_000 },
     report: {
       github: { api: lab.statuses.api, repository: repository.name, tokenFile: statusTokenFile, caFile: lab.caFile },

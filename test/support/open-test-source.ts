@@ -34,10 +34,13 @@ export async function openTestSource(
   gitFolder: string = join(mkdtempSync(join(tmpdir(), "clawgress-cache-")), "git"),
 ): Promise<{ source: Source; gitFolder: string; notices: readonly Notice[] }> {
   const notices: Notice[] = [];
-  const source = await openSource(testSettings(url, more), {
-    ...{ gitFolder, dnsServers: [], dnsPort: 53 },
-    notice: (notice) => notices.push(notice),
-  });
+  const source = await openSource(
+    { ...testSettings(url, more), url },
+    {
+      ...{ gitFolder, dnsServers: [], dnsPort: 53 },
+      notice: (notice) => notices.push(notice),
+    },
+  );
   return { source, gitFolder, notices };
 }
 

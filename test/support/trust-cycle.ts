@@ -8,6 +8,7 @@ import type { Cycle, StepResult } from "../../agent/cycle.ts";
 import { AgentError } from "../../agent/errors.ts";
 import { initialisePointers } from "../../agent/host/pointer-store.ts";
 import { createPolicyMemory } from "../../agent/policy/policy-memory.ts";
+import { createActivity } from "../../agent/report/agent-memory.ts";
 import type { Settings } from "../../agent/settings/settings.ts";
 import type { Source } from "../../agent/source/source.ts";
 import { approveCommit } from "../../agent/steps/commit-steps.ts";
@@ -59,7 +60,7 @@ export async function openTrustCycle(
   if (!("root" in installed)) throw new Error(installed.issues.join("; "));
   const { root } = installed;
   const memory: Agent["memory"] = {
-    ...{ settledCommit: null, trust: null, last: null },
+    ...{ settledCommit: null, trust: null, last: null, activity: createActivity(0) },
     ...{ read: createPolicyMemory(), compiled: createCompileMemory() },
   };
   let failure: AgentError | null = null;

@@ -6,6 +6,7 @@ import { describe, expect, test } from "vitest";
 import { codes } from "../../agent/errors.ts";
 import { parsePolicy } from "../../agent/policy/parse-policy.ts";
 import { reasons } from "../../agent/policy/reasons.ts";
+import { buildProgram } from "../../agent/program.ts";
 import { parseSettings } from "../../agent/settings/parse-settings.ts";
 import { packetResiduals, tlsResiduals } from "../battery/residuals.ts";
 
@@ -16,8 +17,8 @@ const read = (path: string): string => readFileSync(join(root, path), "utf8");
 const sources = readdirSync(join(root, "agent"), { recursive: true, encoding: "utf8" }).filter((path) =>
   path.endsWith(".ts"),
 );
-const cli = read("agent/cli.ts");
-const verbs = [...cli.matchAll(/^\s+verb\(\s*"([a-z]+)"/gm)].map(([, name]) => name);
+const cli = ["program", "face-verbs"].map((name) => read(join("agent", `${name}.ts`))).join("\n");
+const verbs = buildProgram(() => {}).commands.map((verb) => verb.name());
 const allSource = sources.map((path) => read(join("agent", path))).join("\n");
 
 function blocks(path: string, language: string): readonly string[] {

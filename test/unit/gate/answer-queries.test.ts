@@ -102,6 +102,7 @@ beforeEach(() => {
     nowS: () => 1000,
     onError: (error) => exceptions.push(error),
     clients: createClientTable({ maxQueriesPerS: 20, maxNamesPerClient: 2 }),
+    noteQuery: () => {},
     noteRefusal: (refusal, _from, _policy, verdict) => void (verdict === "would-deny" ? audited : noted).push(refusal),
     pins: {
       namesOf: (client, _group, address) => given.filter((pair) => pair === `${client} ${address}`),

@@ -37,7 +37,7 @@ function bench(): Bench {
     note: (client: string, reason: Denial["reason"] = "dns-rate", count = 1) => {
       for (let index = 0; index < count; index++) {
         const describeIt = () => commonDetails("servfail", null, null, null);
-        records.note({ plane: "dns", reason, client, describe: describeIt });
+        records.note({ plane: "dns", reason, client, target: "", describe: describeIt });
       }
     },
   });
@@ -123,7 +123,7 @@ describe("deny records", () => {
       described += 1;
       return commonDetails("rst", null, null, null);
     };
-    it.records.note({ plane: "ip", reason: "ip-not-allowed", client: "a", describe: describeIt });
+    it.records.note({ plane: "ip", reason: "ip-not-allowed", client: "a", target: "", describe: describeIt });
     it.records.noteUntold("ip", "a", 1);
     it.records.flush();
     expect(it.lines).toHaveLength(2);

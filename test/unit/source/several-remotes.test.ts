@@ -41,7 +41,7 @@ beforeAll(async () => {
 beforeEach(async () => {
   first.server.intercept = null;
   second.server.intercept = null;
-  const mirror = testSettings(second.server.url);
+  const mirror = { ...testSettings(second.server.url), url: second.server.url };
   const opened = await openTestSource(first.server.url, { mirrors: [mirror] });
   ({ source, notices } = opened);
   folders.push(dirname(opened.gitFolder));
