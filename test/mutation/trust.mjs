@@ -315,7 +315,7 @@ const mutations = [
     "trust/verify-approval.ts",
     "(lock.serial === floor.serial && floor.lockDigest === null)",
     "false",
-    history,
+    verify,
   ],
   [
     "a void serial",
@@ -538,7 +538,7 @@ const mutations = [
     "commitSeenAtMs",
     keys,
   ],
-  ["kept evidence is of that lock", "trust/evidence.ts", "|| digestOf(lockBytes) !== lockDigest", "", state],
+  ["kept evidence is of that lock", "trust/evidence.ts", "|| digestOf(lockBytes) !== lockDigest", "", unit("evidence")],
   ["a request is signed for recovery", "trust/recovery.ts", '"clawgress-recovery@v1"', '"clawgress-policy@v1"', state],
 
   [

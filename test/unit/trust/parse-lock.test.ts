@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { type Lock, renderLock } from "../../../agent/trust/lock.ts";
+import { type Lock, refusePath, renderLock } from "../../../agent/trust/lock.ts";
 import { parseLock } from "../../../agent/trust/parse-lock.ts";
 
 const digest = "ab".repeat(32);
@@ -164,4 +164,8 @@ describe("paths", () => {
       issues: [{ message: expect.stringMatching(/only in capitals/) }],
     });
   });
+});
+
+test("a step that leads up or nowhere is refused as what it is", () => {
+  for (const path of ["a/../b", "./a", "a/."]) expect(refusePath(path)).toBe("it has a step . or ..");
 });

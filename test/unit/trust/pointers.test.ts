@@ -114,3 +114,27 @@ describe("the verified pointer", () => {
     expect(checkAdvance(emptyPointers.verified, pointer)).toEqual({ ok: true });
   });
 });
+
+describe("roots and the pointer", () => {
+  const serials = { void: 100, restart: 7 };
+  const high = { ...pointer, serial: 500 };
+  test("another root of the same number is refused, a newer one is not", () => {
+    expect(checkAdvance(pointer, { ...pointer, rootDigest: "00".repeat(32) })).toMatchObject({
+      ok: false,
+      code: "TRUST_EQUIVOCATION",
+    });
+    expect(checkAdvance(pointer, { ...pointer, root: 2, rootDigest: "00".repeat(32) })).toEqual({ ok: true });
+  });
+  test("only a newer root takes serials back", () => {
+    const back = { ...high, serial: 8, lockDigest: "12".repeat(32) };
+    expect(checkAdvance(high, back, serials)).toMatchObject({ ok: false, code: "TRUST_ROLLBACK" });
+    expect(checkAdvance(high, { ...back, root: 2 }, serials)).toEqual({ ok: true });
+    expect(checkAdvance(high, { ...back, root: 2 })).toMatchObject({ ok: false, code: "TRUST_ROLLBACK" });
+    expect(checkAdvance(high, { ...back, root: 2, serial: 6 }, serials)).toMatchObject({ ok: false });
+  });
+  test("no part goes back either", () => {
+    const parts = { payments: { serial: 2, lockDigest: "12".repeat(32) } };
+    expect(checkAdvance(pointer, { ...pointer, parts })).toMatchObject({ ok: false, code: "TRUST_ROLLBACK" });
+    expect(checkAdvance(pointer, { ...pointer, parts: {} })).toMatchObject({ ok: false, code: "TRUST_ROLLBACK" });
+  });
+});

@@ -48,6 +48,7 @@ describe("fewer are enough to tighten", () => {
     write({ allow: allow("a.test") });
     repository.writeLock(2, { signers: { bob } });
     expect(await offer(gateway)).toMatchObject({ code: "approved", approvedBy: ["bob"] });
+    expect(await offer(gateway)).toMatchObject({ code: "approved", approvedBy: ["bob"] });
     write({ allow: allow("a.test", "c.test") });
     repository.writeLock(3, { signers: { bob } });
     expect(await offer(gateway)).toMatchObject({
@@ -116,7 +117,7 @@ describe("a rule for some hosts", () => {
   const rule = { name: "lab", hosts: ["lab-*"], principals: ["carol"], threshold: 1 };
   const policy = (lab: readonly string[], other: readonly string[] = ["a.test"], sources = ["10.0.1.1/32"]) => ({
     allow: allow(...other),
-    hosts: { "lab-1": { sources, allow: allow(...lab) }, office: { sources: ["10.0.2.1/32"], allow: allow("o.test") } },
+    hosts: { "lab-1": { sources, allow: allow(...lab) }, office: { sources: ["10.0.2.0/24"], allow: allow("o.test") } },
   });
   const start = async (changes: object = {}): Promise<TrustGateway> => {
     const gateway = await makeGateway({ ...base, rules: [{ ...rule, ...changes }] });
@@ -179,6 +180,27 @@ describe("a rule for some hosts", () => {
     repository.writeLock(4, { signers: { carol } });
     expect(await offer(other)).toMatchObject({ code: "TRUST_UNSIGNED" });
   });
+  test("they take no addresses out of another host's network, though the text of that host stays", async () => {
+    const gateway = await start({ sources: ["10.0.0.0/16"] });
+    write(policy(["x.test"], ["a.test"], ["10.0.1.1/32", "10.0.3.3/32"]));
+    repository.writeLock(2, { signers: { carol } });
+    expect(await offer(gateway)).toMatchObject({ code: "approved" });
+    write(policy(["x.test"], ["a.test"], ["10.0.1.1/32", "10.0.2.1/32"]));
+    repository.writeLock(3, { signers: { carol } });
+    expect(await offer(gateway)).toMatchObject({ code: "TRUST_UNSIGNED" });
+  });
+  test("a label within their own entry changes nothing for anybody, and is the leads' to approve", async () => {
+    const gateway = await start();
+    const { hosts } = policy([]);
+    const labelled = { domains: [{ domain: "x.test", label: "l" }], ports: [443] };
+    write({ ...policy(["x.test"]), hosts: { ...hosts, "lab-1": { ...hosts["lab-1"], allow: labelled } } });
+    repository.writeLock(2, {});
+    expect(await offer(gateway)).toMatchObject({ code: "TRUST_UNSIGNED" });
+    repository.writeLock(2, { signers: { carol } });
+    expect(await offer(gateway)).toMatchObject({ code: "TRUST_UNSIGNED", text: expect.stringMatching(/2 of 2/) });
+    repository.writeLock(2, { signers: both });
+    expect(await offer(gateway)).toMatchObject({ code: "approved" });
+  });
   test("what stands beside its hosts is not theirs to change, though it changes nothing for anybody", async () => {
     const gateway = await start();
     for (const more of [
@@ -234,6 +256,12 @@ describe("a rule for some files", () => {
       team(["x.test"]);
       repository.writeLock(3, { signers: { carol } });
       expect(await offer(gateway)).toMatchObject({ code: "approved", approvedBy: ["carol"] });
+    });
+    test("their file with a rule for everybody needs the leads", async () => {
+      const gateway = await start();
+      team(["x.test"], { allow: allow("evil.test") });
+      repository.writeLock(2, { signers: { carol, dave } });
+      expect(await offer(gateway)).toMatchObject({ code: "TRUST_UNSIGNED" });
     });
     test("their file with a change for others needs the leads", async () => {
       const gateway = await start();

@@ -343,9 +343,15 @@ describe("the chain of roots", () => {
     rmSync(join(gateway.folder, "trust"), { recursive: true });
     repository.files.clear();
     for (const [path, bytes] of first) repository.files.set(path, bytes);
-    expect(await gateway.offer(release(9, "evil.example.com"))).toMatchObject({ code: "TRUST_ROLLBACK" });
+    expect(await gateway.offer(release(9, "evil.example.com"))).toMatchObject({
+      code: "TRUST_ROLLBACK",
+      text: expect.stringMatching(/this gateway has followed root 2/),
+    });
     repository.writeRoot({ ...next(2), $schema: "fork" } as { root: number }, { old: both, new: both });
-    expect(await gateway.offer(release(9, "evil.example.com"))).toMatchObject({ code: "TRUST_EQUIVOCATION" });
+    expect(await gateway.offer(release(9, "evil.example.com"))).toMatchObject({
+      code: "TRUST_EQUIVOCATION",
+      text: expect.stringMatching(/leads to another root 2/),
+    });
   });
 
   test("what no chain reaches can be installed by hand, with a higher number", async () => {

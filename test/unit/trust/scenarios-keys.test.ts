@@ -136,6 +136,19 @@ describe("GB2: a key that ends, judged by when this gateway saw the signature fi
     repository.writeLock(1, { signers: { bob } });
     expect(await gateway.offer(repository.commit())).toMatchObject({ code: "TRUST_UNSIGNED" });
   });
+  test("another signature of the same person does not take over the time of the first", async () => {
+    const ended = makeSigner();
+    const dated = [bob.publicLine, { key: ended.publicLine, expires: "2026-12-01T00:00:00Z" }];
+    const gateway = await makeGateway({ ...json, principals: { ...json.principals, bob: { keys: dated } } });
+    const lock = repository.writeLock(1, { signers: both });
+    expect(await gateway.offer(repository.commit())).toMatchObject({ code: "approved" });
+    gateway.pass(10 * 86_400_000);
+    repository.files.set(approvalPath(digestOf(lock), "bob"), ended.sign(lock));
+    expect(await gateway.offer(repository.commit())).toMatchObject({
+      code: "TRUST_UNSIGNED",
+      text: expect.stringMatching(/first seen at 2026-12-06/),
+    });
+  });
   test("a commit that was seen in time but not approved yet is judged by that time when it comes again", async () => {
     const gateway = await makeGateway(expiring("2026-11-26T12:00:00Z"));
     repository.writeLock(1, { signers: both, paths: ["policy.json", "later.json"] });

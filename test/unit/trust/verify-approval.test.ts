@@ -221,6 +221,13 @@ describe("older than what was verified", () => {
       code: "TRUST_EQUIVOCATION",
     });
   });
+  test("the serial from which it starts again after a loss, of which no lock is known", () => {
+    expect(verify({ verified: { ...emptyPointers.verified, root: 1, serial: 7 } })).toMatchObject({
+      ok: false,
+      code: "TRUST_ROLLBACK",
+    });
+    expect(verify({ verified: { ...emptyPointers.verified, root: 1, serial: 6 } })).toMatchObject({ ok: true });
+  });
   test("an unsigned lock raises no alarm of equivocation", () => {
     const verified = verifiedAt(7, "00".repeat(32));
     expect(verify({ verified, signatures: new Map() })).toMatchObject({ ok: false, code: "TRUST_UNSIGNED" });
