@@ -41,6 +41,16 @@ afterAll(async () => {
   await lab?.stop();
 });
 
+/** Starts another agent and resolves when it has put in force what was confirmed, and looked whether it is. */
+async function startAgain(): Promise<LabProcess> {
+  const known = (await gateway.log()).length;
+  const started = gateway.start();
+  await eventually("the agent enforces", async () => {
+    return (await gateway.log()).slice(known).some(({ event }) => event === "enforcing");
+  });
+  return started;
+}
+
 async function apply(document: object): Promise<void> {
   const commit = await gateway.commit({ ...document });
   await gateway.awaitStatus(commit, ["success"]);
@@ -166,7 +176,7 @@ test("with the agent dead too, the proxy goes on; with the proxy dead as well, a
   const down = await status();
   expect(JSON.parse(down.stdout)).toMatchObject({ ok: false, proxy: { pid: null, isNeeded: true } });
   expect(down.exitCode).not.toBe(0);
-  agent = gateway.start();
+  agent = await startAgain();
   await eventually("a new agent starts it again", () => reaches("a.allowed.test"));
   await eventually("all is served again", async () => (await status()).exitCode === 0);
 });
@@ -175,7 +185,7 @@ test("maps that somebody changed by hand are put right when the agent starts", a
   const socket = join(gateway.folder, "run", "proxy", "control", "stats.sock");
   expect((await askProxy(socket, "add map tls.map wild.test@* 1")).trim()).toBe("");
   await agent.kill("SIGTERM");
-  agent = gateway.start();
+  agent = await startAgain();
   await eventually(
     "the line is gone",
     async () => !(await askProxy(socket, "show map tls.map")).includes("wild.test@*"),
@@ -189,7 +199,7 @@ test("a record says which commit it was judged by, and stands once only", async 
   const head = await gateway.head();
   expect(record).toMatchObject({ commit: head, gateway: "gw-lab" });
   await agent.kill("SIGTERM");
-  agent = gateway.start();
+  agent = await startAgain();
   await records.mark();
   expect(await reaches("a.allowed.test")).toBe(true);
   await records.find({ reason: "allowed", name: "a.allowed.test" });
