@@ -4,23 +4,16 @@ interface TableText {
   readonly commands: string;
   /** Set or map → its elements as they are written: key → data, empty for a set. */
   readonly elements: ReadonlyMap<string, ReadonlyMap<string, string>>;
+  /** Sets and maps of ranges. */
+  readonly ranged: ReadonlySet<string>;
   /** Set or map → what kind it is, as the command that empties it says; missing for those that are never emptied. */
   readonly kinds: ReadonlyMap<string, string>;
 }
 
 const OPENING = "add element inet clawgress ";
 const EMPTYING = /^flush (map|set) inet clawgress ([a-z0-9_]+)$/;
-/** Sets that hold ranges: the kernel takes one element out of a hash, but a range only together with its neighbours. */
-const RANGED: ReadonlySet<string> = new Set([
-  "group4",
-  "group6",
-  "tcp_ports",
-  "udp_ports",
-  "deny4",
-  "deny6",
-  "limit4",
-  "limit6",
-]);
+/** Holds ranges: the kernel takes one element out of a hash, but a range only together with its neighbours. */
+const RANGED = /^add (?:map|set) inet clawgress ([a-z0-9_]+) \{.*\binterval\b/;
 
 /**
  * Returns the transaction that makes the table of one `policy.nft` the table of another, with only the elements that
@@ -35,7 +28,7 @@ export function tableDelta(before: string, after: string): string {
   for (const [set, kind] of now.kinds) {
     const [had, has] = [old.elements.get(set) ?? NONE, now.elements.get(set) ?? NONE];
     if (!old.kinds.has(set)) parts.push(`flush ${kind} inet clawgress ${set}\n`, command("add", set, has));
-    else if (!RANGED.has(set)) parts.push(changes(set, had, has));
+    else if (!now.ranged.has(set)) parts.push(changes(set, had, has));
     else if (!isSame(had, has)) parts.push(`flush ${kind} inet clawgress ${set}\n`, command("add", set, has));
   }
   // What is never emptied keeps what it has; adding an element again changes nothing.
@@ -67,6 +60,7 @@ function readTable(text: string): TableText {
   const commands: string[] = [];
   const elements = new Map<string, Map<string, string>>();
   const kinds = new Map<string, string>();
+  const ranged = new Set<string>();
   let open: Map<string, string> | null = null;
   for (const line of text.split("\n")) {
     // Which line of the policy a rule comes from means nothing to the kernel.
@@ -77,6 +71,8 @@ function readTable(text: string): TableText {
       else addElement(open, said);
       continue;
     }
+    const declared = RANGED.exec(said);
+    if (declared !== null) ranged.add(declared[1] ?? "");
     const emptied = EMPTYING.exec(said);
     if (emptied !== null) kinds.set(emptied[2] ?? "", emptied[1] ?? "");
     else if (said.startsWith(OPENING)) {
@@ -84,7 +80,7 @@ function readTable(text: string): TableText {
       elements.set(said.slice(OPENING.length, -2), open);
     } else commands.push(`${said}\n`);
   }
-  return { commands: commands.join("").trimEnd().concat("\n"), elements, kinds };
+  return { commands: commands.join("").trimEnd().concat("\n"), elements, kinds, ranged };
 }
 
 function addElement(elements: Map<string, string>, line: string): void {

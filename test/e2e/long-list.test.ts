@@ -65,6 +65,8 @@ test("a change of one name is in force at once, and named loads only the parts t
   expect(await outcome("three.fresh.test")).toBe("connected");
   expect(await outcome("one.wild.test")).toBe("unresolved");
   expect(await lab.queries({ name: "one.wild.test" })).toEqual([]);
+  // Its next packet tells a client that its flow is over.
+  await held.stream.write();
   await eventually("the flow of the name that went ends", async () => (await held.stream.state()).state === "reset");
   expect((await kept.stream.state()).state).toBe("open");
   await kept.stream.close();

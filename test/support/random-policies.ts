@@ -13,12 +13,18 @@ const name = fc.constantFrom(
   "*.b.test",
   "c.test",
 );
+/** Inner names: in SNI mode their networks are a set of ranges of the packet path. */
+const inner = fc.constantFrom("10.9.0.0/24", "10.9.0.128/25", "10.9.1.0/24").map((network) => ({
+  domain: "inner.test",
+  answers: [network],
+}));
+const proxy = fc.option(fc.constant({ mode: "sni-allowlist" }), { nil: undefined });
 const egress = fc.option(fc.record({ egress_kbps: fc.integer({ min: 1, max: 3 }).map((mbps) => mbps * 1000) }), {
   nil: undefined,
 });
 const allow = fc.record(
   {
-    domains: fc.uniqueArray(name, { minLength: 1, maxLength: 3 }),
+    domains: fc.uniqueArray(fc.oneof(name, inner), { minLength: 1, maxLength: 3 }),
     ips: fc.uniqueArray(network, { minLength: 1, maxLength: 3 }),
     ports,
   },
@@ -40,6 +46,7 @@ export const policyDocument: fc.Arbitrary<object> = fc
     allow,
     deny: fc.option(deny, { nil: undefined }),
     limits: egress,
+    proxy,
     mode: fc.constantFrom("enforce", "enforce", "audit"),
     hosts: fc.tuple(fc.uniqueArray(source, { maxLength: 5 }), fc.array(host, { minLength: 5, maxLength: 5 })),
   })
