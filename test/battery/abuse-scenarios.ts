@@ -190,7 +190,7 @@ export const abuseScenarios: readonly Scenario[] = [
           return gainedIf(what, !isRefused);
         }),
         await pushByHand(scene, "an unknown key", textOf({ ...wide, allowed: {} })),
-        await pushByHand(scene, "5 MB", text + " ".repeat(5 * 1024 * 1024)),
+        await pushByHand(scene, "17 MB, which travel as 17 kB", text + " ".repeat(17 * 1024 * 1024)),
         await pushByHand(scene, "a symbolic link", text, async (file) => {
           await rm(file);
           await symlink("clawgress.lock.json", file);
