@@ -13,14 +13,20 @@ import type { Scene, StageOptions } from "./scene.ts";
 
 const LIMIT_KBPS = 2_000;
 const RECORD_BYTES = 256 * 1024;
+/** A cap on bytes, and what may go over it: segments that the network card has joined are refused as one. */
+const CAP_BYTES = 300_000;
+const capped = {
+  limits: { egress_kbps: LIMIT_KBPS },
+  exfil: { domains: { "api.allowed.test": { bytes: CAP_BYTES, period: "day" } } },
+};
 const policyWith = (...names: readonly string[]) => ({
   version: 1,
   allow: {
-    domains: ["a.allowed.test", ...names],
+    domains: ["a.allowed.test", "api.allowed.test", ...names],
     ips: ["203.0.113.60/32", "2001:db8:1::3c/128"],
     ports: [80, 443, 7002],
   },
-  hosts: { limited: { sources: ["10.81.0.0/24", "fd81::/64"], limits: { egress_kbps: LIMIT_KBPS } } },
+  hosts: { limited: { sources: ["10.81.0.0/24", "fd81::/64"], ...capped } },
 });
 /** What somebody wants to be in force. */
 const wide = policyWith("www.denied.test");
@@ -76,6 +82,24 @@ const recover = async (scene: Scene): Promise<void> => {
 };
 
 export const abuseScenarios: readonly Scenario[] = [
+  {
+    id: "WA1",
+    title: "more bytes to an allowed host than its cap",
+    attack: async ({ lab, by, service, family }) => {
+      const resolver = lab.addresses.guestLan[`v${family}`];
+      const options = { ...by, resolver, warmUpMs: 200, forMs: 1_000, atKbps: 50_000 };
+      await lab.client("guest").upload("api.allowed.test", options);
+      const { bytes } = await lab.packets({ to: service(13) });
+      return [gainedIf(`${bytes} bytes of ${CAP_BYTES}`, bytes > CAP_BYTES)];
+    },
+    control: async (scene) => {
+      const resolver = scene.lab.addresses.guestLan[`v${scene.family}`];
+      const options = { ...scene.by, resolver };
+      insist("another name", await scene.lab.client("guest").connect("a.allowed.test", 443, options));
+      insist("another client", await scene.client.connect("api.allowed.test", 443, scene.by));
+    },
+    records: ({ lab, family }) => [{ plane: "ip", reason: "quota", client: lab.addresses.guest[`v${family}`] }],
+  },
   {
     id: "WA2",
     title: "an upload faster than the host's limit",
@@ -190,7 +214,7 @@ export const abuseScenarios: readonly Scenario[] = [
           return gainedIf(what, !isRefused);
         }),
         await pushByHand(scene, "an unknown key", textOf({ ...wide, allowed: {} })),
-        await pushByHand(scene, "5 MB", text + " ".repeat(5 * 1024 * 1024)),
+        await pushByHand(scene, "17 MB, which travel as 17 kB", text + " ".repeat(17 * 1024 * 1024)),
         await pushByHand(scene, "a symbolic link", text, async (file) => {
           await rm(file);
           await symlink("clawgress.lock.json", file);
