@@ -1,5 +1,5 @@
 import { chown, mkdir } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { AgentError } from "../errors.ts";
 import { monotonicMs, sleepMs } from "../host/clock.ts";
 import { findDaemon, startDaemon } from "../host/daemon.ts";
@@ -19,7 +19,7 @@ export async function ensureGate(context: ApplyContext): Promise<boolean> {
   const { paths, users, log } = context;
   if ((await findDaemon(paths.gatePid)) !== null) return false;
   const { uid, gid } = users.gate;
-  for (const folder of [paths.gate, paths.gateState, dirname(paths.usage)]) {
+  for (const folder of [paths.gate, paths.gateState]) {
     await mkdir(folder, { recursive: true });
     await chown(folder, uid, gid);
   }

@@ -128,7 +128,9 @@ export async function startGateLab(): Promise<GateLab> {
   await mkdir(join(folder, "upstream"), { recursive: true });
   await mkdir(join(folder, "run", "named", "work"), { recursive: true });
   await mkdir(join(folder, "run", "gate"), { recursive: true });
-  await runChecked(["chown", "-R", `${GATE_USER}:${GATE_USER}`, join(folder, "run", "gate")], { timeoutMs: 5000 });
+  await mkdir(join(folder, "state", "gate"), { recursive: true });
+  const own = [join(folder, "run", "gate"), join(folder, "state", "gate")] as const;
+  await runChecked(["chown", "-R", `${GATE_USER}:${GATE_USER}`, ...own], { timeoutMs: 5000 });
   await writeFile(join(folder, "upstream", "test.zone"), UPSTREAM_ZONE);
   await writeFile(join(folder, "upstream", "named.conf"), upstreamConf());
   start(["named", "-f", "-c", "named.conf"], join(folder, "upstream"));
