@@ -5,7 +5,7 @@ import { sleepMs } from "../../agent/host/clock.ts";
 import type { LabClient, LabStream } from "../lab/client.ts";
 import { type Lab, startLab } from "../lab/lab.ts";
 import type { LabProcess } from "../lab/processes.ts";
-import { awaitRecords } from "../support/deny-records.ts";
+import { awaitRecords, readRecords } from "../support/deny-records.ts";
 import { eventually } from "../support/eventually.ts";
 import { setUpGateway, type TestGateway } from "../support/gateway.ts";
 
@@ -52,13 +52,16 @@ async function open(client: LabClient, host: string, port: number, family: 4 | 6
   return result.stream;
 }
 
-/** Resolves with the moment at which a stream ended, in seconds since the epoch. */
+/** A line arrives every 100 ms; who hears nothing for so long is cut off, and learns it with its own next packet. */
+const SILENT_MS = 1_200;
+
+/** Resolves with the moment at which a stream ended or its last byte came, in seconds since the epoch. */
 async function endOf(stream: LabStream): Promise<number> {
   let endedS = 0;
   await eventually("the stream ends", async () => {
-    const { state, endedMs } = await stream.state();
-    endedS = nowS() - (endedMs ?? 0) / 1000;
-    return state !== "open";
+    const { state, endedMs, silentMs } = await stream.state();
+    endedS = nowS() - (endedMs ?? silentMs) / 1000;
+    return state !== "open" || silentMs > SILENT_MS;
   });
   return endedS;
 }
@@ -181,7 +184,11 @@ describe("hours that end, and an entry that expires", () => {
     await lab.client("agent2").resolve("b.allowed.test");
     const expired = await awaitRecords(run, ({ reason }) => reason === "expired");
     expect(expired[0]).toMatchObject({ name: "b.allowed.test", plane: "dns" });
-    await lab.client("agent1").connect("203.0.113.13", 80);
+    // A new gate has a new ulogd first.
+    await eventually("a packet is told of", async () => {
+      await lab.client("agent1").connect("203.0.113.13", 80);
+      return (await readRecords(run)).some(({ plane, reason }) => plane === "ip" && reason === "outside-window");
+    });
     const ip = await awaitRecords(run, ({ plane, reason }) => plane === "ip" && reason === "outside-window");
     expect(ip[0]).toMatchObject({ destination: "203.0.113.13", action: "rst" });
     for (const stream of controls) expect(await stream.state()).toMatchObject({ state: "open" });
