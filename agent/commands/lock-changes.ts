@@ -7,7 +7,7 @@ import { parsePolicy } from "../policy/parse-policy.ts";
 import type { Policy } from "../policy/policy.ts";
 import type { Tree } from "../source/read-manifest.ts";
 import { MAX_POLICY_BYTES, readPolicyFiles } from "../source/read-policy-files.ts";
-import { type LockPlan, POLICY_PATH } from "./plan-lock.ts";
+import { type LockPlan, nullWhereUnreadable, POLICY_PATH } from "./plan-lock.ts";
 
 /** More lines than this nobody reads before signing; the number of the others is told. */
 const MAX_LINES = 200;
@@ -69,10 +69,14 @@ function cutLines(lines: readonly string[]): readonly string[] {
   return [...lines.slice(0, MAX_LINES), `… and ${lines.length - MAX_LINES} more; see \`clawgress diff\``];
 }
 
-/** The policy in a tree; null when there is none, or none that this version can read. */
+/**
+ * The policy in a tree; null when there is none, or none that this version can read. What stands in an older commit,
+ * such as a link in the place of the file, must not keep anybody from signing what puts it right.
+ */
 async function readPolicyOf(tree: Tree): Promise<Policy | null> {
-  const files = await readPolicyFiles(tree, [POLICY_PATH]);
-  const bytes = files.get(POLICY_PATH);
+  const files = await readPolicyFiles(tree, [POLICY_PATH]).catch(nullWhereUnreadable);
+  const bytes = files?.get(POLICY_PATH);
+  if (files === null) return null;
   if (bytes === undefined) return null;
   // Signers learn what changes even where the branch fails tests of its own.
   const result = parsePolicy(bytes, POLICY_PATH, { maxBytes: MAX_POLICY_BYTES, files, tests: "skip" });

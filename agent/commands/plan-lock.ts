@@ -166,12 +166,19 @@ export async function findLastLocks(
     }
     const contents = new Map<string, Buffer>();
     for (const path of Object.keys(lock.files)) {
-      const bytes = await before.readFile(path, MAX_FILE_BYTES);
+      // What is no plain file there has no content that anybody approved.
+      const bytes = await before.readFile(path, MAX_FILE_BYTES).catch(nullWhereUnreadable);
       if (bytes !== null) contents.set(path, bytes);
     }
     last.set(name, { lock, contents });
   }
   return last;
+}
+
+/** Returns null for what an older commit holds that is not to be read, such as a link in the place of a file. @throws whatever else is wrong */
+export function nullWhereUnreadable(error: unknown): null {
+  if (error instanceof AgentError && error.code.startsWith("SOURCE_")) return null;
+  throw error;
 }
 
 async function findBefore(folder: string, base: Base, tree: Tree, part: Rule | null): Promise<Tree | null> {

@@ -230,6 +230,20 @@ describe("sign", () => {
     });
   });
 
+  test("puts right what is no plain file in the branch, or in a state that the same person approved before", async () => {
+    writePolicy("other.example.com");
+    await runSign({ key: alice.path });
+    rmSync(at("policy.json"));
+    symlinkSync("clawgress.lock.json", at("policy.json"));
+    commit("a link in the place of the policy");
+    rmSync(at("policy.json"));
+    writePolicy("api.example.com");
+    expect(await runSign({ key: alice.path })).toMatchObject({ status: 0 });
+    git(at("."), "reset", "-q", "--hard", "HEAD~1");
+    writePolicy("api.example.com");
+    expect(await runSign({ key: alice.path })).toMatchObject({ status: 0 });
+  });
+
   test("changes nothing when the same person signs again", async () => {
     writePolicy("api.example.com");
     const first = await runSign({ key: alice2.path });
