@@ -40,7 +40,12 @@ test("before the first commit is confirmed, nothing is open", async () => {
   });
   await lab.mark();
   const [address = ""] = lab.names["a.allowed.test"].v4;
-  expect(await lab.client("agent1").connect(address, 443)).toMatchObject({ outcome: "refused" });
+  // Forwarding is turned on last; until then nothing is there to refuse.
+  await eventually("a connection is refused", async () => {
+    const { outcome } = await lab.client("agent1").connect(address, 443, { timeoutMs: 1_000 });
+    expect(outcome).not.toBe("connected");
+    return outcome === "refused";
+  });
   expect((await lab.packets({ to: address })).packets).toBe(0);
 });
 
