@@ -13,6 +13,8 @@ export default defineConfig({
           name: "unit",
           include: ["test/{unit,golden,property,contract,assumptions}/**/*.test.ts"],
           testTimeout: 30_000,
+          // Of two cores one would be left idle otherwise.
+          maxWorkers: 2,
         },
       },
       {
