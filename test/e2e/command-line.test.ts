@@ -58,21 +58,25 @@ describe("help", () => {
   });
 });
 
-test("compile needs no root, and gives the same bytes each time", async () => {
+test("GC22: compile needs no root, and gives the same bytes in every language and time zone", async () => {
   const place = join(folder, "program");
   await cp(join(root, "dist"), place, { recursive: true });
   const policy = join(folder, "policy.json");
   await writeFile(policy, await readFile(join(root, "examples", "team", "policy.json")));
   const outputs: string[] = [];
-  for (const name of ["one", "two"]) {
+  const surroundings = {
+    one: { LC_ALL: "C", TZ: "UTC" },
+    two: { LC_ALL: "tr_TR.UTF-8", LANG: "tr_TR.UTF-8", TZ: "Asia/Kathmandu" },
+  };
+  for (const [name, env] of Object.entries(surroundings)) {
     const out = join(folder, name);
     await mkdir(out, { mode: 0o777 });
     await runChecked(["chmod", "777", out], limits);
     const nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] as const;
-    await runChecked(
-      [...nobody, process.execPath, join(place, "clawgress.mjs"), "compile", policy, "--out", out],
-      limits,
-    );
+    await runChecked([...nobody, process.execPath, join(place, "clawgress.mjs"), "compile", policy, "--out", out], {
+      ...limits,
+      env,
+    });
     const files = (await readdir(out)).sort();
     expect(files).toEqual([
       "allow.zone",
