@@ -55,6 +55,10 @@ const failures: { readonly [code: string]: FailureRow } = {
   DEPTH_ZERO_SELF_SIGNED_CERT: tls,
   CERT_HAS_EXPIRED: tls,
   ERR_TLS_CERT_ALTNAME_INVALID: tls,
+  ERR_TLS_KEY_NOT_PINNED: {
+    code: "SOURCE_UNREACHABLE",
+    remedy: "somebody else may be answering; if the server's key was changed on purpose, add the new one to pinnedKeys",
+  },
 };
 
 /** Returns the AgentError for whatever the HTTP library threw; the address in it is redacted. */

@@ -1,5 +1,7 @@
+import { createHash, X509Certificate } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { isIP } from "node:net";
+import { checkServerIdentity } from "node:tls";
 import { Agent, buildConnector, type Dispatcher, ProxyAgent, Socks5ProxyAgent, request as sendRequest } from "undici";
 import { AgentError } from "../errors.ts";
 import { plainText, redactUrl } from "../plain-text.ts";
@@ -12,6 +14,8 @@ export interface HttpSettings {
   readonly baseUrl: string;
   /** PEM file of the only authorities to believe; null for the system's. Read again when it changes. */
   readonly caFile: string | null;
+  /** `sha256/…` of the keys that the server may have, besides a valid certificate; missing or empty: any. */
+  readonly pinnedKeys?: readonly string[];
   /** `http://…` or `https://…` of a CONNECT proxy, or `socks5://…`; null to go straight, whatever the environment says. */
   readonly proxy: string | null;
   /** Resolvers to ask for the server's (or the proxy's) name; empty for the system's lookup. */
@@ -67,7 +71,7 @@ export function openHttpClient(settings: HttpSettings): HttpClient {
     const key = settings.caFile === null ? "" : await fileKey(settings.caFile);
     if (current?.key === key) return current.dispatcher;
     const ca = settings.caFile === null ? {} : { ca: await readFileBytes(settings.caFile, MAX_CA_BYTES) };
-    const connect = { lookup, timeout: 10_000, autoSelectFamily: true, ...ca };
+    const connect = { lookup, timeout: 10_000, autoSelectFamily: true, ...ca, ...checkPins(settings.pinnedKeys ?? []) };
     const options = { connections: 1, pipelining: 1, bodyTimeout: 0, maxHeaderSize: 16_384 };
     const made = makeDispatcher(settings.proxy, options, connect);
     const old = current?.dispatcher;
@@ -100,16 +104,44 @@ export function openHttpClient(settings: HttpSettings): HttpClient {
 function makeDispatcher(
   proxy: string | null,
   options: ProxyAgent.Options | Agent.Options,
-  connect: buildConnector.BuildOptions & { readonly ca?: Buffer },
+  connect: buildConnector.BuildOptions & TlsChecks,
 ): Dispatcher {
   if (proxy === null) return new Agent({ ...(options as Agent.Options), connect });
   if (!proxy.startsWith("socks5:")) {
-    return new ProxyAgent({ ...(options as ProxyAgent.Options), uri: proxy, requestTls: connect, proxyTls: connect });
+    const { checkServerIdentity: _ofServer, ...proxyTls } = connect;
+    return new ProxyAgent({ ...(options as ProxyAgent.Options), uri: proxy, requestTls: connect, proxyTls });
   }
   // The name goes to the proxy as it is; the connection to the proxy itself is plain.
-  const { ca, ...plain } = connect;
-  const requestTls = ca === undefined ? {} : { requestTls: { ca } };
+  const { ca, checkServerIdentity: check, ...plain } = connect;
+  const checks = {
+    ...(ca === undefined ? {} : { ca }),
+    ...(check === undefined ? {} : { checkServerIdentity: check }),
+  };
+  const requestTls = Object.keys(checks).length === 0 ? {} : { requestTls: checks };
   return new Socks5ProxyAgent(proxy, { ...(options as Agent.Options), ...requestTls, connect: buildConnector(plain) });
+}
+
+/** How the server's certificate is judged besides what TLS does by itself. */
+interface TlsChecks {
+  readonly ca?: Buffer;
+  readonly checkServerIdentity?: typeof checkServerIdentity;
+}
+
+/** A name that its certificate does not have is refused before its key is looked at (RFC 7469 §2.4 has the form of a pin). */
+function checkPins(pins: readonly string[]): Pick<TlsChecks, "checkServerIdentity"> {
+  if (pins.length === 0) return {};
+  return {
+    checkServerIdentity: (name, certificate) => {
+      const wrong = checkServerIdentity(name, certificate);
+      if (wrong !== undefined) return wrong;
+      const key = new X509Certificate(certificate.raw).publicKey.export({ type: "spki", format: "der" });
+      const pin = `sha256/${createHash("sha256").update(key).digest("base64")}`;
+      if (pins.includes(pin)) return undefined;
+      return Object.assign(new Error(`the server's key ${pin} is none of pinnedKeys`), {
+        code: "ERR_TLS_KEY_NOT_PINNED",
+      });
+    },
+  };
 }
 
 /** https everywhere; http only where the address itself spells loopback. */

@@ -44,6 +44,7 @@ const defaults = {
     group: "default",
     policyPath: "policy.json",
     caFile: null,
+    pinnedKeys: [],
     proxy: null,
     username: "x-access-token",
     tokenFile: null,
@@ -114,7 +115,7 @@ function fillDefaults(raw: RawSettings, report: Report): Settings {
       url: repository.url === null ? null : withoutSlash(repository.url),
       // Nothing secret of the first server goes to another one.
       mirrors: (raw.repository?.mirrors ?? []).map((mirror) => ({
-        ...{ caFile: null, proxy: null, tokenFile: null, username: repository.username },
+        ...{ caFile: null, pinnedKeys: [], proxy: null, tokenFile: null, username: repository.username },
         ...mirror,
         url: withoutSlash(mirror.url),
       })),

@@ -10,6 +10,7 @@ export interface RawSettings {
     readonly group?: string;
     readonly policyPath?: string;
     readonly caFile?: string;
+    readonly pinnedKeys?: readonly string[];
     readonly proxy?: string;
     readonly username?: string;
     readonly tokenFile?: string;
@@ -18,6 +19,7 @@ export interface RawSettings {
     readonly mirrors?: readonly {
       readonly url: string;
       readonly caFile?: string;
+      readonly pinnedKeys?: readonly string[];
       readonly proxy?: string;
       readonly username?: string;
       readonly tokenFile?: string;

@@ -44,6 +44,8 @@ export interface HostBinding {
 export interface RemoteSettings {
   readonly url: string;
   readonly caFile: string | null;
+  /** `sha256/…` of the keys that the server may have; empty: any. */
+  readonly pinnedKeys: readonly string[];
   readonly proxy: string | null;
   readonly username: string;
   readonly tokenFile: string | null;

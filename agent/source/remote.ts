@@ -36,6 +36,7 @@ export function openRemote(settings: RemoteSettings, options: RemoteOptions): Re
   const http = openHttpClient({
     baseUrl: settings.url,
     caFile: settings.caFile,
+    pinnedKeys: settings.pinnedKeys,
     proxy: settings.proxy,
     dnsServers: options.dnsServers,
     dnsPort: options.dnsPort,

@@ -100,7 +100,6 @@ function readSignature(raw: Buffer, lines: readonly Line[], first: number): Comm
   for (const [offset, { text }] of lines.slice(first).entries()) {
     const index = first + offset;
     if (text.startsWith(" ")) {
-      if (name === "") throw new Refusal("a line goes on where no header began");
       if (name === SIGNATURE && found !== null) found.to = index + 1;
       continue;
     }

@@ -18,6 +18,9 @@ const sshsig = unit("sshsig");
 const sshKey = unit("ssh-key");
 const pointers = unit("pointers");
 const verify = unit("verify-approval");
+const commitObject = unit("commit-object");
+const signedCommits = unit("signed-commits");
+const openPgpKey = unit("openpgp-key");
 const reach = "test/property/compare-reach.test.ts";
 const state = "test/unit/host/state-outcomes.test.ts";
 
@@ -603,6 +606,107 @@ const mutations = [
     reach,
   ],
   ["a higher limit", "policy/compare-reach.ts", "|| faster ||", "||", reach],
+
+  ["a commit's size", "trust/commit-object.ts", "if (raw.length > MAX_COMMIT_BYTES)", "if (false)", commitObject],
+  ["a NUL in a commit", "trust/commit-object.ts", "if (raw.includes(0))", "if (false)", commitObject],
+  [
+    "a header of one line",
+    "trust/commit-object.ts",
+    'if (lines[at]?.text.startsWith(" "))',
+    "if (false)",
+    commitObject,
+  ],
+  ["the name of a tree", "trust/commit-object.ts", "tree === null || !ID.test(tree)", "tree === null", commitObject],
+  ["the name of a parent", "trust/commit-object.ts", "if (!ID.test(parent))", "if (false)", commitObject],
+  ["a parent twice", "trust/commit-object.ts", "if (parents.includes(parent))", "if (false)", commitObject],
+  [
+    "how many parents",
+    "trust/commit-object.ts",
+    "parents.push(parent) > MAX_PARENTS",
+    "parents.push(parent) > 1e9",
+    commitObject,
+  ],
+  ["author and committer", "trust/commit-object.ts", "if (!author || !committer)", "if (false)", commitObject],
+  [
+    "a header without a name",
+    "trust/commit-object.ts",
+    'if (name === "") throw new Refusal("a header',
+    'if (false) throw new Refusal("a header',
+    commitObject,
+  ],
+  ["how many headers", "trust/commit-object.ts", "headers.size > MAX_HEADERS", "headers.size > 1e9", commitObject],
+  [
+    "a header in the wrong place",
+    "trust/commit-object.ts",
+    'if (["tree", "parent", ...PEOPLE].includes(lower))',
+    "if (false)",
+    commitObject,
+  ],
+  [
+    "another kind of signature header",
+    "trust/commit-object.ts",
+    "if (lower.startsWith(SIGNATURE) && name !== SIGNATURE)",
+    "if (false)",
+    commitObject,
+  ],
+  [
+    "a second header",
+    "trust/commit-object.ts",
+    'if (seen.has(name) && name !== "mergetag")',
+    "if (false)",
+    commitObject,
+  ],
+  [
+    "an unsigned commit",
+    "trust/verify-commit.ts",
+    'if (commit.signature === null) return unsigned(root, commit, "it has no signature");',
+    'if (commit.signature === null) return { ok: true, principal: "nobody" };',
+    signedCommits,
+  ],
+  [
+    "what a commit's signature is for",
+    "trust/verify-commit.ts",
+    'COMMIT_NAMESPACE = "git"',
+    'COMMIT_NAMESPACE = "file"',
+    signedCommits,
+  ],
+  [
+    "OpenPGP keys of the role alone",
+    "trust/verify-commit.ts",
+    "root.principals.filter(({ name }) => root.roles.policy.principals.includes(name))",
+    "root.principals",
+    signedCommits,
+  ],
+  [
+    "a revoked OpenPGP key",
+    "trust/verify-commit.ts",
+    "if (root.revoked.has(fingerprint) || revoked.has(fingerprint)) continue;",
+    "",
+    signedCommits,
+  ],
+  [
+    "what the OpenPGP library says",
+    "trust/verify-commit.ts",
+    "if (result.ok) return { ok: true, value: name };",
+    "return { ok: true, value: name };",
+    signedCommits,
+  ],
+  [
+    "a certificate's size",
+    "trust/openpgp-key.ts",
+    "if (base64.length > MAX_OPENPGP_CHARACTERS)",
+    "if (false)",
+    openPgpKey,
+  ],
+  ["a private key", "trust/openpgp-key.ts", "packets.some(({ tag }) => SECRET_TAGS.has(tag))", "false", openPgpKey],
+  [
+    "a certificate begins with its key",
+    "trust/openpgp-key.ts",
+    "primary === undefined || packets[0] !== primary",
+    "primary === undefined",
+    openPgpKey,
+  ],
+  ["one key in a certificate", "trust/openpgp-key.ts", "if (primaries.length > 1)", "if (false)", openPgpKey],
 ];
 
 const copy = mkdtempSync(join(tmpdir(), "clawgress-mutate-"));

@@ -17,6 +17,7 @@ export function testSettings(url: string, more: Partial<RepositorySettings> = {}
     group: "default",
     policyPath: "policy.json",
     caFile: null,
+    pinnedKeys: [],
     proxy: null,
     username: "git",
     tokenFile: null,

@@ -1,5 +1,6 @@
+import { createHash, X509Certificate } from "node:crypto";
 import { createSocket } from "node:dgram";
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type RequestListener } from "node:http";
 import { createServer as createTlsServer, type Server } from "node:https";
 import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from "node:net";
@@ -156,6 +157,24 @@ describe("GD5 TLS", () => {
     await expect(get(client)).rejects.toMatchObject({ code: "SOURCE_UNREACHABLE" });
     rmSync(caFile);
     await expect(get(client)).rejects.toMatchObject({ code: "HOST_FILE" });
+  });
+
+  test("a key that is pinned is believed, another one is not, though its authority is", async () => {
+    const pinOf = (file: string): string => {
+      const key = new X509Certificate(readFileSync(file)).publicKey.export({ type: "spki", format: "der" });
+      return `sha256/${createHash("sha256").update(key).digest("base64")}`;
+    };
+    const url = `https://127.0.0.1:${await startTls(first)}`;
+    expect(await get(open(url, { caFile: first.file, pinnedKeys: [pinOf(second.file), pinOf(first.file)] }))).toBe(
+      "200 hello",
+    );
+    seen.length = 0;
+    await expect(get(open(url, { caFile: first.file, pinnedKeys: [pinOf(second.file)] }))).rejects.toMatchObject({
+      code: "SOURCE_UNREACHABLE",
+      message: expect.stringContaining(pinOf(first.file)),
+      remedy: expect.stringContaining("pinnedKeys"),
+    });
+    expect(seen).toEqual([]);
   });
 
   test("a certificate that has expired is refused, though its authority is believed", async () => {

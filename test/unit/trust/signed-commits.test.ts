@@ -81,6 +81,36 @@ describe("agrees with git verify-commit", () => {
   });
 });
 
+describe("an OpenPGP key", () => {
+  const judgeBy = async (other: Root, revoked: readonly string[]): Promise<boolean> => {
+    const commit = parseCommitObject(sample("openpgp ed25519").raw);
+    if (!commit.ok) throw new Error(commit.why);
+    const question = {
+      root: other,
+      revoked: new Set(revoked),
+      seenAtMs: Date.now(),
+      commit: commit.value,
+      checkOpenPgp,
+    };
+    return (await verifyCommit(question)).ok;
+  };
+
+  test("of somebody outside the role does not count", async () => {
+    expect(await judgeBy(root, [])).toBe(true);
+    const without = root.roles.policy.principals.filter((name) => name !== "alice");
+    const policy = { ...root.roles.policy, principals: without };
+    expect(await judgeBy({ ...root, roles: { ...root.roles, policy } }, [])).toBe(false);
+  });
+
+  test("that is revoked does not count, whether the root or the gateway says so", async () => {
+    const alice = root.principals.find(({ name }) => name === "alice");
+    const fingerprints = alice?.openpgp.map(({ fingerprint }) => fingerprint) ?? [];
+    expect(fingerprints.length).toBeGreaterThan(0);
+    expect(await judgeBy(root, fingerprints)).toBe(false);
+    expect(await judgeBy({ ...root, revoked: new Set(fingerprints) }, [])).toBe(false);
+  });
+});
+
 describe("is stricter than git verify-commit", () => {
   test.each([
     ["security key, not touched", /not touched/],
