@@ -1,7 +1,7 @@
 import { defineConfig } from "vitest/config";
 
 /** Tests that measure time or load: with others beside them they would measure those. */
-const alone = ["bench", "datapath-load", "deny-flood", "faults", "limits", "limits-sni", "sni-flood"].map(
+const alone = ["bench", "datapath-load", "deny-flood", "faults", "hours", "limits", "limits-sni", "sni-flood"].map(
   (name) => `test/e2e/${name}.test.ts`,
 );
 

@@ -36,6 +36,7 @@ export function describeStatus(status: GatewayStatus): readonly string[] {
     ...(pending === null ? [] : [`pending   ${pending.commit} is not in force: ${pending.outcome}, ${pending.code}`]),
     ...describeTimes(status),
     `gate      ${describeGate(gate)}`,
+    ...describeHours(gate),
     `named     ${describeDaemon(named.pid, "")}`,
     ...(proxy.isNeeded ? [`proxy     ${describeDaemon(proxy.pid, ": 443 and 80 are closed")}`] : []),
     `ulogd     ${describeDaemon(ulogd.pid, ": refused packets are counted, not recorded")}`,
@@ -114,6 +115,11 @@ function describeGate(gate: GatewayStatus["gate"]): string {
   if (gate === null) return "does not answer: no client resolves anything";
   const state = gate.ready ? "serves" : "does not serve yet";
   return `${state}, ${gate.pins} pins for ${gate.clients} clients; named ${gate.named.ok ? "proved" : `not proved: ${gate.named.detail}`}`;
+}
+
+function describeHours(gate: GatewayStatus["gate"]): readonly string[] {
+  if (gate?.clock.isBehind !== true) return [];
+  return ["hours     CLOSED: the clock shows a time before one that the gate has seen; correct it"];
 }
 
 function describeLast({ last }: GatewayStatus): string {

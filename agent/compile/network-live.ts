@@ -1,7 +1,7 @@
 import type { Policy } from "../policy/policy.ts";
 import { groupMarks, networkGrants, networkGrantText } from "./grants.ts";
 import type { LivePair } from "./live-delta.ts";
-import { policySchedules, timedNetworks } from "./policy-hours.ts";
+import { timedGrants } from "./policy-hours.ts";
 
 /** Returns the grants of networks that a policy has always in force, each with its group; sorted, without repetition. */
 export function networkLive(policy: Policy): readonly LivePair[] {
@@ -19,6 +19,6 @@ export function networkLive(policy: Policy): readonly LivePair[] {
       }
     }
   }
-  for (const { group, grant } of timedNetworks(policy, policySchedules(policy))) pairs.delete(`${group} ${grant}`);
+  for (const { group, grant } of timedGrants(policy)) pairs.delete(`${group} ${grant}`);
   return [...pairs.values()].sort((a, b) => a.group - b.group || a.grant - b.grant);
 }

@@ -32,6 +32,17 @@ export interface TimedPair {
  * @throws AgentError POLICY_INVALID when there are too many.
  */
 export function policySchedules(policy: Policy): ReadonlyMap<string, MarkedSchedule> {
+  const known = memory.get(policy);
+  if (known !== undefined) return known;
+  const schedules = markSchedules(policy);
+  memory.set(policy, schedules);
+  return schedules;
+}
+
+/** A long list with hours takes a second to go through, and several artifacts need what is found. */
+const memory = new WeakMap<Policy, ReadonlyMap<string, MarkedSchedule>>();
+
+function markSchedules(policy: Policy): ReadonlyMap<string, MarkedSchedule> {
   const found = new Map<string, Schedule>();
   for (const { schedule, place } of findSchedules(policy)) {
     const text = scheduleText(schedule);
@@ -160,24 +171,37 @@ export function hoursPatterns(
   return new Map(entries.map(({ pattern, place }) => [patternText(pattern), { pattern, place }])).values();
 }
 
+/** A grant of a network that is in force for a group at times, and when. */
+interface TimedGrant extends Found {
+  readonly group: number;
+  readonly grant: number;
+}
+
+/** Yields the grants of networks that are in force at times, each with its group; a grant may come twice. */
+export function* timedGrants(policy: Policy): Generator<TimedGrant> {
+  if (policy.mode === "deny-all") return;
+  const timed = policy.groups.filter((group) => hasHours(group, {}));
+  if (timed.length === 0) return;
+  const groups = groupMarks(policy);
+  const grants = networkGrants(policy);
+  for (const group of timed) {
+    const groupMark = groups.get(group.name);
+    for (const { network, range, schedule, place } of networkSchedules(group)) {
+      const grant = grants.get(networkGrantText(network, range));
+      if (groupMark !== undefined && grant !== undefined) yield { group: groupMark, grant, schedule, place };
+    }
+  }
+}
+
 /** Returns the grants of networks that are in force at times, each with its group and schedule; sorted, without repetition. */
 export function timedNetworks(
   policy: Policy,
   schedules: ReadonlyMap<string, Pick<MarkedSchedule, "mark">>,
 ): readonly TimedPair[] {
-  if (policy.mode === "deny-all") return [];
-  const groups = groupMarks(policy);
-  const grants = networkGrants(policy);
   const pairs = new Map<string, TimedPair>();
-  for (const group of policy.groups) {
-    const groupMark = groups.get(group.name);
-    if (groupMark === undefined || !hasHours(group, {})) continue;
-    for (const { network, range, schedule: own, place } of networkSchedules(group)) {
-      const schedule = scheduleMark(schedules, own);
-      const grant = grants.get(networkGrantText(network, range));
-      if (schedule === null || grant === undefined) continue;
-      pairs.set(`${groupMark} ${grant}`, { group: groupMark, grant, schedule, place });
-    }
+  for (const { group, grant, schedule: own, place } of timedGrants(policy)) {
+    const schedule = scheduleMark(schedules, own);
+    if (schedule !== null) pairs.set(`${group} ${grant}`, { group, grant, schedule, place });
   }
   return [...pairs.values()].sort((a, b) => a.group - b.group || a.grant - b.grant);
 }

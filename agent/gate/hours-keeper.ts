@@ -5,10 +5,11 @@ import { elementKey, planWindow, windowText } from "./window-plan.ts";
 
 /**
  * Keeps the kernel's set `window` filled: the only writer of it. An element is written once and never prolonged, so that
- * the timeout that it got first counts, whatever becomes of the clock.
+ * the timeout that it got first counts. Only when the clock was put back, or has caught up, all are written anew: what
+ * is not to open goes, and what was written by a wrong clock gets the right time; what was open then keeps what it had left.
  */
 export interface HoursKeeper {
-  /** Adds what the schedules of some releases lack. @throws AgentError HOST_COMMAND */
+  /** Adds what the schedules of some releases lack, or writes all anew after a change of the clock. @throws AgentError HOST_COMMAND */
   add(releases: readonly (GateRelease | null)[]): Promise<void>;
   /** Writes all anew, for a set that somebody else may have changed. @throws AgentError HOST_COMMAND */
   rewrite(release: GateRelease | null): Promise<void>;
@@ -20,7 +21,10 @@ export interface HoursKeeper {
 export function createHoursKeeper(clock: TrustedClock, load: (text: string) => Promise<void>): HoursKeeper {
   const written = new Map<string, number>();
   let known = "";
-  const put = async (schedules: readonly MarkedSchedule[], isWhole: boolean): Promise<void> => {
+  let wasBehind = clock.isBehind();
+  const put = async (schedules: readonly MarkedSchedule[], isAnew: boolean): Promise<void> => {
+    const isBehind = clock.isBehind();
+    const isWhole = isAnew || isBehind !== wasBehind;
     const wanted = planWindow(schedules, clock);
     if (isWhole) written.clear();
     const at = clock.now();
@@ -28,6 +32,7 @@ export function createHoursKeeper(clock: TrustedClock, load: (text: string) => P
     const missing = wanted.filter((element) => !written.has(elementKey(element)));
     if (missing.length === 0 && !isWhole) return;
     await load(windowText(missing, isWhole));
+    wasBehind = isBehind;
     for (const element of missing) written.set(elementKey(element), element.untilS);
   };
   return {
@@ -40,8 +45,9 @@ export function createHoursKeeper(clock: TrustedClock, load: (text: string) => P
       const state = schedulesOf([release])
         .map(({ mark, schedule }) => `${mark} ${clock.intervalsOf(schedule, 0)[0]?.untilS ?? "closed"}`)
         .join();
-      const isNews = state !== known;
-      known = state;
+      const news = `${clock.isBehind()} ${state}`;
+      const isNews = news !== known && !(known === "" && state === "");
+      known = news;
       return isNews;
     },
   };

@@ -74,6 +74,12 @@ export function createTrustedClock({ wallS, monotonicS }: ClockSources, storedS:
     closedUntilS = Math.max(closedUntilS, then.untilS);
     return null;
   };
+  /** How much was left of an interval that was open when the clock was put back, and has not ended since. */
+  const leftOf = ({ fromS, untilS }: Interval): number => {
+    const at = jump === null ? null : undisturbedS(jump);
+    const wasOpen = jump !== null && fromS <= jump.fromS && jump.fromS < untilS;
+    return at === null || !wasOpen ? Number.POSITIVE_INFINITY : untilS - at;
+  };
   return {
     now,
     isBehind: look,
@@ -91,7 +97,7 @@ export function createTrustedClock({ wallS, monotonicS }: ClockSources, storedS:
       for (let t = at; found.length < MAX_INTERVALS; ) {
         const next = nextInterval(schedule, t);
         if (next === null || next.fromS > at + withinS) break;
-        found.push({ ...next, leftS: next.untilS - at });
+        found.push({ ...next, leftS: Math.min(next.untilS - at, leftOf(next)) });
         if (!Number.isFinite(next.untilS)) break;
         t = next.untilS;
       }

@@ -148,4 +148,5 @@ const sampleGate = {
   },
   counters: { answered: 900 },
   named: { ok: true, detail: "every canary is denied" },
+  clock: { latestS: 1_795_000_000, isBehind: false },
 } as unknown as NonNullable<GatewayStatus["gate"]>;

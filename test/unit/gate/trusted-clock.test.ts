@@ -156,14 +156,23 @@ describe("the elements of the kernel's set", () => {
     await keeper.add([release]);
     await keeper.add([release]);
     expect(texts).toHaveLength(1);
-    // A clock that is put back would give a longer timeout.
+    // A clock that is put back: what was open keeps what it had left, and the rest goes.
     hand.wallS -= 2 * HOUR;
     await keeper.add([release]);
-    expect(texts).toHaveLength(1);
-    await keeper.rewrite(release);
+    await keeper.add([release]);
+    expect(texts).toHaveLength(2);
     expect(texts[1]).toBe(
       `flush set inet clawgress window\nadd element inet clawgress window {\n0x90000001 . ${at("2026-11-26T08:00:00Z")}-${at("2026-11-26T18:00:00Z")} timeout 28800s\n}\n`,
     );
+    // It has caught up: all are there again, and what was open then has what was left of it.
+    pass(3 * HOUR);
+    await keeper.add([release]);
+    expect(texts[2]?.split("\n").slice(0, 4)).toEqual([
+      "flush set inet clawgress window",
+      "add element inet clawgress window {",
+      `0x90000001 . ${at("2026-11-26T08:00:00Z")}-${at("2026-11-26T18:00:00Z")} timeout 18000s,`,
+      `0x90000001 . ${at("2026-11-27T08:00:00Z")}-${at("2026-11-27T18:00:00Z")} timeout 111600s,`,
+    ]);
     expect([keeper.hasChanged(release), keeper.hasChanged(release)]).toEqual([true, false]);
     pass(10 * HOUR);
     expect([keeper.hasChanged(release), keeper.hasChanged(release)]).toEqual([true, false]);
