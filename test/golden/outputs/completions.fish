@@ -46,6 +46,7 @@ complete -c clawgress -n '__clawgress_at compile' -l out -r -d 'where the artifa
 complete -c clawgress -n '__clawgress_at compile' -l config -r -d 'compile for this gateway\'s configuration instead of the defaults'
 complete -c clawgress -n '__clawgress_at check' -l approved -d 'fail when approvals are missing'
 complete -c clawgress -n '__clawgress_at explain' -l policy -r -d 'judge by this policy file instead of the one in force'
+complete -c clawgress -n '__clawgress_at explain' -l at -r -d 'judge as of this time, such as 2026-12-31T18:00:00Z; default: now'
 complete -c clawgress -n '__clawgress_at explain' -l config -r -d 'this gateway\'s configuration'
 complete -c clawgress -n '__clawgress_at suspend' -l reason -r -d 'why, for whoever finds it so'
 complete -c clawgress -n '__clawgress_at suspend' -l by -r -d 'who you are; default: your login'

@@ -23,7 +23,7 @@ _clawgress() {
       "gate") words="--config --json --help" ;;
       "compile") words="--out --config --json --help" ;;
       "check") words="--approved --json --help" ;;
-      "explain") words="--policy --config --json --help" ;;
+      "explain") words="--policy --at --config --json --help" ;;
       "suspend") words="--reason --by --config --json --help" ;;
       "resume") words="--retry --config --json --help" ;;
       "rollback") words="--reason --by --config --json --help" ;;
