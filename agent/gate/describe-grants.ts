@@ -1,6 +1,7 @@
 import { networkGrants, networkGrantText } from "../compile/grants.ts";
 import { parseAddress } from "../policy/cidr.ts";
-import type { NetworkRule, PortRange } from "../policy/policy.ts";
+import type { Decision } from "../policy/decide.ts";
+import type { NameRule, NetworkRule, PortRange } from "../policy/policy.ts";
 import { portText } from "../policy/ports.ts";
 import type { ActivePolicy } from "./active-policy.ts";
 import type { ClientGrant, GrantText } from "./control-client.ts";
@@ -33,8 +34,7 @@ export function describeGrants(
     const byName = grants.byMark.get(mark);
     if (byName !== undefined) {
       const decision = policy.decider.decideName(client, byName.name);
-      const rule = decision.verdict === "allow" ? decision.rule : null;
-      const label = decision.verdict === "allow" ? decision.label : null;
+      const { rule, label } = ruleOf(decision);
       return {
         ...{ host, name: byName.name, network: null, ports: portText(byName.range), label },
         rule: rule === null ? null : placeText(policy.placeOf(rule)),
@@ -49,6 +49,14 @@ export function describeGrants(
       rule: placeText(own.place),
     };
   });
+}
+
+/** The rule that opens a name, or did until its hours ended or it expired: its traffic was let through. */
+function ruleOf(decision: Decision): { readonly rule: NameRule | NetworkRule | null; readonly label: string | null } {
+  if (decision.verdict === "allow") return decision;
+  const { reason, nearRule } = decision;
+  if (nearRule === null || (reason !== "outside-window" && reason !== "expired")) return { rule: null, label: null };
+  return "ports" in nearRule ? { rule: nearRule, label: nearRule.label } : { rule: null, label: null };
 }
 
 function networksOf({ digest, release }: ActivePolicy): ReadonlyMap<number, NetworkGrant> {
