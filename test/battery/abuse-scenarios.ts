@@ -220,7 +220,8 @@ export const abuseScenarios: readonly Scenario[] = [
           await symlink("clawgress.lock.json", file);
         }),
       ];
-      if (scene.gateway !== null) await forceBack(scene.gateway, good ?? "");
+      // Whoever corrects it goes on from there: what was approved is verified, though it is no policy.
+      if (scene.gateway !== null) await git(scene.gateway, "checkout", "--quiet", good ?? "HEAD", "--", "policy.json");
       return attempts;
     },
     forbidden: nothingDenied,
