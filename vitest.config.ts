@@ -25,7 +25,7 @@ export default defineConfig({
           testTimeout: 120_000,
           hookTimeout: 60_000,
           // Each file has a lab of its own, and most of its time is waiting.
-          maxWorkers: 3,
+          maxWorkers: 4,
         },
       },
       {

@@ -297,6 +297,10 @@ export const abuseScenarios: readonly Scenario[] = [
         await scene.killAgent();
         await gateway.commit(policyWith("b.allowed.test"), { signers: ["alice"] });
         await scene.startAgent({ step: "4c-kernel", moment: "after", do: "kill" }).exited;
+        // The gate was told to let names wait for the rest of the swap, and goes on by itself after 10 s at most.
+        await eventually("the gate answers again", async () => {
+          return (await scene.client.resolve("c.allowed.test", { timeoutMs: 1_000 })).outcome === "answer";
+        });
       }
       return [
         await reachDenied(scene, "what neither policy has"),
