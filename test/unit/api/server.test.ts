@@ -251,7 +251,7 @@ interface Operation {
   };
 }
 
-describe("webhooks", () => {
+describe("GD16: webhooks", () => {
   const body = JSON.stringify({ ref: "refs/heads/main", after: "1".repeat(40) });
   const mac = (text: string, secret = WEBHOOK_SECRET): string =>
     createHmac("sha256", secret).update(text).digest("hex");
