@@ -1,3 +1,4 @@
+import fs from "node:fs";
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { AgentError } from "../errors.ts";
@@ -56,26 +57,56 @@ export async function initBareRepository(
 
 /** Returns the head of a branch; null when it has no commit yet. @throws AgentError HOST_COMMAND when the repository is gone or damaged */
 export async function readHead(folder: string, branch: string): Promise<string | null> {
-  const result = await runIn(folder, ["rev-parse", "--verify", "--quiet", `refs/heads/${branch}^{commit}`]);
-  if (result.exitCode === 0) return result.stdout.trim();
-  if (result.stderr.trim() === "" && (await runIn(folder, ["rev-parse", "--git-dir"])).exitCode === 0) return null;
-  throw new AgentError(
-    "HOST_COMMAND",
-    `git cannot read ${folder}: ${firstLine(result.stderr) || "it is no repository"}`,
-    {
-      remedy: "restore the folder from a backup, or run `clawgress init --gateway` on an empty state folder",
-    },
-  );
+  const { resolveRef } = await loadGit();
+  try {
+    return await resolveRef({ fs, gitdir: folder, ref: `refs/heads/${branch}` });
+  } catch (error) {
+    if (isNotFound(error) && (await runIn(folder, ["rev-parse", "--git-dir"])).exitCode === 0) return null;
+    throw unreadable(folder, error);
+  }
 }
 
 /** Returns whether a commit is another one's, or comes before it; one that is not there comes before none. */
 export async function isAncestor(folder: string, earlier: string, later: string): Promise<boolean> {
-  return (await runIn(folder, ["merge-base", "--is-ancestor", earlier, later])).exitCode === 0;
+  if (earlier === later) return true;
+  const { isDescendent } = await loadGit();
+  try {
+    return await isDescendent({ fs, gitdir: folder, oid: later, ancestor: earlier, depth: -1 });
+  } catch (error) {
+    if (isNotFound(error)) return false;
+    throw unreadable(folder, error);
+  }
 }
 
 /** Returns the raw bytes of a commit object. @throws AgentError HOST_COMMAND */
 export async function readRawCommit(folder: string, commit: string): Promise<Buffer> {
-  return (await git(folder, ["cat-file", "commit", commit])).stdoutBytes;
+  const { readObject } = await loadGit();
+  try {
+    const found = await readObject({ fs, gitdir: folder, oid: commit, format: "content" });
+    if (found.type === "commit" && found.object instanceof Uint8Array) return Buffer.from(found.object);
+  } catch (error) {
+    throw unreadable(folder, error);
+  }
+  throw new AgentError("HOST_COMMAND", `${commit} in ${folder} is no commit`, { remedy: REMEDY });
+}
+
+const REMEDY = "restore the folder from a backup, or run `clawgress init --gateway` on an empty state folder";
+
+/** Loaded when there is a repository of our own to read: a gateway with one elsewhere never needs its memory. */
+async function loadGit(): Promise<Pick<typeof import("isomorphic-git"), "resolveRef" | "isDescendent" | "readObject">> {
+  return (await import("isomorphic-git")).default;
+}
+
+function isNotFound(error: unknown): boolean {
+  return (error as { readonly code?: unknown } | null)?.code === "NotFoundError";
+}
+
+function unreadable(folder: string, error: unknown): AgentError {
+  const reason = error instanceof Error ? firstLine(error.message) : String(error);
+  return new AgentError("HOST_COMMAND", `cannot read the repository ${folder}: ${reason}`, {
+    remedy: REMEDY,
+    cause: error,
+  });
 }
 
 /**
