@@ -169,7 +169,8 @@ test("a flood of denied questions: as bounded, and every question counted", asyn
 test("stats tell a person", async () => {
   const { stdout, exitCode } = await gateway.clawgress(["stats", "--config", gateway.configFile]);
   expect(exitCode).toBe(0);
-  expect(stdout).toMatch(/^denied since \d{4}-/);
+  expect(stdout).toMatch(/^denied in the last 24h \(\d{4}-.*\): \d+$/m);
+  expect(stdout).toMatch(/^denied since \d{4}-/m);
   expect(stdout).toMatch(/^ +\d+ {2}ip {2}ip-not-allowed$/m);
   expect(stdout).toMatch(/^ +\d+ {2}dns {2}dns-not-allowed$/m);
   expect(stdout).toMatch(/^most denied names\n +\d+ {2}\w\.denied\.test$/m);
