@@ -21,6 +21,7 @@ const verify = unit("verify-approval");
 const commitObject = unit("commit-object");
 const signedCommits = unit("signed-commits");
 const openPgpKey = unit("openpgp-key");
+const fields = unit("fields");
 const reach = "test/property/compare-reach.test.ts";
 const state = "test/unit/host/state-outcomes.test.ts";
 
@@ -607,6 +608,31 @@ const mutations = [
   ],
   ["a higher limit", "policy/compare-reach.ts", "|| faster ||", "||", reach],
 
+  [
+    "a key that is missing",
+    "trust/fields.ts",
+    "required.filter((key) => !Object.hasOwn(object, key))",
+    "required.slice(0, 0)",
+    roots,
+  ],
+  ["a key that nobody knows", "trust/fields.ts", "!required.includes(key) && !optional.includes(key)", "false", roots],
+  [
+    "how many entries",
+    "trust/fields.ts",
+    "if (count >= 1 && count <= most) return true",
+    "if (true) return true",
+    roots,
+  ],
+  [
+    "what a text may be",
+    "trust/fields.ts",
+    'typeof value === "string" && pattern.test(value)',
+    'typeof value === "string"',
+    roots,
+  ],
+  ["how large a number is", "trust/fields.ts", " && value >= least && value <= most", "", locks],
+  ["a day that there is not", "trust/fields.ts", " || formatTime(atMs) !== text", "", fields],
+  ["a name that leads elsewhere", "trust/names.ts", "/^[a-z0-9_][a-z0-9._-]{0,63}$/", "/^.{1,64}$/", roots],
   ["a commit's size", "trust/commit-object.ts", "if (raw.length > MAX_COMMIT_BYTES)", "if (false)", commitObject],
   ["a NUL in a commit", "trust/commit-object.ts", "if (raw.includes(0))", "if (false)", commitObject],
   [
