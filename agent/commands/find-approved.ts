@@ -29,10 +29,14 @@ export async function findApproved(
   plan: LockPlan,
 ): Promise<ApprovedBefore | null> {
   const exclude = plan.base === null ? [] : ["--not", plan.base.ref];
-  const args = ["rev-list", `--max-count=${MAX_COMMITS}`, "--all", "--reflog", ...exclude, "--", APPROVALS_FOLDER];
-  const listed = await runGit(folder, args);
-  if (listed.exitCode !== 0) return null;
-  for (const commit of listed.stdout.split("\n").filter((line) => line !== "")) {
+  const list = async (...from: readonly string[]): Promise<readonly string[]> => {
+    const args = ["rev-list", `--max-count=${MAX_COMMITS}`, ...from, ...exclude, "--", APPROVALS_FOLDER];
+    const listed = await runGit(folder, args);
+    return listed.exitCode === 0 ? listed.stdout.split("\n").filter((line) => line !== "") : [];
+  };
+  // This branch before others of the same age, as it is and as it was before a rebase.
+  const commits = new Set([...(await list("HEAD", "ORIG_HEAD")), ...(await list("--all", "--reflog"))]);
+  for (const commit of commits) {
     const tree = openCommitTree(folder, commit);
     const bytes = await tree.readFile(LOCK_PATH, MAX_LOCK_BYTES).catch(() => null);
     if (bytes === null || bytes.equals(plan.bytes)) continue;
