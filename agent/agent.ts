@@ -1,5 +1,6 @@
 import type { Logger } from "pino";
 import type { ApplyContext } from "./apply/context.ts";
+import type { FightWatch } from "./apply/fight.ts";
 import type { CompileMemory } from "./compile/memory.ts";
 import type { CycleOutcome } from "./cycle.ts";
 import type { PassedClock } from "./host/clock-store.ts";
@@ -43,4 +44,8 @@ export interface Memory {
   readonly compiled: CompileMemory;
   last: { readonly outcome: CycleOutcome; readonly atMs: number } | null;
   readonly activity: Activity;
+  /** Restorations of what another program changed. */
+  readonly fight: FightWatch;
+  /** An operator has seen what `drift.response` left as it was: the next look puts it right. */
+  mayHealOnce: boolean;
 }

@@ -53,7 +53,7 @@ export interface ApprovedLock {
 }
 
 /**
- * How a cycle ended. `failed` is tried again at the next poll, `waiting` when an operator lets it; the others wait for another commit. After `rollback-failed`
+ * How a cycle ended. `failed` is tried again at the next poll, `waiting` when an operator, the hours or the end of a fight let it; the others wait for another commit. After `rollback-failed`
  * only the lifeline is open, and every cycle tries to put the old release back.
  */
 export type CycleOutcome =

@@ -82,7 +82,11 @@ export const codes = {
   },
 
   POLICY_INVALID: { response: "hold", exit: 30, about: "the policy has errors" },
-  POLICY_UNSUPPORTED: { response: "hold", exit: 31, about: "the policy uses a key whose enforcement is not built yet" },
+  POLICY_UNSUPPORTED: {
+    response: "hold",
+    exit: 31,
+    about: "the policy uses a key of the format that is not enforced here",
+  },
   POLICY_TEST_FAILED: { response: "hold", exit: 32, about: "one of the policy's own tests has another answer" },
 
   APPLY_CHECK_FAILED: {
@@ -108,25 +112,18 @@ export const codes = {
     about: "the old release could not be restored: only the lifeline is open",
   },
   APPLY_RELEASE_DAMAGED: { response: "retry", exit: 46, about: "a release on disk does not match its digests" },
-  APPLY_ROLLED_BACK: {
-    response: "hold",
-    exit: 48,
-    about: "an operator went back to an earlier release; this one is not tried again",
-  },
   APPLY_NOT_CONFIRMED: {
     response: "roll-back",
     exit: 47,
     about: "the change was not confirmed in time; the revert timer put the old release back",
   },
+  APPLY_ROLLED_BACK: {
+    response: "hold",
+    exit: 48,
+    about: "an operator went back to an earlier release; this one is not tried again",
+  },
 
   HEALTH_FAILED: { response: "roll-back", exit: 50, about: "a probe that passed before the change fails after it" },
-
-  HELD_SUSPENDED: { response: "wait", exit: 70, about: "an operator suspended updates; the enforced policy stays" },
-  HELD_LOCKDOWN: {
-    response: "wait",
-    exit: 71,
-    about: "an operator locked the gateway down: only the lifeline is open",
-  },
 
   GATE_UNREACHABLE: { response: "retry", exit: 60, about: "the DNS gate does not answer on its control socket" },
   GATE_REFUSED: { response: "roll-back", exit: 61, about: "the DNS gate refused a release" },
@@ -136,8 +133,25 @@ export const codes = {
     exit: 70,
     about: "the policy comes from a remote repository, and is changed there",
   },
-  BREAK_GLASS: { response: "retry", exit: 72, about: "a policy is in force until its end that nobody approved" },
   PROPOSAL_BUSY: { response: "retry", exit: 71, about: "too many changes are under way" },
+  BREAK_GLASS: { response: "retry", exit: 72, about: "a policy is in force until its end that nobody approved" },
+
+  HELD_SUSPENDED: { response: "wait", exit: 73, about: "an operator suspended updates; the enforced policy stays" },
+  HELD_LOCKDOWN: {
+    response: "wait",
+    exit: 74,
+    about: "an operator locked the gateway down: only the lifeline is open",
+  },
+  HELD_FIGHT: {
+    response: "wait",
+    exit: 75,
+    about: "another program changes our tables or zones again and again: only the lifeline is open for a while",
+  },
+  HELD_WINDOW: {
+    response: "wait",
+    exit: 76,
+    about: "the commit opens something, and updates.windows is closed: it comes into force when the next one opens",
+  },
 
   HOST_COMMAND: { response: "retry", exit: 80, about: "a system command failed" },
   HOST_FILE: { response: "retry", exit: 81, about: "a file could not be read or written" },
@@ -174,4 +188,13 @@ export function toAgentError(error: unknown, code: Code, message: string): Agent
   if (error instanceof AgentError) return error;
   const reason = error instanceof Error ? error.message : String(error);
   return new AgentError(code, `${message}: ${reason}`, { cause: error });
+}
+
+/**
+ * Returns the error itself when it is an AgentError; else HOST_FILE for a file that could not be read or written, which is
+ * the machine's trouble and tried again, and APPLY_FAILED for anything else.
+ */
+export function toStepError(error: unknown, message: string): AgentError {
+  const { syscall, path } = error as NodeJS.ErrnoException;
+  return toAgentError(error, syscall !== undefined && path !== undefined ? "HOST_FILE" : "APPLY_FAILED", message);
 }

@@ -122,6 +122,7 @@ function addTrustVerbs(verb: MakeVerb, choose: (verb: Verb) => void): void {
     .option("--serial <number>", "default: the last serial on the branch + 1", Number)
     .option("--file <path>", "list this file in the lock too", collect)
     .option("--rebase", "first bring the branch up to date with the one that gateways follow")
+    .option("--accept-removal", "most of what is allowed is meant to go")
     .option("--root-of-trust", "approve the newest trust/N.json instead of the policy")
     .option("--recovery <file>", "approve that a gateway which lost its state goes on, by its recover.json")
     .option("--fresh <hours>", "vouch that the lock is the newest, for so long, instead of approving it", Number)

@@ -1,21 +1,22 @@
 import type { Agent } from "./agent.ts";
+import { cycleSteps } from "./apply/step.ts";
 import { holdForBreakGlass } from "./control/break-glass.ts";
 import type { Cycle, CycleOutcome, StepResult } from "./cycle.ts";
-import { type AgentError, codes, type Response, toAgentError } from "./errors.ts";
-import { monotonicMs, nowMs } from "./host/clock.ts";
+import { type AgentError, codes, type Response, toStepError } from "./errors.ts";
+import { nowMs } from "./host/clock.ts";
 import { noteCycle } from "./report/agent-memory.ts";
 import { applyStaged, confirmUnchanged, stageRelease } from "./steps/apply-steps.ts";
 import { approveCommit } from "./steps/commit-steps.ts";
 import { guardTrust, narrowIfDistrusted } from "./steps/guard-trust.ts";
 import { checkHistory } from "./steps/history-steps.ts";
-import { waitForOperator } from "./steps/hold-steps.ts";
+import { waitForOperator, waitForWindow } from "./steps/hold-steps.ts";
 import { compileCommit, readPolicy, refuseBadRelease } from "./steps/policy-steps.ts";
 import { followRoots } from "./steps/root-steps.ts";
 import { openHead, pollHead } from "./steps/source-steps.ts";
 import { approveContent, rememberVerified } from "./steps/trust-steps.ts";
 
 /** The whole story, in the order of the data. A step gives the next one what it found out, or ends the cycle. */
-const steps: readonly ((agent: Agent, cycle: Cycle) => Promise<StepResult>)[] = [
+const steps: { readonly [Name in (typeof cycleSteps)[number]]: (agent: Agent, cycle: Cycle) => Promise<StepResult> } = {
   pollHead,
   openHead,
   followRoots,
@@ -30,9 +31,10 @@ const steps: readonly ((agent: Agent, cycle: Cycle) => Promise<StepResult>)[] = 
   confirmUnchanged,
   refuseBadRelease,
   waitForOperator,
+  waitForWindow,
   stageRelease,
   applyStaged,
-];
+};
 
 /**
  * Does one cycle: poll, and when the branch moved, verify, compile, apply and report. Returns how it ended; never throws
@@ -43,17 +45,17 @@ export async function reconcile(agent: Agent, signal: AbortSignal): Promise<Cycl
   let cycle: Cycle = { signal, commit: null };
   const outcome = await (async (): Promise<CycleOutcome> => {
     try {
-      for (const step of steps) {
-        const result = await timed(agent, step.name, () => step(agent, cycle));
+      for (const name of cycleSteps) {
+        const result = await agent.apply.step(name, () => steps[name](agent, cycle));
         if ("done" in result) return result.done;
         cycle = { ...cycle, ...result };
       }
       throw new Error("the last step did not end the cycle");
     } catch (error) {
-      return endWithError(cycle, toAgentError(error, "APPLY_FAILED", "the cycle failed"));
+      return endWithError(cycle, toStepError(error, "the cycle failed"));
     }
   })();
-  await settle(agent, outcome, nowMs() - startedAtMs);
+  await agent.apply.step("report", () => settle(agent, outcome, nowMs() - startedAtMs));
   await guardTrust(agent, signal);
   return outcome;
 }
@@ -61,15 +63,6 @@ export async function reconcile(agent: Agent, signal: AbortSignal): Promise<Cycl
 const endings = {
   ...{ retry: "failed", hold: "refused", stop: "refused", wait: "waiting", "roll-back": "rolled-back" },
 } as const satisfies Record<Response, CycleOutcome["kind"]>;
-
-async function timed<Result>({ log }: Agent, step: string, work: () => Promise<Result>): Promise<Result> {
-  const startedAtMs = monotonicMs();
-  try {
-    return await work();
-  } finally {
-    log.debug({ event: "step-took", step, tookMs: Math.round(monotonicMs() - startedAtMs) });
-  }
-}
 
 function endWithError(cycle: Cycle, error: AgentError): CycleOutcome {
   const { response } = codes[error.code];

@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import type { Agent } from "./agent.ts";
 import type { ApplyContext } from "./apply/context.ts";
+import { createFightWatch } from "./apply/fight.ts";
 import { createCompileMemory } from "./compile/memory.ts";
 import { AgentError } from "./errors.ts";
 import { nowMs } from "./host/clock.ts";
@@ -58,6 +59,7 @@ export async function openAgent(settings: Settings, apply: ApplyContext, log: Lo
     memory: {
       ...{ settledCommit: null, trust: null, last: null, activity },
       ...{ read: createPolicyMemory(), compiled: createCompileMemory() },
+      ...{ fight: createFightWatch(), mayHealOnce: false },
     },
     judgedMs: () => judgedTime(clock.read()),
     readRevoked: () => readRevokedFile(settings.trust.revokedFile),

@@ -11,7 +11,7 @@ fail() { printf 'setup: %s\n  → %s\n' "$1" "$2" >&2; exit 1; }
 node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)' ||
   fail "Node $(node --version) is too old" "install Node 20.19 or newer"
 
-packages=(bind9 bind9-utils bind9-dnsutils haproxy nftables libnftables1 iproute2 git openssh-client gnupg openssl ca-certificates conntrack ulogd2 ulogd2-json procps curl iputils-ping)
+packages=(bind9 bind9-utils bind9-dnsutils haproxy nftables libnftables1 iproute2 git openssh-client gnupg openssl ca-certificates conntrack ulogd2 ulogd2-json procps curl iputils-ping systemd)
 missing=()
 for package in "${packages[@]}"; do
   status=$(dpkg-query --show --showformat '${db:Status-Status}' "$package" 2>/dev/null || true)

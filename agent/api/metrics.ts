@@ -1,13 +1,18 @@
-import { Counter, Gauge, Registry } from "prom-client";
-import type { KernelCounters } from "../control/agent-calls.ts";
-import type { DecisionKey, DecisionRow } from "../decisions/decision.ts";
+import { Registry } from "prom-client";
+import type { AgentMeasures, KernelCounters } from "../control/agent-calls.ts";
+import type { DecisionRow } from "../decisions/decision.ts";
 import type { StoreState } from "../decisions/store.ts";
 import type { GatewayStatus } from "../report/gateway-status.ts";
+import { createHistogramView } from "./histogram-view.ts";
+import { type Counts, createCounts, createGauges, type Gauges } from "./metric-table.ts";
+import { createShapedGrowth } from "./shaped-growth.ts";
 
 /** The metrics of a gateway. No label holds a name that somebody asked for: their values are bounded by the policy. */
 export interface Metrics {
   /** Counts decisions as they are stored. */
   note(rows: readonly DecisionRow[]): void;
+  /** Takes what the kernel has counted before: what comes after it is told. Once, before the first answer. */
+  begin(measures: AgentMeasures): void;
   /** Returns all of them as text; what the agent and the gate say is asked for at that moment. */
   render(now: MetricsNow): Promise<string>;
   readonly contentType: string;
@@ -18,6 +23,7 @@ export interface MetricsNow {
   /** Null when the agent does not answer. */
   readonly status: GatewayStatus | null;
   readonly counters: KernelCounters | null;
+  readonly measures: AgentMeasures | null;
   readonly store: StoreState;
 }
 
@@ -47,8 +53,12 @@ export function createMetrics(): Metrics {
   const registry = new Registry();
   const counts = createCounts(registry);
   const gauges = createGauges(registry);
+  const latency = createHistogramView(registry, "dns_latency", "From a question to the gate's answer to it.");
+  const holds = createHistogramView(registry, "dns_hold", "How long questions waited for a policy to take effect.");
+  const steps = createHistogramView(registry, "policy_apply_step", "How long steps of applies took.", "step");
+  const shaped = createShapedGrowth();
   const hosts = new Set<string>();
-  const hostOf = ({ host }: DecisionKey): string => {
+  const hostOf = (host: string | null): string => {
     if (host === null) return NO_HOST;
     if (!hosts.has(host) && hosts.size >= MAX_HOSTS) return OTHER;
     hosts.add(host);
@@ -57,33 +67,27 @@ export function createMetrics(): Metrics {
   return {
     contentType: registry.contentType,
     note: (rows) => {
-      for (const row of rows) noteRow(counts, row, hostOf(row.key));
+      for (const row of rows) noteRow(counts, row, hostOf(row.key.host));
+    },
+    begin: (measures) => {
+      shaped.take(measures.shaped);
     },
     render: async (now) => {
-      for (const metric of Object.values(gauges)) metric.reset();
+      for (const metric of Object.values(gauges)) forget(metric);
       setStore(gauges, now);
-      if (now.status !== null) setStatus(gauges, now.status, now.nowMs);
+      if (now.status === null) gauges.up.set({ component: "agent" }, 0);
+      else setStatus(gauges, now.status, now.nowMs);
       setKernel(gauges, now.counters);
+      if (now.measures !== null) setMeasures(gauges, now.measures, hostOf);
+      for (const { host, bytes } of shaped.take(now.measures?.shaped ?? null)) {
+        counts.shaped.inc({ host: hostOf(host) }, bytes);
+      }
+      const gate = now.status?.gate ?? null;
+      latency.show(gate === null ? null : { all: gate.latency });
+      holds.show(gate === null ? null : { all: gate.holds });
+      steps.show(now.measures?.steps ?? null);
       return await registry.metrics();
     },
-  };
-}
-
-type Counts = ReturnType<typeof createCounts>;
-type Gauges = ReturnType<typeof createGauges>;
-
-function createCounts(registry: Registry) {
-  const counter = <Label extends string>(name: string, help: string, labelNames: readonly Label[]) =>
-    new Counter({ name: `clawgress_${name}`, help, labelNames: [...labelNames], registers: [registry] });
-  return {
-    decisions: counter("decisions_total", "Decisions that were stored.", ["plane", "verdict", "reason", "host"]),
-    queries: counter("dns_queries_total", "DNS questions.", ["verdict", "qtype"]),
-    sni: counter("sni_total", "TLS connections to the proxy of SNI mode.", ["category"]),
-    connections: counter("connections_total", "Connections and UDP flows that were let through.", ["host"]),
-    bytes: counter("bytes_total", "Bytes that were let through, with IP headers; up is towards the internet.", [
-      "host",
-      "direction",
-    ]),
   };
 }
 
@@ -102,42 +106,11 @@ function noteRow(counts: Counts, { key, count, bytesUp, bytesDown }: DecisionRow
   if (bytesDown > 0) counts.bytes.inc({ host, direction: "down" }, bytesDown);
 }
 
-function createGauges(registry: Registry) {
-  const gauge = <Label extends string>(name: string, help: string, labelNames: readonly Label[] = []) =>
-    new Gauge({ name: `clawgress_${name}`, help, labelNames: [...labelNames], registers: [registry] });
-  /** Counted elsewhere: set anew for each answer. */
-  const total = <Label extends string>(name: string, help: string, labelNames: readonly Label[] = []) =>
-    new Counter({ name: `clawgress_${name}_total`, help, labelNames: [...labelNames], registers: [registry] });
-  return {
-    up: gauge("component_up", "1 for each part that runs and does its work.", ["component"]),
-    info: gauge("policy_info", "1 for the commit that is enforced, and each who approved it.", ["commit", "signer"]),
-    serial: gauge("policy_serial", "Serial of what is enforced."),
-    applied: gauge("policy_applied_timestamp_seconds", "When what is enforced was confirmed."),
-    applySeconds: gauge("policy_apply_seconds", "How long the last change took from commit seen to confirmed."),
-    applies: total("policy_apply", "Cycles of the agent since its start, by how they ended.", ["result"]),
-    rejected: total("policy_rejected", "Commits that did not come into force since the agent's start.", ["reason"]),
-    fetchAge: gauge("git_fetch_age_seconds", "Seconds since the last poll that the server answered."),
-    stale: gauge("stale", "1 without a poll that succeeded for longer than poll.staleAfterMs."),
-    degraded: gauge("degraded", "How many things are wrong, as in status."),
-    pending: gauge("policy_pending", "1 when the newest head is not what is enforced."),
-    insecure: gauge("insecure", "1 when unsigned policies run."),
-    audited: gauge("audited_groups", "Groups to which nothing is denied, because they are under audit."),
-    breakGlass: gauge("break_glass", "1 while a policy is in force that nobody approved."),
-    breakGlassUntil: gauge("break_glass_until_timestamp_seconds", "When it ends."),
-    drift: total("drift", "Times that rules were restored since the agent's start.", ["component"]),
-    restarts: total("component_restarts", "Parts that were started again since the agent's start.", ["component"]),
-    pins: gauge("pins", "Addresses that the gate holds open."),
-    grants: gauge("grants", "Pairs of group and grant in force."),
-    clients: gauge("clients", "Clients that asked the gate lately."),
-    gateBytes: gauge("gate_resident_bytes", "Memory of the gate."),
-    recordLines: total("records_written", "Lines of deny records that the gate has written since its start."),
-    suppressed: total("log_suppressed", "Denials since the gate's start that have no line of their own."),
-    refused: total("refused_packets", "Packets that the kernel refused, by its own counters.", ["counter"]),
-    shaped: total("shaped_packets", "Packets over a limit of egress_kbps."),
-    storedRows: gauge("stored_decisions", "Rows of stored decisions; equal decisions of a second are one."),
-    storedBytes: gauge("stored_decisions_bytes", "Their bytes on disk."),
-    storedSince: gauge("stored_decisions_since_timestamp_seconds", "What was decided since is all stored."),
-  };
+/** What nobody tells is left out: a total of zero would look like one that began anew. */
+function forget(metric: Gauges[keyof Gauges]): void {
+  metric.reset();
+  // The library gives a metric without labels a zero.
+  metric.remove({});
 }
 
 function setStore(gauges: Gauges, { store }: MetricsNow): void {
@@ -164,6 +137,7 @@ function setStatus(gauges: Gauges, status: GatewayStatus, nowMs: number): void {
   gauges.breakGlass.set(breakGlass === null ? 0 : 1);
   if (breakGlass !== null) gauges.breakGlassUntil.set(Date.parse(breakGlass.until) / 1000);
   gauges.drift.inc({ component: "tables" }, status.drift.restored);
+  gauges.driftHeld.set(status.drift.held === null ? 0 : 1);
   setCounts(gauges, status.counts);
   if (status.gate !== null) setGate(gauges, status.gate);
 }
@@ -188,7 +162,9 @@ function setCounts(gauges: Gauges, counts: GatewayStatus["counts"]): void {
 }
 
 function setGate(gauges: Gauges, gate: NonNullable<GatewayStatus["gate"]>): void {
-  gauges.pins.set(gate.pins);
+  for (const [host, pins] of Object.entries(gate.pinsByGroup)) gauges.pins.set({ host }, pins);
+  for (const [within, entries] of Object.entries(gate.expiring)) gauges.expiring.set({ within }, entries);
+  gauges.evictions.inc(gate.collectedGrants);
   gauges.grants.set(gate.grants);
   gauges.clients.set(gate.clients);
   gauges.gateBytes.set(gate.residentBytes);
@@ -203,4 +179,17 @@ function setKernel(gauges: Gauges, counters: KernelCounters | null): void {
     if (counter === "over_limit") gauges.shaped.inc(packets);
     else gauges.refused.inc({ counter: counter.replace(/^denied_/, "") }, packets);
   }
+}
+
+function setMeasures(
+  gauges: Gauges,
+  { flows, revoked, echHellos }: AgentMeasures,
+  hostOf: (host: string | null) => string,
+): void {
+  for (const path of ["straight", "proxy"] as const) {
+    for (const { host, count } of flows[path] ?? []) gauges.flows.inc({ host: hostOf(host), path }, count);
+    const ended = revoked[path];
+    if (ended !== null) gauges.revoked.inc({ path }, ended);
+  }
+  gauges.ech.inc(echHellos);
 }

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { setPriority } from "node:os";
+import { getPriority, setPriority } from "node:os";
 import { join } from "node:path";
 import type { FastifyInstance } from "fastify";
 import type { Logger } from "pino";
@@ -11,7 +11,7 @@ import { readTelemetry } from "../decisions/telemetry.ts";
 import { createWatchers } from "../decisions/watch.ts";
 import { nowMs, sleepMs } from "../host/clock.ts";
 import { readFileBytes, readFileIfAny, replaceFile } from "../host/files.ts";
-import { readSecret } from "../host/secret-file.ts";
+import { readSecret, secretPath } from "../host/secret-file.ts";
 import { pathsOf } from "../settings/paths.ts";
 import type { Settings } from "../settings/settings.ts";
 import { buildServer } from "./build-server.ts";
@@ -38,7 +38,8 @@ const NICENESS = 10;
  */
 export async function runApi(settings: Settings, log: ApiLog): Promise<void> {
   const paths = pathsOf(settings);
-  setPriority(NICENESS);
+  // Its unit has done it already, and may not any more.
+  if (getPriority() < NICENESS) setPriority(NICENESS);
   const nowS = (): number => Math.floor(nowMs() / 1000);
   const agent = createAgentClient(paths.agentSocket);
   const store = openDecisionStore({ ...settings.decisions, folder: paths.decisions, nowS });
@@ -62,7 +63,10 @@ export async function runApi(settings: Settings, log: ApiLog): Promise<void> {
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stop.abort());
   const socket = await serveTelemetry(paths.apiSocket, { telemetry, watchers, state: () => store.state() });
   log.info({ event: "api-started", ...store.state() });
-  const work: Promise<void>[] = [...keepRecording(recorder, store, log, stop.signal)];
+  const work: Promise<void>[] = [
+    ...keepRecording(recorder, store, log, stop.signal),
+    untilDone(async () => metrics.begin(await agent.measures()), stop.signal),
+  ];
   const app = settings.api.port !== null ? await openHttp(settings, log) : null;
   if (app !== null) {
     addRoutes(app, {
@@ -71,11 +75,16 @@ export async function runApi(settings: Settings, log: ApiLog): Promise<void> {
         await recorder.takeTallies().catch(() => {
           // The part that is down has its own metric.
         });
-        const [status, counters] = await Promise.allSettled([agent.status(), agent.counters()]);
+        const [status, counters, measures] = await Promise.allSettled([
+          agent.status(),
+          agent.counters(),
+          agent.measures(),
+        ]);
         const text = await metrics.render({
           nowMs: nowMs(),
           status: status.status === "fulfilled" ? status.value : null,
           counters: counters.status === "fulfilled" ? counters.value : null,
+          measures: measures.status === "fulfilled" ? measures.value : null,
           store: store.state(),
         });
         return { text, type: metrics.contentType };
@@ -119,8 +128,8 @@ async function openHttp(settings: Settings, log: ApiLog): Promise<FastifyInstanc
 async function readTls({ api }: Settings): Promise<{ readonly cert: Buffer; readonly key: Buffer } | null> {
   if (api.tls === null) return null;
   const [cert, key] = await Promise.all([
-    readFileBytes(api.tls.certificateFile, MAX_PEM_BYTES),
-    readFileBytes(api.tls.keyFile, MAX_PEM_BYTES),
+    readFileBytes(secretPath(api.tls.certificateFile), MAX_PEM_BYTES),
+    readFileBytes(secretPath(api.tls.keyFile), MAX_PEM_BYTES),
   ]);
   return { cert, key };
 }
@@ -187,6 +196,17 @@ function keepRecording(
     keep(TRAFFIC_MS, "traffic-unread", recorder.takeTraffic),
     keep(SYNC_MS, "decisions-not-durable", store.sync),
   ];
+}
+
+/** Does work that needs the agent as soon as that is there. */
+async function untilDone(work: () => Promise<void>, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      return await work();
+    } catch {
+      await sleepMs(TALLY_MS, signal).catch(stopped);
+    }
+  }
 }
 
 const SECRET_BYTES = 32;

@@ -1,11 +1,13 @@
 import { randomBytes } from "node:crypto";
-import { AgentError, toAgentError } from "../errors.ts";
+import { AgentError, toAgentError, toStepError } from "../errors.ts";
 import { judgeProbes } from "../health/judge.ts";
 import type { ProbeResult } from "../health/probe.ts";
 import { runProbes } from "../health/run-probes.ts";
 import { bootTimeMs, monotonicMs } from "../host/clock.ts";
+import { takeBallast } from "./ballast.ts";
 import type { CheckedRelease } from "./check-artifacts.ts";
 import type { ApplyContext } from "./context.ts";
+import { reopenEnforced } from "./enforced.ts";
 import { heldBy, readHold } from "./hold-notes.ts";
 import { fallToLifeline } from "./lifeline.ts";
 import { removeLifeline } from "./lifeline-note.ts";
@@ -17,6 +19,7 @@ import {
   armTransaction,
   closeConfirmed,
   closeRevert,
+  confirmInTime,
   notConfirmed,
   readTransaction,
   requireArmed,
@@ -33,6 +36,7 @@ export type ExtraProbes = () => Promise<readonly ProbeResult[]>;
 /** What an apply moves between, and who asked for it. */
 export interface Change {
   readonly next: CheckedRelease;
+  /** What was in force when the change was staged. */
   readonly previous: CheckedRelease;
   readonly commit: string;
   readonly serial: number;
@@ -63,25 +67,29 @@ export async function rehearse(context: ApplyContext, extraProbes: ExtraProbes):
  * Makes a checked release the enforced one: steps 3 to 7 of the protocol. Returns `confirmed` when it is in force, read
  * back and healthy; `reverted` with the reason when the previous release is in force again, read back; `rollback-failed`
  * when neither is: then only the lifeline is open.
- * @throws AgentError APPLY_NO_TIMER when nothing was changed.
+ * To be run in turn with whatever else moves between releases.
+ * @throws AgentError APPLY_NO_TIMER, STATE_CORRUPT, APPLY_CHECK_FAILED, HOST_FILE when nothing was changed.
  */
-export async function applyRelease(context: ApplyContext, change: Change): Promise<ApplyOutcome> {
+export async function applyRelease(context: ApplyContext, staged: Change): Promise<ApplyOutcome> {
   const { log, paths, step } = context;
   const startedAtMs = monotonicMs();
-  const { next, previous, commit, serial } = change;
+  // An operator may have rolled back, or a broken glass have ended, while this change was staged.
+  const previous = await reopenEnforced(context, staged.previous);
+  const change = { ...staged, previous };
+  const { next, commit, serial } = change;
   const elapsedMs = (): number => Math.round(monotonicMs() - startedAtMs);
 
+  await takeBallast(context, previous);
   const transaction = await arm(context, change);
   log.info({ event: "apply-armed", ...transaction });
   let failedBefore: readonly ProbeResult[];
   try {
     failedBefore = await swapAndProbe(context, change, transaction.id);
     await step("7-confirm", async () => {
-      const isInTime = bootTimeMs() < transaction.deadlineMs;
-      if (!isInTime || !(await winTransaction(paths.transaction, "confirmed"))) throw notConfirmed();
+      if (!(await confirmInTime(paths.transaction, transaction))) throw notConfirmed();
     });
   } catch (caught) {
-    const undone = await undo(context, previous, toAgentError(caught, "APPLY_FAILED", "the swap failed"));
+    const undone = await undo(context, previous, toStepError(caught, "the swap failed"));
     log.warn({ event: `apply-${undone.kind}`, release: previous.digest, commit, serial, tookMs: elapsedMs() });
     return { ...undone, tookMs: elapsedMs() };
   } finally {
@@ -102,6 +110,7 @@ async function swapAndProbe(context: ApplyContext, change: Change, id: string): 
   const { next, previous } = change;
   const guard: Guard = () => requireArmed(paths.transaction, id);
   await context.locked(() => swapRelease(context, next, guard, previous));
+  log.info({ event: "apply-swapped", release: next.digest });
   await step("5-read-back", async () => {
     try {
       await readBack(context, next);
@@ -112,7 +121,7 @@ async function swapAndProbe(context: ApplyContext, change: Change, id: string): 
       await readBack(context, next);
     }
   });
-  log.info({ event: "apply-swapped", release: next.digest });
+  log.info({ event: "apply-read-back", release: next.digest });
   const after = await step("6-probe", () => rehearse(context, change.extraProbes));
   const verdict = judgeProbes(change.before, after);
   if (!verdict.healthy) throw describeBlame(verdict.blamed);

@@ -15,20 +15,21 @@ export const FORWARDING = ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/
  */
 export async function ensureBase(context: ApplyContext): Promise<void> {
   const loaded = await readFileIfAny(context.paths.base, MAX_BASE_BYTES);
-  const isSame = loaded?.equals(Buffer.from(renderFor(context))) === true;
+  const isSame = loaded?.equals(Buffer.from(renderBaseOf(context))) === true;
   if (isSame && (await hasTable("clawgress_base")) && (await hasTable("clawgress"))) return;
   await loadBase(context);
 }
 
 /** Loads the static table whatever stands: it is one transaction that opens nothing at any moment. @throws AgentError APPLY_FAILED, HOST_FILE */
 export async function loadBase(context: ApplyContext): Promise<void> {
-  const text = renderFor(context);
+  const text = renderBaseOf(context);
   await loadRuleset(text);
   await replaceFile(context.paths.base, text);
   context.log.info({ event: "base-loaded" });
 }
 
-function renderFor({ settings, users }: ApplyContext): string {
+/** Returns the text of the base table for this gateway. */
+export function renderBaseOf({ settings, users }: ApplyContext): string {
   const proxyUid = users.proxy?.uid ?? null;
   return renderBase(settings, { dnsUid: users.named.uid, gateUid: users.gate.uid, proxyUid });
 }

@@ -1,4 +1,5 @@
 import { rm } from "node:fs/promises";
+import { AgentError } from "../errors.ts";
 import { bootTimeMs, readBootId } from "../host/clock.ts";
 import { readFileIfAny, replaceFile } from "../host/files.ts";
 import type { BreakGlassState } from "../report/gateway-status.ts";
@@ -22,6 +23,15 @@ export async function readBreakGlass(path: string): Promise<BreakGlassNote | nul
   const note = parseNote(await readFileIfAny(path, MAX_NOTE_BYTES));
   if (note === null || note.bootId !== (await readBootId())) return null;
   return bootTimeMs() < note.deadlineMs ? note : null;
+}
+
+/** Throws unless what is in force was approved. @throws AgentError BREAK_GLASS, STATE_CORRUPT */
+export async function requireNoBreakGlass(path: string): Promise<void> {
+  const active = await readBreakGlass(path);
+  if (active === null) return;
+  throw new AgentError("BREAK_GLASS", `${active.by} broke the glass until ${active.until}: ${active.reason}`, {
+    remedy: "end that first with `clawgress policy end-break-glass`",
+  });
 }
 
 /** Returns whether a note lies there whose end has come. */

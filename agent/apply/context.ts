@@ -6,9 +6,9 @@ import type { UserIds } from "../host/users.ts";
 import type { Paths } from "../settings/paths.ts";
 import type { Settings } from "../settings/settings.ts";
 import type { Verdicts } from "./check-artifacts.ts";
-import type { RunStep } from "./step.ts";
+import type { RunStep, StepTimes } from "./step.ts";
 
-/** What every apply step works with. One is built at start; only `verdicts` and `gateReleases` change while the program runs. */
+/** What every apply step works with. One is built at start; only `verdicts`, `gateReleases` and `stepTimes` change while the program runs. */
 export interface ApplyContext {
   readonly settings: Settings;
   readonly paths: Paths;
@@ -28,5 +28,6 @@ export interface ApplyContext {
   /** Runs what changes named, the rules or the gate while no other process of this gateway does: @see createMachineTurn. */
   readonly locked: Turn;
   readonly step: RunStep;
+  readonly stepTimes: StepTimes;
   readonly log: EventLog;
 }

@@ -31,6 +31,14 @@ export async function openEnforced(context: ApplyContext, only?: string | null):
   return confirmed ?? (await checkArtifacts(await storeDenyAll(context), context.verdicts));
 }
 
+/**
+ * Returns the release that a revert goes back to now: the one that was opened earlier, unless another has taken its place
+ * since. @throws AgentError STATE_CORRUPT, APPLY_CHECK_FAILED
+ */
+export async function reopenEnforced(context: ApplyContext, earlier: CheckedRelease): Promise<CheckedRelease> {
+  return (await findInForce(context.paths)) === earlier.digest ? earlier : await openEnforced(context);
+}
+
 /** Returns the confirmed release, or null (and says so) when it is damaged on disk. @throws AgentError STATE_CORRUPT, APPLY_CHECK_FAILED */
 async function openIfWhole(context: ApplyContext, only?: string | null): Promise<CheckedRelease | null> {
   try {
@@ -54,7 +62,8 @@ export async function openConfirmed(context: ApplyContext, only?: string | null)
   return await checkArtifacts(stored, context.verdicts);
 }
 
-async function findInForce({ breakGlass, pointers }: ApplyContext["paths"]): Promise<string | null> {
+/** Returns the digest of the release that should be in force; null before the first one. @throws AgentError STATE_CORRUPT */
+export async function findInForce({ breakGlass, pointers }: ApplyContext["paths"]): Promise<string | null> {
   return (await readBreakGlass(breakGlass))?.release ?? (await readPointers(pointers)).confirmed.release;
 }
 

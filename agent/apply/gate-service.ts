@@ -2,8 +2,9 @@ import { chown, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { AgentError } from "../errors.ts";
 import { monotonicMs, sleepMs } from "../host/clock.ts";
-import { findDaemon, startDaemon } from "../host/daemon.ts";
+import { findDaemon } from "../host/daemon.ts";
 import type { ApplyContext } from "./context.ts";
+import { lastWords, launchDaemon } from "./daemons.ts";
 
 /** Node's start with the policy of 100,000 names, on a busy machine. */
 const START_TIMEOUT_MS = 30_000;
@@ -23,26 +24,24 @@ export async function ensureGate(context: ApplyContext): Promise<boolean> {
     await mkdir(folder, { recursive: true });
     await chown(folder, uid, gid);
   }
-  const confine = ["setpriv", `--reuid=${uid}`, `--regid=${gid}`, "--clear-groups"] as const;
-  const program = [
-    process.execPath,
-    join(context.programFolder, "clawgress.mjs"),
-    "gate",
-    "--config",
-    context.configFile,
-  ];
-  await startDaemon(
-    [...confine, "--inh-caps=-all,+net_admin", "--ambient-caps=-all,+net_admin", "--no-new-privs", ...program],
-    { pidFile: paths.gatePid, logFile: paths.gateLog, cwd: "/", uid },
-  );
+  const drop = ["setpriv", `--reuid=${uid}`, `--regid=${gid}`, "--clear-groups"] as const;
+  const keep = ["--inh-caps=-all,+net_admin", "--ambient-caps=-all,+net_admin", "--no-new-privs"] as const;
+  const script = join(context.programFolder, "clawgress.mjs");
+  await launchDaemon(context, "gate", {
+    user: users.gate,
+    program: [process.execPath, script, "gate", "--config", context.configFile],
+    confine: [...drop, ...keep],
+    cwd: "/",
+  });
   await awaitSocket(context);
   log.info({ event: "gate-started", pid: await findDaemon(paths.gatePid) });
   return true;
 }
 
-async function awaitSocket({ gate, paths }: ApplyContext): Promise<void> {
+async function awaitSocket(context: ApplyContext): Promise<void> {
+  const { gate, paths } = context;
   const endMs = monotonicMs() + START_TIMEOUT_MS;
-  const remedy = `its last words are in ${paths.gateLog}`;
+  const remedy = lastWords(context, "gate");
   for (;;) {
     try {
       await gate.status();

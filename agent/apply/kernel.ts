@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto";
 import type { LivePair } from "../compile/live-delta.ts";
-import { refilledMaps, refilledSets, staticMaps, staticSets } from "../compile/nft-chains.ts";
-import { denyCounters } from "../compile/nft-refuse.ts";
+import { refilledMaps, refilledSets, staticMaps, staticSets } from "../compile/nft-objects.ts";
 import { AgentError, type Json } from "../errors.ts";
 import { run, runChecked } from "../host/run.ts";
 import { compareTexts } from "../policy/compare-texts.ts";
@@ -11,8 +10,8 @@ const LOAD_TIMEOUT_MS = 60_000;
 const COMMAND_TIMEOUT_MS = 15_000;
 const MAX_LISTING_BYTES = 512 * 1024 * 1024;
 
-const POLICY_TABLE = "clawgress";
-const BASE_TABLE = "clawgress_base";
+export const POLICY_TABLE = "clawgress";
+export const BASE_TABLE = "clawgress_base";
 /** A prefix for `nft` that makes it work in another network namespace; empty for this one. */
 export type NamespacePrefix = readonly string[];
 
@@ -81,9 +80,11 @@ export async function digestPolicyTable(prefix: NamespacePrefix = []): Promise<s
   return createHash("sha256").update(parts.join("\n")).digest("hex");
 }
 
-type Entry = { readonly [kind: string]: Json };
+/** An object of a listing, under the name of its kind. */
+export type Entry = { readonly [kind: string]: Json };
 
-async function listJson(prefix: NamespacePrefix, args: readonly string[]): Promise<readonly Entry[]> {
+/** Returns what a `list` command of nft finds. @throws AgentError HOST_COMMAND when it is not there */
+export async function listJson(prefix: NamespacePrefix, args: readonly string[]): Promise<readonly Entry[]> {
   const text = await runChecked(nft(prefix, "-j", ...args), {
     timeoutMs: LOAD_TIMEOUT_MS,
     maxOutputBytes: MAX_LISTING_BYTES,
@@ -100,7 +101,7 @@ function parseListing(text: string): readonly Entry[] {
  * Returns what each of several `list` commands prints. They are told to one program, one after the other, since each costs
  * a process otherwise; an object that is not there lists nothing. In one command nft 1.0.6 finds only one of several maps.
  */
-async function listEach(
+export async function listEach(
   prefix: NamespacePrefix,
   commands: readonly (readonly string[])[],
 ): Promise<readonly (readonly Entry[])[]> {
@@ -144,7 +145,7 @@ function isObject(value: Json): value is { readonly [key: string]: Json } {
 }
 
 /** Handles and counters count up, and the kernel lists elements in any order: none of it is part of the meaning. */
-function canonical(entry: Entry): string {
+export function canonical(entry: Entry): string {
   return JSON.stringify(entry, (key, value: Json) => {
     if (key === "handle") return undefined;
     if (key === "counter" && isObject(value)) return { ...value, packets: 0, bytes: 0 };
@@ -191,34 +192,6 @@ export async function listTables(
     else texts.push(await runChecked(nft([], ...args), limits));
   }
   return { texts, documents };
-}
-
-/**
- * Returns how many packets each counter of `denyCounters` has counted since the tables were first loaded, or null when
- * they do not stand or may not be read.
- */
-export async function readDenyCounters(): Promise<{ readonly [name: string]: number } | null> {
-  try {
-    const counts: { [name: string]: number } = {};
-    for (const [table, names] of Object.entries(denyCounters)) {
-      for (const entry of await listJson([], ["list", "counters", "table", "inet", table])) {
-        const { name, packets } = (entry["counter"] ?? {}) as { readonly name?: Json; readonly packets?: Json };
-        const known = names.find((candidate) => candidate === name);
-        if (known !== undefined && typeof packets === "number") counts[known] = packets;
-      }
-    }
-    return counts;
-  } catch (error) {
-    if (error instanceof AgentError) return null;
-    throw error;
-  }
-}
-
-/** Returns the elements of a set of the base table, with their counters. @throws AgentError HOST_COMMAND */
-export async function readBaseSet(name: string): Promise<readonly Json[]> {
-  const entries = await listJson([], ["list", "set", "inet", BASE_TABLE, name]);
-  const set = entries.find((entry) => entry["set"] !== undefined)?.["set"];
-  return (set as { readonly elem?: readonly Json[] } | undefined)?.elem ?? [];
 }
 
 /** Returns the pairs in the kernel's set `live`; none before the first release. @throws AgentError HOST_COMMAND */

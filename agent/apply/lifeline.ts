@@ -1,6 +1,6 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { lifelineRuleset } from "../compile/nft-chains.ts";
+import { lifelineRuleset } from "../compile/nft-objects.ts";
 import type { AgentError } from "../errors.ts";
 import { nowMs } from "../host/clock.ts";
 import { stopDaemon } from "../host/daemon.ts";

@@ -3,16 +3,17 @@ import { chown, lchown, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { CONTROL_KEY_NAME } from "../compile/named-conf.ts";
 import type { Canaries } from "../compile/release.ts";
-import { zoneFiles } from "../compile/zone-files.ts";
+import { type ZoneFile, zoneFiles } from "../compile/zone-files.ts";
 import { AgentError } from "../errors.ts";
 import { checkNamed, findStaleZones, type NamedHealth } from "../gate/named-check.ts";
 import { openUpstream, type Upstream } from "../gate/upstream.ts";
 import { monotonicMs, sleepMs } from "../host/clock.ts";
-import { findDaemon, startDaemon, stopDaemon } from "../host/daemon.ts";
+import { findDaemon, stopDaemon } from "../host/daemon.ts";
 import { readFileBytes, readFileIfAny, replaceFile } from "../host/files.ts";
 import { run, runChecked } from "../host/run.ts";
 import { allDone } from "./all-done.ts";
 import type { ApplyContext } from "./context.ts";
+import { lastWords, launchDaemon } from "./daemons.ts";
 import type { StoredRelease } from "./release-store.ts";
 
 const RNDC_TIMEOUT_MS = 10_000;
@@ -41,7 +42,8 @@ const CONFIGURATION_PATH = `../${CONFIGURATION}`;
 export async function publishZones(context: ApplyContext, release: StoredRelease, canaries: Canaries): Promise<void> {
   await prepareFolder(context);
   // Ended before its file is replaced: a named that runs always has the configuration that is there.
-  if (await differs(context, release, CONFIGURATION)) await stopDaemon(context.paths.namedPid, STOP_GRACE_MS);
+  if (await differsFromRelease(context, release, CONFIGURATION))
+    await stopDaemon(context.paths.namedPid, STOP_GRACE_MS);
   const files = zoneFiles({ isSharded: canaries.shardCanaries !== undefined }).map(({ file }) => file);
   for (let first = 0; first < files.length; first += FILES_AT_ONCE) {
     await allDone(files.slice(first, first + FILES_AT_ONCE).map((name) => publishFile(context, release, name)));
@@ -56,8 +58,17 @@ export async function publishZones(context: ApplyContext, release: StoredRelease
 
 async function publishFile(context: ApplyContext, release: StoredRelease, name: string): Promise<void> {
   const { paths } = context;
-  if (await differs(context, release, name))
+  if (await differsFromRelease(context, release, name))
     await replaceFile(join(paths.named, name), await readArtifact(release, name));
+}
+
+/**
+ * Gives named a zone's file once more and has it loaded, whatever its canary says: somebody may have written into it.
+ * @throws AgentError HOST_*
+ */
+export async function publishAgain(context: ApplyContext, release: StoredRelease, zone: ZoneFile): Promise<void> {
+  await publishFile(context, release, zone.file);
+  await rndc(context, "reload", zone.zone);
 }
 
 /**
@@ -89,7 +100,12 @@ async function readArtifact(release: StoredRelease, name: string): Promise<Buffe
   return await readFileBytes(join(release.folder, name), MAX_FILE_BYTES);
 }
 
-async function differs({ paths }: ApplyContext, release: StoredRelease, name: string): Promise<boolean> {
+/** Returns whether a file that named is given is another one than the release's. @throws AgentError HOST_FILE */
+export async function differsFromRelease(
+  { paths }: Pick<ApplyContext, "paths">,
+  release: StoredRelease,
+  name: string,
+): Promise<boolean> {
   const present = await readFileIfAny(join(paths.named, name), MAX_FILE_BYTES);
   return present?.equals(await readArtifact(release, name)) !== true;
 }
@@ -154,17 +170,18 @@ async function checkConfiguration({ paths }: ApplyContext): Promise<void> {
   );
 }
 
-async function startNamed({ paths, settings, users }: ApplyContext): Promise<void> {
+async function startNamed(context: ApplyContext): Promise<void> {
+  const { paths, settings, users } = context;
   const user = settings.dns.user;
   // named drops to a user by name only; a numeric id is taken before it starts, and its port is above 1023.
-  const drop = /^[0-9]+$/.test(user)
-    ? (["setpriv", `--reuid=${users.named.uid}`, `--regid=${users.named.gid}`, "--clear-groups", "named"] as const)
-    : (["named", "-u", user] as const);
-  await startDaemon([...drop, "-f", "-c", CONFIGURATION_PATH], {
-    pidFile: paths.namedPid,
-    logFile: join(paths.named, "start.log"),
+  const isNumber = /^[0-9]+$/.test(user);
+  const drop = ["setpriv", `--reuid=${users.named.uid}`, `--regid=${users.named.gid}`, "--clear-groups"] as const;
+  const dropsItself = settings.driver === "process" && !isNumber;
+  await launchDaemon(context, "named", {
+    user: users.named,
+    program: ["named", ...(dropsItself ? ["-u", user] : []), "-f", "-c", CONFIGURATION_PATH],
+    confine: isNumber ? drop : [],
     cwd: paths.namedWork,
-    uid: users.named.uid,
   });
 }
 
@@ -176,9 +193,10 @@ async function rndc({ paths, settings }: ApplyContext, ...command: readonly stri
 }
 
 /** `rndc reload` says 0 for a zone that does not load, and named serves before its zones are loaded: only answers prove it. */
-async function awaitCanaries({ paths }: ApplyContext, upstream: Upstream, canaries: Canaries): Promise<void> {
+async function awaitCanaries(context: ApplyContext, upstream: Upstream, canaries: Canaries): Promise<void> {
+  const { paths } = context;
   const endMs = monotonicMs() + LOAD_TIMEOUT_MS;
-  const remedy = `see ${join(paths.namedWork, "named.log")} and ${join(paths.named, "start.log")}`;
+  const remedy = `see ${join(paths.namedWork, "named.log")}; ${lastWords(context, "named")}`;
   for (;;) {
     const state = await checkNamed(upstream, [canaries]);
     if (state.ok) return;

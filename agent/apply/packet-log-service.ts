@@ -1,9 +1,10 @@
 import { renderUlogdConf } from "../compile/ulogd-conf.ts";
 import { AgentError, toAgentError } from "../errors.ts";
 import { sleepMs } from "../host/clock.ts";
-import { findDaemon, startDaemon, stopDaemon } from "../host/daemon.ts";
+import { findDaemon, stopDaemon } from "../host/daemon.ts";
 import { readFileIfAny, replaceFile } from "../host/files.ts";
 import type { ApplyContext } from "./context.ts";
+import { launchDaemon } from "./daemons.ts";
 
 /** What makes ulogd end does so within a few milliseconds: a socket that nobody serves, a group that another one reads. */
 const SETTLE_MS = 150;
@@ -17,7 +18,8 @@ const MAX_CONF_BYTES = 64 * 1024;
  * would be closed; only the records of packets are missing, and the counters are right.
  * @throws AgentError HOST_SERVICE
  */
-export async function ensurePacketLog({ paths, users, log }: ApplyContext): Promise<boolean> {
+export async function ensurePacketLog(context: ApplyContext): Promise<boolean> {
+  const { paths, users, log } = context;
   const text = renderUlogdConf({ socketPath: paths.packetSocket });
   const present = await readFileIfAny(paths.packetLogConf, MAX_CONF_BYTES);
   const isCurrent = present?.equals(Buffer.from(text)) ?? false;
@@ -29,11 +31,11 @@ export async function ensurePacketLog({ paths, users, log }: ApplyContext): Prom
   const { uid, gid } = users.gate;
   const confine = ["setpriv", `--reuid=${uid}`, `--regid=${gid}`, "--clear-groups", "--no-new-privs"] as const;
   const capabilities = ["--inh-caps=-all,+net_admin", "--ambient-caps=-all,+net_admin"] as const;
-  await startDaemon([...confine, ...capabilities, "ulogd", "--configfile", paths.packetLogConf], {
-    pidFile: paths.packetLogPid,
-    logFile: paths.packetLogOutput,
+  await launchDaemon(context, "ulogd", {
+    user: users.gate,
+    program: ["ulogd", "--configfile", paths.packetLogConf],
+    confine: [...confine, ...capabilities],
     cwd: "/",
-    uid,
   });
   await sleepMs(SETTLE_MS);
   const pid = await findDaemon(paths.packetLogPid);

@@ -8,13 +8,14 @@ import { proxyMaps } from "../compile/proxy-maps.ts";
 import type { Provenance } from "../compile/release.ts";
 import { AgentError } from "../errors.ts";
 import { monotonicMs, sleepMs } from "../host/clock.ts";
-import { findDaemon, startDaemon, stopDaemon } from "../host/daemon.ts";
+import { findDaemon, stopDaemon } from "../host/daemon.ts";
 import { readFileBytes, readFileIfAny, replaceFile } from "../host/files.ts";
 import { suffixesOf } from "../policy/name-table.ts";
 import type { Policy } from "../policy/policy.ts";
 import { needsProxy } from "../policy/proxied.ts";
 import type { Instant } from "../policy/schedules.ts";
 import type { ApplyContext } from "./context.ts";
+import { lastWords, launchDaemon } from "./daemons.ts";
 import { askProxy, changeProxyMap, readProxyMap, replaceProxyMap } from "./proxy-control.ts";
 import { endForbiddenFlows } from "./proxy-flows.ts";
 import { loosenSteps, type MapStep, tightenSteps, timedSteps, wholeMaps } from "./proxy-map-steps.ts";
@@ -203,24 +204,26 @@ async function writeFolder(context: ApplyContext, release: StoredRelease, config
 
 async function startProxy(context: ApplyContext): Promise<void> {
   const { paths, log } = context;
-  const { uid, gid } = proxyUser(context);
+  const user = proxyUser(context);
+  const { uid, gid } = user;
   // Else the proxy has 28,000 ports a minute towards one server: measured, 2,900 new connections a second fell to 100.
   await writeFile(REUSE_PORTS, "1\n");
   const confine = ["setpriv", `--reuid=${uid}`, `--regid=${gid}`, "--clear-groups", "--no-new-privs"] as const;
   const powerless = ["--inh-caps=-all", "--bounding-set=-all"] as const;
-  await startDaemon([...confine, ...powerless, "haproxy", "-db", "-q", "-f", PROXY_CONF], {
-    pidFile: paths.proxyPid,
-    logFile: paths.proxyLog,
+  await launchDaemon(context, "proxy", {
+    user,
+    program: ["haproxy", "-db", "-q", "-f", PROXY_CONF],
+    confine: [...confine, ...powerless],
     cwd: paths.proxy,
-    uid,
   });
   await awaitSocket(context);
   log.info({ event: "proxy-started", pid: await findDaemon(paths.proxyPid) });
 }
 
-async function awaitSocket({ paths }: ApplyContext): Promise<void> {
+async function awaitSocket(context: ApplyContext): Promise<void> {
+  const { paths } = context;
   const endMs = monotonicMs() + START_TIMEOUT_MS;
-  const remedy = `its last words are in ${paths.proxyLog}`;
+  const remedy = lastWords(context, "proxy");
   for (;;) {
     try {
       await askProxy(paths.proxySocket, "show info");

@@ -1,11 +1,11 @@
 import { createHash } from "node:crypto";
-import { link, mkdir, readdir, rm, stat } from "node:fs/promises";
+import { link, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { joinShards, type NamesShardFile } from "../compile/name-shards.ts";
 import type { Artifact, GateRelease, Provenance, Release } from "../compile/release.ts";
 import { PLACES_FILE, SHARDS, shardNamesFile } from "../compile/shards.ts";
 import { AgentError, type Json } from "../errors.ts";
-import { readFileBytes, readFileIfAny, replaceFile, syncFolder } from "../host/files.ts";
+import { makeFolder, readFileBytes, readFileIfAny, replaceFile, syncFolder } from "../host/files.ts";
 
 const MAX_ARTIFACT_BYTES = 256 * 1024 * 1024;
 const MAX_MANIFEST_BYTES = 64 * 1024;
@@ -34,7 +34,7 @@ export async function storeRelease(
   if (!(await isWhole(releases, release.digest))) {
     // Gone first: a folder that is half written never has a manifest.
     await rm(manifestPath, { force: true });
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     const manifest = release.artifacts.find((artifact) => artifact.path === "manifest.json");
     if (manifest === undefined) throw new AgentError("HOST_FILE", "the compiled release has no manifest.json");
     const others = release.artifacts.filter((artifact) => artifact !== manifest);

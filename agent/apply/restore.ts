@@ -1,4 +1,5 @@
 import { AgentError } from "../errors.ts";
+import { dropBallast } from "./ballast.ts";
 import { ensureBase } from "./base-service.ts";
 import type { CheckedRelease } from "./check-artifacts.ts";
 import type { ApplyContext } from "./context.ts";
@@ -16,6 +17,7 @@ import { closeRevert } from "./transaction.ts";
 export async function restoreRelease(context: ApplyContext, previous: CheckedRelease): Promise<void> {
   const { paths, log } = context;
   try {
+    await dropBallast(context);
     await ensureBase(context);
     await ensureGate(context);
     await swapRelease(context, previous, async () => {});

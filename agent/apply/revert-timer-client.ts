@@ -1,10 +1,7 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { mkdir, open } from "node:fs/promises";
-import { join } from "node:path";
 import { AgentError } from "../errors.ts";
-import { notePid } from "../host/daemon.ts";
 import type { ApplyContext } from "./context.ts";
 import type { RevertOrder } from "./revert-timer-order.ts";
+import { openTimerChannel } from "./timer-channel.ts";
 
 /** The process that puts the old release back when nobody confirms the new one in time. */
 export interface RevertTimer {
@@ -21,63 +18,38 @@ export interface RevertTimer {
 const ANSWER_MS = 10_000;
 
 /**
- * Starts a revert timer, in a session of its own, and returns at once; it waits to be armed and ends when this process
- * does before that. It is started while a release is staged, so that an apply does not wait for Node's start.
+ * Starts a revert timer, out of reach of what may end this process, and returns at once; it waits to be armed and ends when
+ * this process does before that. It is started while a release is staged, so that an apply does not wait for Node's start.
  */
 export async function startRevertTimer(context: ApplyContext): Promise<RevertTimer> {
   const { paths, settings, configFile, programFolder, users } = context;
-  await mkdir(settings.paths.run, { recursive: true });
-  const log = await open(paths.timerLog, "a", 0o640);
-  const program = join(programFolder, "revert-timer.mjs");
-  let child: ChildProcess;
-  try {
-    child = spawn(process.execPath, [program], { detached: true, stdio: ["pipe", "pipe", log.fd], cwd: "/" });
-  } finally {
-    await log.close();
-  }
+  const channel = await openTimerChannel(context);
   // Whoever arms it is told; until then nobody waits for it.
-  const answer = answerOf(child);
-  answer.catch(() => {});
-  child.stdin?.on("error", () => {});
-  child.unref();
+  channel.answer.catch(() => {});
   return {
     arm: async (transactionId, transactionFolder) => {
       const order: RevertOrder = {
         ...{ settings, configFile, programFolder, users, transactionId },
         transactionFolder: transactionFolder ?? null,
       };
-      child.stdin?.write(`${JSON.stringify(order)}\n`);
+      channel.send(JSON.stringify(order));
       const expected = `armed ${transactionId}`;
       const [said, isNoted] = await Promise.all([
-        within(ANSWER_MS, answer).catch((error: Error) => error.message),
+        within(ANSWER_MS, channel.answer).catch((error: Error) => error.message),
         // That of a change in flight is known by its pid file.
-        child.pid === undefined ? false : transactionFolder !== undefined || notePid(paths.timerPid, child.pid),
+        transactionFolder !== undefined || within(ANSWER_MS, channel.note(paths.timerPid)).catch(() => false),
       ]);
       if (said === expected && isNoted) return;
-      child.kill("SIGKILL");
+      await channel.kill().catch(() => {
+        // It cannot have been armed without its unit.
+      });
+      const where = settings.driver === "systemd" ? "the journal" : paths.timerLog;
       throw new AgentError("APPLY_NO_TIMER", `the revert timer is not armed: ${said.slice(0, 200)}`, {
-        remedy: `nothing was changed; its last words are in ${paths.timerLog}`,
+        remedy: `nothing was changed; its last words are in ${where}`,
       });
     },
-    dismiss: () => {
-      child.stdin?.destroy();
-      child.stdout?.destroy();
-    },
+    dismiss: () => channel.close(),
   };
-}
-
-/** Returns the first line that it says. */
-function answerOf(child: ChildProcess): Promise<string> {
-  return new Promise((resolve, reject) => {
-    let text = "";
-    child.once("error", reject);
-    child.once("exit", (code, signal) => reject(new Error(`it ended (${code ?? signal})`)));
-    child.stdout?.on("data", (chunk: Buffer) => {
-      text += chunk.toString("latin1");
-      const end = text.indexOf("\n");
-      if (end >= 0) resolve(text.slice(0, end));
-    });
-  });
 }
 
 async function within<Result>(ms: number, work: Promise<Result>): Promise<Result> {

@@ -1,4 +1,5 @@
 import { rm } from "node:fs/promises";
+import { connect } from "node:net";
 import { createInterface } from "node:readline";
 import { createGateControl } from "../gate/control-client.ts";
 import { findDaemon } from "../host/daemon.ts";
@@ -9,7 +10,7 @@ import { pathsOf } from "../settings/paths.ts";
 import type { ApplyContext } from "./context.ts";
 import { revertAtDeadline } from "./revert-at-deadline.ts";
 import type { RevertOrder } from "./revert-timer-order.ts";
-import { plainStep } from "./step.ts";
+import { createStepTimes, plainStep } from "./step.ts";
 import { readTransaction } from "./transaction.ts";
 
 /**
@@ -29,6 +30,7 @@ function contextOf({ settings, configFile, programFolder, users, transactionFold
     inTurn: createTurn(),
     locked: createMachineTurn(paths.applyLock),
     step: plainStep,
+    stepTimes: createStepTimes(),
     log: createLineLog("revert-timer", 2),
   };
 }
@@ -37,17 +39,24 @@ async function watch(order: RevertOrder, wake: AbortSignal): Promise<void> {
   const context = contextOf(order);
   const transaction = await readTransaction(context.paths.transaction, "armed");
   if (transaction?.id !== order.transactionId) throw new Error("the transaction of the order is not armed");
-  process.stdout.write(`armed ${transaction.id}\n`);
+  answers.write(`armed ${transaction.id}\n`);
   await revertAtDeadline(context, transaction, wake);
   // A later timer's stays.
   if ((await findDaemon(context.paths.timerPid)) === process.pid) await rm(context.paths.timerPid, { force: true });
 }
 
+// A unit of systemd has no pipes to the agent: it is told the socket at which the agent waits for it.
+const [socketPath] = process.argv.slice(2);
+const socket = socketPath === undefined ? null : connect(socketPath);
+const answers = socket ?? process.stdout;
 // The agent may be gone when it is answered.
-process.stdout.on("error", () => {});
+answers.on("error", () => {});
 const wake = new AbortController();
 let isOrdered = false;
-createInterface({ input: process.stdin })
+const lines = createInterface({ input: socket ?? process.stdin });
+// One that was cut off does not end.
+socket?.once("close", () => lines.close());
+lines
   .once("line", (line) => {
     isOrdered = true;
     const order = JSON.parse(line.slice(0, MAX_ORDER_CHARS)) as RevertOrder;

@@ -8,6 +8,7 @@ import type { CheckedRelease } from "./check-artifacts.ts";
 import { clearScratch } from "./clear-scratch.ts";
 import type { ApplyContext } from "./context.ts";
 import { openConfirmed } from "./enforced.ts";
+import { requireNoFight } from "./fight.ts";
 import { ensureGate } from "./gate-service.ts";
 import { requireNoLockdown } from "./hold-notes.ts";
 import { fallToLifeline } from "./lifeline.ts";
@@ -75,10 +76,13 @@ export async function enforceConfirmed(context: ApplyContext, because: string | 
   const { paths, log } = context;
   try {
     await requireNoLockdown(paths);
+    await requireNoFight(paths);
     const release = await openConfirmed(context);
     await ensureGate(context);
     const reason = because ?? (await whyNotInForce(context, release));
     if (reason === null) {
+      // Whoever died in the middle of a swap may have left it waiting; under the lock nobody else swaps.
+      await context.gate.resume();
       if (await removeLifeline(paths.lifeline)) log.info({ event: "lifeline-left" });
     } else {
       log.info({ event: "restoring", release: release.digest, because: reason });

@@ -1,13 +1,12 @@
 import { randomInt } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { appliedLive } from "../compile/applied-live.ts";
 import { removeBudgets } from "../compile/budgets.ts";
 import { passFence, takeFence } from "../compile/fence.ts";
-import { type LivePair, liveDelta } from "../compile/live-delta.ts";
-import { networkLive } from "../compile/network-live.ts";
-import { lifelineRuleset } from "../compile/nft-chains.ts";
+import { liveDelta } from "../compile/live-delta.ts";
 import { tableDelta } from "../compile/nft-delta.ts";
-import type { GateRelease } from "../compile/release.ts";
+import { lifelineRuleset } from "../compile/nft-objects.ts";
 import { allDone } from "./all-done.ts";
 import type { ApplyContext } from "./context.ts";
 import { gateReleaseOf } from "./gate-releases.ts";
@@ -29,9 +28,11 @@ export type Guard = () => Promise<void>;
  * old and the new release:
  * a. named takes the new zones: names that went stop here, names that came are still unknown to the gate; the proxy of
  *    SNI mode loses the names that went;
- * b. the gate waits, so that none of its pins falls between the two policies;
+ * b. the gate waits, so that none of its pins falls between the two policies; clients that get another group find what
+ *    both release open to them there;
  * c. the kernel takes the maps and the grants of networks in one transaction, unless another swap has begun since;
- * d. the gate swaps its policy, takes back the pins and grants that are no longer allowed, and goes on;
+ * d. the gate swaps its policy, takes back the pins and grants that are no longer allowed; audits end for the flows that
+ *    go on; the gate goes on;
  * e. the proxy gets the names that came, and ends the connections that are no longer allowed.
  * When it is known which release stands (`from`), the kernel gets only what differs, and everything if that was wrong.
  * @throws AgentError APPLY_*, GATE_*, HOST_*, and what the guard throws
@@ -61,14 +62,16 @@ export async function swapRelease(
   await guard();
   await step("4b-hold", () => gate.hold(HOLD_MS));
   try {
-    const [pairs, budgets] = await Promise.all([readLivePairs(), readBudgets()]);
-    const grants = liveDelta(pairs, wantedLive(gateRelease));
-    const rest = grants + removeBudgets(budgets, gateRelease.policy);
+    const [pairs, budgets] = await Promise.all([readLivePairs(), readBudgets(), gate.anticipate(release.digest)]);
+    const grants = liveDelta(pairs, appliedLive(gateRelease.policy));
+    const rest = grants.now + removeBudgets(budgets, gateRelease.policy);
     await guard();
     await step("4c-kernel", () => loadEither(context, changes, ruleset, (text) => passFence(fence) + text + rest));
     await closeIfLockedDown(context);
     await guard();
     await step("4d-gate", () => gate.activate(release.digest));
+    await guard();
+    if (grants.later !== "") await loadRuleset(passFence(fence) + grants.later);
   } finally {
     await gate.resume();
   }
@@ -102,9 +105,4 @@ async function loadEither(
     }
   }
   await loadRuleset(complete(whole));
-}
-
-/** Returns the grants of networks that a release has in force. */
-export function wantedLive(release: GateRelease): readonly LivePair[] {
-  return networkLive(release.policy);
 }

@@ -4,7 +4,8 @@ import { AgentError } from "../errors.ts";
 import type { ClientGrant, GateControl, GrantText } from "../gate/control-client.ts";
 import { readBootId } from "../host/clock.ts";
 import { formatAddress, parseAddress } from "../policy/cidr.ts";
-import { readBaseSet, readDenyCounters, readTableHandles } from "./kernel.ts";
+import { readTableHandles } from "./kernel.ts";
+import { readCountedSet, readDenyCounters } from "./kernel-counters.ts";
 
 /** Reads what the kernel counted of what was let through, and says of each count whose and what for it is. */
 export interface TrafficReader {
@@ -71,7 +72,7 @@ async function readEpoch(): Promise<string> {
 async function readCounts(): Promise<Map<string, Counts>> {
   const counts = new Map<string, Counts>();
   const take = (name: string, add: (counts: Counts, packets: number, bytes: number) => void) => async () => {
-    for (const element of await readBaseSet(name)) {
+    for (const element of await readCountedSet("base", name)) {
       const { elem } = element as { elem?: { val?: { concat?: unknown }; counter?: Counter } };
       const id = pairText(elem?.val?.concat);
       if (id === null || elem?.counter === undefined) continue;

@@ -1,7 +1,8 @@
-import { mkdir, rename, unlink } from "node:fs/promises";
+import { rename, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { AgentError } from "../errors.ts";
-import { readFileIfAny, replaceFile, syncFolder } from "../host/files.ts";
+import { bootTimeMs } from "../host/clock.ts";
+import { makeFolder, readFileIfAny, replaceFile, syncFolder } from "../host/files.ts";
 
 /**
  * The record of a change in flight. Its file name is its state, and every move is one rename(2), so that of two who want
@@ -69,6 +70,14 @@ export async function winTransaction(folder: string, end: "confirmed" | "reverti
   return await move(folder, "armed", end);
 }
 
+/**
+ * Step 7, confirm: wins an armed transaction for confirming, if its deadline has not come. Returns false when it has, or when its
+ * revert timer was first.
+ */
+export async function confirmInTime(folder: string, { deadlineMs }: Pick<Transaction, "deadlineMs">): Promise<boolean> {
+  return bootTimeMs() < deadlineMs && (await winTransaction(folder, "confirmed"));
+}
+
 /** Records that a revert is complete. */
 export async function closeRevert(folder: string): Promise<void> {
   await move(folder, "reverting", "reverted");
@@ -86,7 +95,7 @@ export async function closeConfirmed(folder: string): Promise<void> {
 }
 
 async function move(folder: string, from: TransactionState, to: TransactionState): Promise<boolean> {
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   try {
     await rename(join(folder, from), join(folder, to));
   } catch (error) {

@@ -2,11 +2,13 @@ import { rm, writeFile } from "node:fs/promises";
 import { createInterface } from "node:readline/promises";
 import { FORWARDING } from "../apply/base-service.ts";
 import { clearScratch } from "../apply/clear-scratch.ts";
+import { unitNames } from "../apply/daemons.ts";
 import { hasTable, loadRuleset } from "../apply/kernel.ts";
 import { AgentError } from "../errors.ts";
 import { removeProbeNamespace } from "../health/namespace.ts";
 import { stopDaemon } from "../host/daemon.ts";
 import { lockInstance } from "../host/single-instance.ts";
+import { stopUnits } from "../host/systemd.ts";
 import { type Paths, pathsOf } from "../settings/paths.ts";
 import type { Settings } from "../settings/settings.ts";
 import { loadSettings } from "./load-settings.ts";
@@ -37,6 +39,9 @@ export async function cleanUp({ config, yes = false }: CleanupOptions, output: O
   }
   output.line(`removed: rules, named, gate, proxy and ${settings.paths.run}; forwarding is off`);
   output.line(`kept: ${settings.paths.state} and ${config}; \`clawgress run\` enforces again`);
+  if (settings.driver === "systemd") {
+    output.line("the next boot enforces again, too, unless: systemctl disable clawgress-boot clawgress-agent");
+  }
   output.document({ ok: true, removed: [...TABLES, settings.paths.run], kept: [settings.paths.state] });
   return 0;
 }
@@ -54,6 +59,8 @@ async function removeAll(settings: Settings, paths: Paths): Promise<void> {
   for (const path of FORWARDING) await writeFile(path, "0\n");
   const daemons = [paths.apiPid, paths.timerPid, paths.packetLogPid, paths.gatePid, paths.proxyPid, paths.namedPid];
   for (const pidFile of daemons) await stopDaemon(pidFile, STOP_GRACE_MS);
+  // By name as well: one that an agent was killed before it noted, and the timer of a broken glass.
+  if (settings.driver === "systemd") await stopUnits(unitNames(settings));
   for (const table of TABLES) {
     if (await hasTable(table)) await loadRuleset(`delete table inet ${table}\n`);
   }

@@ -1,4 +1,5 @@
-import type { Measures, Telemetry } from "../decisions/telemetry.ts";
+import type { Measures } from "../decisions/group-decisions.ts";
+import type { Telemetry } from "../decisions/telemetry.ts";
 import { renderTable } from "./table.ts";
 
 const TOP = 10;

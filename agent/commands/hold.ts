@@ -1,7 +1,7 @@
 import { type HoldNote, readHold, removeHold, writeHold } from "../apply/hold-notes.ts";
 import { AgentError } from "../errors.ts";
 import { nowMs } from "../host/clock.ts";
-import { lockInstance } from "../host/single-instance.ts";
+import { findLockHolder } from "../host/file-lock.ts";
 import { askAgent } from "../operator/requests.ts";
 import { type Paths, pathsOf } from "../settings/paths.ts";
 import { loadSettings } from "./load-settings.ts";
@@ -30,14 +30,20 @@ export interface ResumeOptions {
   readonly retry?: boolean;
 }
 
-/** Ends `suspend`; with `retry`, releases that were rolled back may be tried once more. Returns 0. */
+/**
+ * Ends `suspend`, and what another program's changes have closed or left as they are; with `retry`, releases that were
+ * rolled back may be tried once more. Returns 0.
+ */
 export async function resume({ config, retry = false }: ResumeOptions, output: Output): Promise<number> {
   const paths = pathsOf(await loadSettings(config));
   const was = await readHold(paths.suspended);
   await removeHold(paths.suspended);
   const isRunning = await agentRuns(paths);
   if (isRunning) await askAgent(paths, { verb: "look-again", retry }, ANSWER_MS);
-  else if (retry) await removeHold(paths.badReleases);
+  else {
+    await removeHold(paths.fight);
+    if (retry) await removeHold(paths.badReleases);
+  }
   const next = isRunning
     ? "the next poll applies the head"
     : "no agent runs; `clawgress run` or `sync` applies the head";
@@ -46,15 +52,9 @@ export async function resume({ config, retry = false }: ResumeOptions, output: O
   return 0;
 }
 
-/** Returns whether an agent works with this state. @throws AgentError HOST_FILE */
+/** Returns whether an agent works with this state: it holds its lock for as long as it lives. */
 export async function agentRuns({ agentLock }: Pick<Paths, "agentLock">): Promise<boolean> {
-  try {
-    await (await lockInstance(agentLock)).release();
-    return false;
-  } catch (error) {
-    if (error instanceof AgentError && error.code === "STATE_LOCKED") return true;
-    throw error;
-  }
+  return (await findLockHolder(agentLock)) !== null;
 }
 
 /** Returns the note that an operator leaves: who, why, when. @throws AgentError USAGE for an empty or overlong reason */

@@ -1,5 +1,5 @@
 import { AgentError } from "../errors.ts";
-import { comparePolicies } from "../policy/compare-policies.ts";
+import { comparePolicies, type PolicyChanges } from "../policy/compare-policies.ts";
 import { compareTexts } from "../policy/compare-texts.ts";
 import { describeChanges } from "../policy/describe-changes.ts";
 import { formatTextIssue } from "../policy/json-text.ts";
@@ -8,6 +8,9 @@ import type { Policy } from "../policy/policy.ts";
 import type { Tree } from "../source/read-manifest.ts";
 import { MAX_POLICY_BYTES, readPolicyFiles } from "../source/read-policy-files.ts";
 import { type LockPlan, nullWhereUnreadable, POLICY_PATH } from "./plan-lock.ts";
+
+/** A change that takes away more than half of so many entries or more is asked about. */
+const MASS_ENTRIES = 10;
 
 /** More lines than this nobody reads before signing; the number of the others is told. */
 const MAX_LINES = 200;
@@ -33,14 +36,22 @@ function signOf(wasThere: boolean, isThere: boolean): "+" | "-" | "~" {
   return isThere ? "~" : "-";
 }
 
+/** What approving a policy would do. */
+export interface PolicyChange {
+  /** What it would open and close, in words. */
+  readonly lines: readonly string[];
+  /** How many of the allowed names and networks go, when that is most of them: a file that was cut off does that, too. */
+  readonly massRemoval: { readonly removed: number; readonly entries: number } | null;
+}
+
 /**
- * Returns what approving the locks would open and close, in words. @throws AgentError POLICY_INVALID, POLICY_UNSUPPORTED
+ * Returns what approving the locks would open and close. @throws AgentError POLICY_INVALID, POLICY_UNSUPPORTED
  * or POLICY_TEST_FAILED: what a gateway would refuse is not worth anybody's signature.
  */
-export async function describePolicy(plans: readonly LockPlan[]): Promise<readonly string[]> {
+export async function describePolicy(plans: readonly LockPlan[]): Promise<PolicyChange> {
   const contents = new Map(plans.flatMap((plan) => [...plan.contents]));
   const bytes = contents.get(POLICY_PATH);
-  if (bytes === undefined) return [];
+  if (bytes === undefined) return { lines: [], massRemoval: null };
   const after = parsePolicy(bytes, POLICY_PATH, { maxBytes: MAX_POLICY_BYTES, files: contents });
   if (!after.ok) {
     const code = after.issues.find((issue) => issue.severity === "error")?.code ?? "POLICY_INVALID";
@@ -49,7 +60,17 @@ export async function describePolicy(plans: readonly LockPlan[]): Promise<readon
     });
   }
   const base = plans.find((plan) => plan.part === null)?.base ?? null;
-  return cutLines(describeChanges(comparePolicies(base === null ? null : await readPolicyOf(base.tree), after.policy)));
+  const before = base === null ? null : await readPolicyOf(base.tree);
+  const changes = comparePolicies(before, after.policy);
+  return { lines: cutLines(describeChanges(changes)), massRemoval: findMassRemoval(before, changes) };
+}
+
+function findMassRemoval(before: Policy | null, changes: PolicyChanges): PolicyChange["massRemoval"] {
+  if (before === null) return null;
+  const all = comparePolicies(null, before);
+  const entries = all.domainsAdded.length + all.networksAdded.length;
+  const removed = changes.domainsRemoved.length + changes.networksRemoved.length;
+  return entries >= MASS_ENTRIES && removed * 2 > entries ? { removed, entries } : null;
 }
 
 /** Returns what a policy in the working tree differs in from the one that somebody approved, in words. */

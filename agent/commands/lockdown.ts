@@ -7,7 +7,7 @@ import { hasTable, loadRuleset } from "../apply/kernel.ts";
 import { readLifeline, writeLifeline } from "../apply/lifeline-note.ts";
 import { removeProxy } from "../apply/proxy-service.ts";
 import { startEnforcing } from "../apply/start-enforcing.ts";
-import { lifelineRuleset } from "../compile/nft-chains.ts";
+import { lifelineRuleset } from "../compile/nft-objects.ts";
 import { AgentError, codes, toAgentError } from "../errors.ts";
 import { monotonicMs, sleepMs } from "../host/clock.ts";
 import { stopDaemon } from "../host/daemon.ts";

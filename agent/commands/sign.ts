@@ -17,7 +17,7 @@ import { missingOf } from "../trust/verify-approval.ts";
 import { findApproved } from "./find-approved.ts";
 import { approvalDocument, describeApproval, type JudgedLock, judgeNow } from "./judge-locks.ts";
 import { loadNewestRoot } from "./load-root.ts";
-import { describePolicy, describeSince, type FileChange, listFileChanges } from "./lock-changes.ts";
+import { describePolicy, describeSince, type FileChange, listFileChanges, type PolicyChange } from "./lock-changes.ts";
 import type { Output } from "./output.ts";
 import { type LockPlan, planLocks } from "./plan-lock.ts";
 import { rebaseBranch } from "./rebase-branch.ts";
@@ -39,6 +39,8 @@ export interface SignOptions {
   readonly group?: string;
   /** Brings the branch up to date with the one that gateways follow first. */
   readonly rebase?: boolean;
+  /** Says that most of what is allowed is meant to go. */
+  readonly acceptRemoval?: boolean;
   /** Approves the newest root of trust instead of the policy. */
   readonly rootOfTrust?: boolean;
   /** Vouches, for so many hours, that the lock is the newest, instead of approving it. */
@@ -57,6 +59,10 @@ export async function sign(options: SignOptions, output: Output): Promise<number
   if (options.rootOfTrust === true) return await signRoot(options, output);
   if (options.fresh !== undefined) return await signFresh({ ...options, fresh: options.fresh }, output);
   if (options.recovery !== undefined) return await signRecovery({ ...options, recovery: options.recovery }, output);
+  return await signPolicy(options, output);
+}
+
+async function signPolicy(options: SignOptions, output: Output): Promise<number> {
   const folder = options.repositoryFolder;
   const rebased = options.rebase === true ? await rebaseBranch(folder, options.branch ?? null, output) : false;
   const tree = openWorkTree(folder);
@@ -77,8 +83,9 @@ export async function sign(options: SignOptions, output: Output): Promise<number
   );
   const policy = await describePolicy(plans);
   const mine = pickPlans(plans, root, await judgeTree(folder, root, tree), key);
-  for (const line of describePlans(plans, policy)) output.line(line);
+  for (const line of describePlans(plans, policy.lines)) output.line(line);
   for (const line of await describeApproved(folder, root, plans, key)) output.line(line);
+  if (mine.toSign.length > 0 && options.acceptRemoval !== true) refuseMassRemoval(policy);
 
   const made = new Map<LockPlan, Buffer>();
   for (const plan of mine.toSign) made.set(plan, await makeApproval(root, plan, key, output));
@@ -89,7 +96,7 @@ export async function sign(options: SignOptions, output: Output): Promise<number
     else if (mine.already.includes(plan)) output.line(`${key.principal} has approved ${nameOf(plan)} already.`);
   }
   for (const line of describeNext(plans, judged, rebased)) output.line(line);
-  output.document(documentOf(plans, judged, { key, policy, removed }));
+  output.document(documentOf(plans, judged, { key, policy: policy.lines, removed }));
   return 0;
 }
 
@@ -127,6 +134,14 @@ function waitsForPolicy(judged: JudgedLock | undefined, principal: string): bool
       (asked) => asked.principals.includes(principal) && missingOf(asked, judged.count.counted) > 0,
     ) ?? false
   );
+}
+
+function refuseMassRemoval({ massRemoval }: PolicyChange): void {
+  if (massRemoval === null) return;
+  const { removed, entries } = massRemoval;
+  throw new AgentError("USAGE", `${removed} of ${entries} allowed names and networks would go; nothing was signed`, {
+    remedy: "see whether a file was cut off or left out; if all of it is meant, sign with --accept-removal",
+  });
 }
 
 async function makeApproval(root: Root, plan: LockPlan, key: SigningKey, output: Output): Promise<Buffer> {

@@ -1,4 +1,4 @@
-import { readDenyCounters } from "../apply/kernel.ts";
+import { readDenyCounters } from "../apply/kernel-counters.ts";
 import { isTelemetryWindow, type Telemetry } from "../decisions/telemetry.ts";
 import { AgentError, codes, type Json } from "../errors.ts";
 import { createGateControl, type GateStatus } from "../gate/control-client.ts";

@@ -16,6 +16,12 @@ export const CLIENT_TABLE = "clients";
 export const ABOUT_MAP = "about.map";
 
 const NAME_PATTERN = "^([a-z0-9_-]{1,63}\\.)*[a-z0-9_-]{1,63}$";
+/**
+ * The extension of an encrypted ClientHello, in hexadecimal: its number, a length, the outer form, a key derivation and a
+ * cipher that there are, an identifier, and the length of a key that there is. GREASE has the same form on purpose. By
+ * chance other bytes have it once in 2^60 hellos or so.
+ */
+const ECH_PATTERN = "FE0D....00000[123]000[123]..00(20|38|41|61|85)";
 /** RFC 8446 §5.1: a record carries at most 2^14 bytes. */
 const MAX_RECORD_BYTES = 16_384;
 
@@ -60,6 +66,8 @@ export function tlsFrontend(proxy: ProxySettings, family: Family): readonly stri
     ...rejectAs("hello-fragmented", "{ var(sess.record) -m int lt 4 }", "{ var(sess.record),sub(sess.hello) lt 0 }"),
     ...rejectAs("not-tls", "!{ req.payload(5,1) -m bin 01 }"),
     ...rejectAs("hello-timeout", "!{ req.ssl_hello_type 1 }"),
+    // The record by its own length: of a payload without one, more might come, and the proxy would wait for it.
+    `${set("ech", "bool(1)")} if { req.payload_lv(3,2),hex -m reg ${ECH_PATTERN} }`,
     ...rejectAs("sni-missing", "!{ req.ssl_sni -m found }"),
     set("shown", "req.ssl_sni,bytes(0,253),json(utf8s)"),
     set("name", "req.ssl_sni,lower,regsub(\\.$,)"),
@@ -342,6 +350,7 @@ function recordFormat(plane: "tls" | "http", scope: Scope): string {
     ["connectMs", "%Tc"],
     ["ms", "%Tt"],
     ["end", '"%ts"'],
+    ...(plane === "tls" ? ([["ech", variable("ech")]] as const) : []),
     ["commit", `"${about("commit")}"`],
     ["serial", `"${about("serial")}"`],
   ];

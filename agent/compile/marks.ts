@@ -26,6 +26,8 @@ export const NAME_GRANT_MAX = 0x3fff_ffff;
 /** Grants of networks, written by the apply: 0x4000_0000–0x7fff_ffff. */
 export const NETWORK_GRANT_MIN = 0x4000_0000;
 export const NETWORK_GRANT_MAX = 0x7fff_ffff;
+/** Grant of what only an audit lets pass, written by the apply; above every grant of another kind. */
+export const AUDIT_GRANT = 0xffff_ffff;
 /** Groups: 1–0x3fff_ffff. */
 export const GROUP_MIN = 1;
 export const GROUP_MAX = 0x3fff_ffff;
@@ -56,7 +58,7 @@ export function assignMark(text: string, min: number, max: number, isTaken: (mar
   throw new RangeError(`no free mark between ${min} and ${max}`);
 }
 
-/** Returns whether a grant is one of a network: owned by the apply, never by the gate. */
-export function isNetworkGrant(grant: number): boolean {
-  return grant >= NETWORK_GRANT_MIN && grant <= NETWORK_GRANT_MAX;
+/** Returns whether a grant is owned by the apply, never by the gate: one of a network, or that of an audit. */
+export function isAppliedGrant(grant: number): boolean {
+  return (grant >= NETWORK_GRANT_MIN && grant <= NETWORK_GRANT_MAX) || grant === AUDIT_GRANT;
 }

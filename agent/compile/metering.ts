@@ -1,8 +1,9 @@
 import type { Policy } from "../policy/policy.ts";
 import { needsProxy } from "../policy/proxied.ts";
 import { markCaps, relayAddress } from "./byte-caps.ts";
+import type { ChainParts } from "./chain-parts.ts";
 import { CAP_MIN, OVER_CAP, VERDICT } from "./marks.ts";
-import { type ChainParts, classifyRules } from "./nft-chains.ts";
+import { classifyRules } from "./nft-lookups.ts";
 import { auditOverCapRule } from "./nft-refuse.ts";
 import type { MarkedCap } from "./release.ts";
 import { addressToken, markToken, placeToken } from "./tokens.ts";

@@ -1,3 +1,4 @@
+import { OVER_CAP } from "./marks.ts";
 import { markToken } from "./tokens.ts";
 
 /*
@@ -12,6 +13,9 @@ export const countSets = {
   connections: ["opened4", "opened6"],
 } as const;
 
+/** Counter of the base table: flows that were let through, answered, and refused later, each once. */
+export const REVOKED_COUNTER = "revoked_flows";
+
 /** Clients times grants; what is beyond is let through and not counted. */
 const MAX_PAIRS = 65_535;
 /** A pair that is silent for this long is forgotten; readers come every few seconds. */
@@ -21,11 +25,14 @@ const FORGET_DAYS = 1;
  * connection's own counters do not tell, since the kernel does not count a first packet that comes again.
  */
 const COUNTED_LABEL = 99;
+/** Bit that says that a connection is counted as revoked: whoever lost it sends again, and so does its far end. */
+const REVOKED_LABEL = 98;
 
 /** Declares what `countRules` uses. */
 export const countObjects = [
   ...Object.values(countSets).flatMap(([four, six]) => [countSet(four, "ipv4_addr"), countSet(six, "ipv6_addr")]),
-  ...["count", "count_up", "count_down"].map((chain) => `add chain inet clawgress_base ${chain}\n`),
+  `add counter inet clawgress_base ${REVOKED_COUNTER}\n`,
+  ...["count", "count_up", "count_down", "count_revoked"].map((chain) => `add chain inet clawgress_base ${chain}\n`),
 ].join("");
 
 function countSet(name: string, type: string): string {
@@ -51,7 +58,17 @@ export const countChains: readonly (readonly [name: string, rules: readonly stri
     "count_down",
     ["update @received4 { ip daddr . ct mark counter }", "update @received6 { ip6 daddr . ct mark counter }"],
   ],
+  [
+    "count_revoked",
+    [`ct label ${REVOKED_LABEL} return`, `counter name ${REVOKED_COUNTER}`, `ct label set ${REVOKED_LABEL}`],
+  ],
 ];
+
+/**
+ * The rule that counts a flow whose grant went, at its next packet in either direction; what a byte cap has no room for has
+ * a grant.
+ */
+export const revokedRule = `ct state established ct label ${COUNTED_LABEL} meta mark != ${markToken(OVER_CAP)} jump count_revoked`;
 
 /** Returns the rule that counts what a mark says is let through. */
 export function countRule(mark: number): string {

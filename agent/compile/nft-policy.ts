@@ -6,6 +6,7 @@ import { mergeRanges } from "../policy/ranges.ts";
 import type { HostBinding, ProbeAddress } from "../settings/settings.ts";
 import { auditedGroups } from "./audited-groups.ts";
 import { boundHostRules, boundHostsObject } from "./bound-hosts.ts";
+import type { LapsingParts } from "./chain-parts.ts";
 import { type ClientRange, clientGroups } from "./client-groups.ts";
 import {
   denialLengths,
@@ -19,15 +20,8 @@ import { groupMarks } from "./grants.ts";
 import { INTERCEPT } from "./marks.ts";
 import { meteringObjects, meterPolicy, renderRelay } from "./metering.ts";
 import { type NetworkEntry, networkEntries, prefixLengths } from "./network-rules.ts";
-import {
-  type LapsingParts,
-  policyObjects,
-  refilledMaps,
-  refilledSets,
-  renderChains,
-  type StaticSet,
-  staticMaps,
-} from "./nft-chains.ts";
+import { renderChains } from "./nft-chains.ts";
+import { policyObjects, refilledMaps, refilledSets, type StaticSet, staticMaps } from "./nft-objects.ts";
 import { hasHours, policySchedules, type TimedPair, timedNetworks } from "./policy-hours.ts";
 import { answeredNetworks } from "./proxy-answers.ts";
 import type { PortClass } from "./release.ts";

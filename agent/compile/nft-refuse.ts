@@ -1,4 +1,5 @@
 import { OVER_CAP } from "./marks.ts";
+import { revokedRule } from "./nft-count.ts";
 import { markToken } from "./tokens.ts";
 
 /*
@@ -86,6 +87,7 @@ export function refuseRules(hook: "forward" | "input"): readonly string[] {
   return [
     "ct state invalid counter name denied_invalid drop",
     `counter name denied_${hook}`,
+    ...(hook === "forward" ? [revokedRule] : []),
     `iifname @clients update @refused4 { ip saddr ${perClient} } ${ofAll} ${log(hook)}`,
     `iifname @clients update @refused6 { ip6 saddr ${perClient} } ${ofAll} ${log(hook)}`,
     ...others,

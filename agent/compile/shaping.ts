@@ -16,6 +16,9 @@ const BURST_BYTES = 128 * 1024;
 /** Clients in no host entry that are counted at a time; one more is denied until another one has been silent. */
 const MAX_CLIENTS = 65_536;
 
+/** Sets of the policy table: client → what was over its limit; beyond their size it is counted without the client. */
+export const shapedSets = ["shaped4", "shaped6"] as const;
+
 /**
  * `shape` sees a packet after the policy's chain has stamped it and before the base table decides: what is denied costs
  * its sender nothing and is refused aloud. `budgets` holds a limit in each element; `spent4` and `spent6` count clients
@@ -29,10 +32,16 @@ add map inet clawgress limit6 { type ipv6_addr : mark; flags interval; }
 add set inet clawgress budgets { type mark; limit rate over 1 bytes/second; }
 add set inet clawgress spent4 { type ipv4_addr . mark; size ${MAX_CLIENTS}; flags dynamic,timeout; timeout 1m; }
 add set inet clawgress spent6 { type ipv6_addr . mark; size ${MAX_CLIENTS}; flags dynamic,timeout; timeout 1m; }
-add chain inet clawgress spend
+${shapedSets.map(shapedSet).join("")}add chain inet clawgress spend
+add chain inet clawgress over_limit
 add chain inet clawgress shape { type filter hook forward priority filter + 5; policy accept; }
 add chain inet clawgress shape_proxied { type filter hook input priority filter - 5; policy accept; }
 `;
+
+function shapedSet(name: (typeof shapedSets)[number]): string {
+  const type = name === "shaped4" ? "ipv4_addr" : "ipv6_addr";
+  return `add set inet clawgress ${name} { type ${type}; size ${MAX_CLIENTS}; flags dynamic,timeout; timeout 1d; }\n`;
+}
 
 /** The part of the policy table that holds hosts to `egress_kbps`: chains, and what each map gets. */
 export interface Shaping {
@@ -51,6 +60,7 @@ export function shapePolicy(policy: Policy): Shaping {
   const isLimited = budgets.length > 0 || policy.limits !== null;
   return {
     chains: [
+      renderChain("over_limit", isLimited ? overLimitRules : []),
       renderChain("spend", isLimited ? spendRules(policy) : []),
       renderChain("shape", isLimited ? shapeRules : []),
       renderChain("shape_proxied", isLimited && needsProxy(policy) ? shapeProxiedRules : []),
@@ -88,7 +98,14 @@ const shapeProxiedRules: readonly string[] = [
   "meta mark set 0x00000000",
 ];
 
-const drop = "counter name over_limit drop";
+/** A packet that finds no room in the sets goes on to the drop. */
+const overLimitRules: readonly string[] = [
+  "update @shaped4 { ip saddr counter }",
+  "update @shaped6 { ip6 saddr counter }",
+  "counter name over_limit drop",
+];
+
+const drop = "goto over_limit";
 
 function spendRules({ limits }: Policy): readonly string[] {
   const rules = [

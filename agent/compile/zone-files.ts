@@ -1,12 +1,13 @@
 import { ALLOW_ZONE, BLOCK_ZONE, DENY_ZONE } from "./release.ts";
 import { SHARDS, shardZone, shardZoneFile } from "./shards.ts";
 
+export interface ZoneFile {
+  readonly zone: string;
+  readonly file: string;
+}
+
 /** Returns the zones of a release and their files, in the order in which named looks at them. */
-export function zoneFiles({
-  isSharded,
-}: {
-  readonly isSharded: boolean;
-}): readonly { readonly zone: string; readonly file: string }[] {
+export function zoneFiles({ isSharded }: { readonly isSharded: boolean }): readonly ZoneFile[] {
   const shards = isSharded ? SHARDS : [];
   return [
     { zone: BLOCK_ZONE, file: "block.zone" },

@@ -1,7 +1,9 @@
 import type { CycleOutcome } from "../cycle.ts";
 import type { TallySource } from "../decisions/segment-file.ts";
 import type { Code, Json } from "../errors.ts";
+import type { GrantText } from "../gate/control-client.ts";
 import type { TallyBatch } from "../gate/tally.ts";
+import type { HistogramCounts } from "../host/histogram.ts";
 import type { GatewayStatus } from "../report/gateway-status.ts";
 
 /** What the agent does and tells for the API's process and for people on the gateway, over its socket. */
@@ -17,6 +19,7 @@ export interface AgentCalls {
   endBreakGlass(): Promise<{ readonly ended: boolean }>;
   policy(): Promise<EnforcedPolicy>;
   counters(): Promise<KernelCounters>;
+  measures(): Promise<AgentMeasures>;
   /** Hands on what the gate's or the proxy's tally holds. @throws AgentError GATE_UNREACHABLE */
   tally(source: TallySource, ack: string | null): Promise<TallyBatch>;
 }
@@ -90,19 +93,42 @@ export interface KernelCounters {
   readonly denied: { readonly [counter: string]: number } | null;
 }
 
-/** What a client sent and got by one grant. */
-export interface TrafficCounter {
-  readonly client: string;
-  /** The number of the grant in the kernel. */
-  readonly grant: number;
+/** What is told of for metrics alone, as of the moment at which it is asked for. */
+export interface AgentMeasures {
+  /** Flows that are under way, by host: straight through the rules, or through the proxy. Null: nobody can tell. */
+  readonly flows: { readonly [path in FlowPath]: readonly HostCount[] | null };
+  /** Flows that were ended because what allowed them went; the kernel's since the tables stand, the proxy's since the agent's start. */
+  readonly revoked: { readonly [path in FlowPath]: number | null };
+  /** What was over `egress_kbps`; null when it cannot be read. */
+  readonly shaped: readonly ShapedCounter[] | null;
+  /** TLS connections to the proxy whose hello had the extension of ECH, since the agent's start. */
+  readonly echHellos: number;
+  /** How long the steps of applies took since the agent's start. */
+  readonly steps: StepSeconds;
+}
+
+export type FlowPath = "straight" | "proxy";
+export type StepSeconds = { readonly [step: string]: HistogramCounts };
+
+export interface HostCount {
+  /** Null for clients in no host entry. */
   readonly host: string | null;
-  /** The name or network that the grant is of; null for one that nobody knows any more. */
-  readonly name: string | null;
-  readonly network: string | null;
-  /** `443/tcp` */
-  readonly ports: string | null;
-  readonly label: string | null;
-  readonly rule: string | null;
+  readonly count: number;
+}
+
+/** Absolute count of the kernel, forgotten after a day without a packet over the limit. */
+export interface ShapedCounter {
+  readonly client: string;
+  readonly host: string | null;
+  readonly packets: number;
+  readonly bytes: number;
+}
+
+/** What a client sent and got by one grant. */
+export interface TrafficCounter extends GrantText {
+  readonly client: string;
+  /** The number of the grant in the kernel; its text is all null when nobody knows it any more. */
+  readonly grant: number;
   readonly connections: number;
   readonly bytesUp: number;
   readonly bytesDown: number;

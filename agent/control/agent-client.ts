@@ -3,6 +3,7 @@ import { callSocketJson, type SocketCallOptions } from "../host/socket-call.ts";
 import type { GatewayStatus } from "../report/gateway-status.ts";
 import type {
   AgentCalls,
+  AgentMeasures,
   CycleSummary,
   EnforcedPolicy,
   KernelCounters,
@@ -37,6 +38,7 @@ export function createAgentClient(socketPath: string): AgentCalls {
       (await call("POST", "/end-break-glass", CHANGE_TIMEOUT_MS)) as { readonly ended: boolean },
     policy: async () => (await call("GET", "/policy", READ_TIMEOUT_MS)) as EnforcedPolicy,
     counters: async () => (await call("GET", "/counters", READ_TIMEOUT_MS)) as KernelCounters,
+    measures: async () => (await call("GET", "/measures", READ_TIMEOUT_MS)) as AgentMeasures,
     tally: async (source, ack) => {
       const query = ack === null ? "" : `?ack=${encodeURIComponent(ack)}`;
       return (await call("GET", `/tally/${source}${query}`, READ_TIMEOUT_MS)) as TallyBatch;

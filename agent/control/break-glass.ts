@@ -1,6 +1,12 @@
 import type { Agent } from "../agent.ts";
 import { applyRelease, rehearse } from "../apply/apply-release.ts";
-import { isBreakGlassOver, readBreakGlass, removeBreakGlass, writeBreakGlass } from "../apply/break-glass-note.ts";
+import {
+  isBreakGlassOver,
+  readBreakGlass,
+  removeBreakGlass,
+  requireNoBreakGlass,
+  writeBreakGlass,
+} from "../apply/break-glass-note.ts";
 import { BREAK_GLASS_SERIAL } from "../apply/break-glass-serial.ts";
 import { startBreakGlassTimer, stopBreakGlassTimer } from "../apply/break-glass-timer.ts";
 import { checkArtifacts } from "../apply/check-artifacts.ts";
@@ -30,7 +36,7 @@ const NO_COMMIT = "0".repeat(40);
  */
 export async function breakGlass(agent: Agent, proposal: Proposal, forS: number): Promise<ProposalResult> {
   const { apply, paths, settings, log } = agent;
-  await refuseSecond(paths.breakGlass);
+  await requireNoBreakGlass(paths.breakGlass);
   if (!Number.isInteger(forS) || forS < MIN_FOR_S || forS > MAX_FOR_S || proposal.reason.trim() === "") {
     throw new AgentError("USAGE", "breaking the glass needs a reason and an end within 24 hours", {
       remedy: "add --reason WHY --for 30m",
@@ -75,14 +81,6 @@ export async function breakGlass(agent: Agent, proposal: Proposal, forS: number)
   if (confirmed.commit !== null)
     await agent.reporter?.post(confirmed.commit, { kind: "break-glass", by, until, reason });
   return { ...result, applied: true, outcome: "confirmed", error: null };
-}
-
-async function refuseSecond(path: string): Promise<void> {
-  const active = await readBreakGlass(path);
-  if (active === null) return;
-  throw new AgentError("BREAK_GLASS", `${active.by} broke the glass until ${active.until}: ${active.reason}`, {
-    remedy: "end that first with `clawgress policy end-break-glass`",
-  });
 }
 
 /** Puts what was approved in force again, when the end of a broken glass has come or `now` says so. Returns whether there was one. */

@@ -12,6 +12,8 @@ export interface Cycles {
   run(): Promise<CycleOutcome>;
   /** Does a cycle unless one is under way, or the last ones failed so that the remote is to be left alone for a while. */
   runIfDue(): Promise<void>;
+  /** When the cycle, or the work between two, that is under way began, by the monotonic clock; null: none is. */
+  sinceMs(): number | null;
   /** Runs work between two cycles. */
   between<Result>(work: () => Promise<Result>): Promise<Result>;
 }
@@ -21,6 +23,7 @@ export function createCycles(agent: Agent, signal: AbortSignal, after: () => Pro
   const inTurn = createTurn();
   let waiting: Promise<CycleOutcome> | null = null;
   let underWay = 0;
+  let sinceMs: number | null = null;
   let pace = freshPace;
   const cycle = async (): Promise<CycleOutcome> => {
     const outcome = await reconcile(agent, signal);
@@ -31,7 +34,12 @@ export function createCycles(agent: Agent, signal: AbortSignal, after: () => Pro
   const between = async <Result>(work: () => Promise<Result>): Promise<Result> => {
     underWay += 1;
     try {
-      return await inTurn(work);
+      return await inTurn(async () => {
+        sinceMs = monotonicMs();
+        return await work().finally(() => {
+          sinceMs = null;
+        });
+      });
     } finally {
       underWay -= 1;
     }
@@ -45,6 +53,7 @@ export function createCycles(agent: Agent, signal: AbortSignal, after: () => Pro
   };
   return {
     run,
+    sinceMs: () => sinceMs,
     between,
     runIfDue: async () => {
       if (underWay === 0 && monotonicMs() >= pace.notBeforeMs) await run();

@@ -4,17 +4,19 @@ import { gateReleaseOf } from "../apply/gate-releases.ts";
 import { createTrafficReader } from "../apply/traffic-counters.ts";
 import { AgentError, type Json } from "../errors.ts";
 import type { GateControl } from "../gate/control-client.ts";
-import { NO_GRANT } from "../gate/describe-grants.ts";
 import type { Tally, TallyBatch, TallyRow } from "../gate/tally.ts";
-import { type CallBody, type SocketServer, serveSocket } from "../host/socket-server.ts";
+import type { CallBody } from "../host/read-call-body.ts";
+import { type SocketServer, serveSocket } from "../host/socket-server.ts";
 import type { UserIds } from "../host/users.ts";
 import { readGatewayStatus } from "../report/read-gateway-status.ts";
 import { probeClients } from "../settings/settings.ts";
 import type { AgentCalls, EnforcedPolicy, Proposal } from "./agent-calls.ts";
 import { endBreakGlass } from "./break-glass.ts";
 import { type Cycles, summarizeCycle } from "./cycles.ts";
+import { findHosts } from "./find-hosts.ts";
 import { judgeProposal } from "./judge-proposal.ts";
 import { createProposals } from "./propose-policy.ts";
+import { readMeasures } from "./read-measures.ts";
 
 /** A policy of 100,000 entries as JSON text in JSON. */
 const MAX_BODY_BYTES = 96 * 1024 * 1024;
@@ -40,6 +42,8 @@ export async function serveAgent(
           return await calls.policy();
         case "GET /counters":
           return await calls.counters();
+        case "GET /measures":
+          return await calls.measures();
         case "GET /tally/gate":
         case "GET /tally/proxy":
           return await calls.tally(call === "GET /tally/gate" ? "gate" : "proxy", query.get("ack"));
@@ -70,6 +74,7 @@ function createCalls(agent: Agent, cycles: Cycles, proxyTally: Pick<Tally, "take
     endBreakGlass: async () => ({ ended: await cycles.between(() => endBreakGlass(agent, true)) }),
     policy: () => readEnforcedPolicy(agent),
     counters: () => traffic.read(),
+    measures: () => readMeasures(agent),
     tally: async (source, ack) =>
       source === "gate" ? await apply.gate.tally(ack) : await nameHosts(apply.gate, proxyTally.take(ack)),
   };
@@ -79,9 +84,7 @@ function createCalls(agent: Agent, cycles: Cycles, proxyTally: Pick<Tally, "take
 async function nameHosts(gate: Pick<GateControl, "describeGrants">, batch: TallyBatch): Promise<TallyBatch> {
   const clients = new Set(batch.rows.flatMap(([, , [, , , client]]) => (typeof client === "string" ? [client] : [])));
   if (clients.size === 0) return batch;
-  const asked = [...clients];
-  const texts = await gate.describeGrants(asked.map((client) => [client, NO_GRANT]));
-  const hosts = new Map(asked.map((client, index) => [client, texts[index]?.host ?? null]));
+  const hosts = await findHosts(gate, [...clients]);
   const rows = batch.rows.map(([atS, count, values, bytesUp, bytesDown]): TallyRow => {
     const [plane = null, verdict = null, reason = null, client = null, , ...rest] = values;
     const host = hosts.get(String(client)) ?? null;

@@ -50,6 +50,16 @@ export function keyValues(key: DecisionKey): KeyValues {
   return fields.map((field) => key[field]);
 }
 
+/** Returns a text that no other values have: a missing one is told from an empty one, and none holds the separator. */
+export function valuesText(values: KeyValues): string {
+  return values.map((value) => value ?? "\x01").join("\0");
+}
+
+/** Returns a text that no other key has. */
+export function keyText(key: DecisionKey): string {
+  return valuesText(keyValues(key));
+}
+
 const MAX_TEXT = 1024;
 
 /** Returns the key of values that another process wrote, or null when they are none. */

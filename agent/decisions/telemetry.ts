@@ -1,7 +1,8 @@
-import { compareTexts } from "../policy/compare-texts.ts";
-import type { DecisionKey } from "./decision.ts";
+import { type DecisionKey, keyText, valuesText } from "./decision.ts";
+import { compareGroups, createGroups, type Group, type Measures } from "./group-decisions.ts";
+import { selectFirst } from "./select-first.ts";
 import type { DecisionStore } from "./store.ts";
-import { type DecisionSum, sliceDecisions, sumDecisions, type TimeSlice } from "./sum-decisions.ts";
+import { sumWindow, type TimeSlice } from "./sum-decisions.ts";
 
 export const telemetryViews = ["agents", "domains", "agent", "domain", "denies", "export"] as const;
 export type TelemetryView = (typeof telemetryViews)[number];
@@ -26,21 +27,6 @@ export interface TelemetryQuery {
   readonly window: TelemetryWindow;
   /** True gives every row, for a caller on this machine. */
   readonly allRows?: boolean;
-}
-
-/** What decisions amount to. */
-export interface Measures {
-  /** Questions that were answered, and that were refused. */
-  readonly queries: number;
-  readonly queriesDenied: number;
-  readonly connections: number;
-  /** Refused by the proxy of SNI mode. */
-  readonly connectionsDenied: number;
-  readonly packetsDenied: number;
-  /** Let pass by an audit, and would be denied. */
-  readonly wouldDeny: number;
-  readonly bytesUp: number;
-  readonly bytesDown: number;
 }
 
 /** The decisions that have some fields in common. */
@@ -70,28 +56,47 @@ export interface Telemetry {
   readonly slices: readonly (Omit<TimeSlice, "fromS"> & { readonly from: string })[];
 }
 
-type By = (key: DecisionKey) => { readonly [field: string]: string | number | null };
+type Fields = { readonly [field: string]: string | number | null };
+
+interface Grouping {
+  /** Decisions with the same text are one row; null: each kind of decision is. */
+  readonly textOf: ((key: DecisionKey) => string) | null;
+  /** What the row shows of its decisions. */
+  readonly fieldsOf: (key: DecisionKey) => Fields;
+}
 
 const MAX_ROWS = 1_000;
 const MAX_EXPORT_ROWS = 100_000;
 const SLICES = 60;
+const DAY_S = 86_400;
 
-const groupings: { readonly [view in TelemetryView]: By } = {
-  agents: (key) => ({ agent: agentOf(key), host: key.host }),
-  domains: ({ name }) => ({ domain: name }),
-  agent: ({ name, destination, port, protocol, label, rule }) =>
-    name === null
-      ? { domain: null, destination, port, protocol, label, rule }
-      : { domain: name, ...noTarget, label, rule },
-  domain: (key) => ({ agent: agentOf(key), host: key.host, type: key.type }),
-  denies: (key) => ({ ...key, agent: agentOf(key) }),
-  export: (key) => ({ ...key }),
+const groupings: { readonly [view in TelemetryView]: Grouping } = {
+  agents: { textOf: agentText, fieldsOf: (key) => ({ agent: agentOf(key), host: key.host }) },
+  domains: { textOf: ({ name }) => name ?? "", fieldsOf: ({ name }) => ({ domain: name }) },
+  agent: { textOf: (key) => valuesText(Object.values(aimOf(key))), fieldsOf: aimOf },
+  domain: {
+    textOf: ({ host, client, type }) => valuesText([host ?? client, host, type]),
+    fieldsOf: (key) => ({ agent: agentOf(key), host: key.host, type: key.type }),
+  },
+  denies: { textOf: null, fieldsOf: (key) => ({ ...key, agent: agentOf(key) }) },
+  export: { textOf: null, fieldsOf: (key) => ({ ...key }) },
 };
-const noTarget = { destination: null, port: null, protocol: null };
+
+/** What the decisions of one agent are about: a name, or where it went without one. */
+function aimOf({ name, destination, port, protocol, label, rule }: DecisionKey): Fields {
+  return name === null
+    ? { domain: null, destination, port, protocol, label, rule }
+    : { domain: name, destination: null, port: null, protocol: null, label, rule };
+}
 
 /** Returns who decided decisions are about: the host entry, or the address of a client that is in none. */
 function agentOf({ host, client }: DecisionKey): string | null {
   return host ?? client;
+}
+
+/** A host may be called as an address is written. */
+function agentText({ host, client }: DecisionKey): string {
+  return host ?? valuesText([null, client]);
 }
 
 /** Returns what was decided in the window that ends now. `redact` changes keys before they are counted together. */
@@ -104,10 +109,14 @@ export function readTelemetry(
   const { view, target, window } = query;
   // The second that is under way counts too; the window then holds as many seconds as it says.
   const fromS = nowS - telemetryWindows[window] + 1;
-  const all = sumDecisions(store, fromS, nowS);
-  const picked = all.filter(({ key }) => isMeant(view, target, key));
-  const shown = redact === null ? picked : picked.map((sum) => ({ ...sum, key: redact(sum.key) }));
-  const rows = groupBy(shown, groupings[view]).sort(byWeight);
+  const sums = sumWindow(store, fromS, nowS, SLICES);
+  const { textOf } = groupings[view];
+  // What is redacted may have become equal.
+  const groups = createGroups(sums, textOf ?? (redact === null ? null : keyText));
+  for (const id of sums.ids) {
+    const key = store.keys.key(id);
+    if (isMeant(view, target, key)) groups.add(id, redact === null ? key : redact(key));
+  }
   const max = view === "export" || query.allRows === true ? MAX_EXPORT_ROWS : MAX_ROWS;
   const { completeSinceS } = store.state();
   return {
@@ -116,13 +125,10 @@ export function readTelemetry(
     complete: completeSinceS <= fromS,
     completeSince: timeText(completeSinceS),
     redacted: redact !== null,
-    totals: measure(picked),
-    rows: rows.slice(0, max),
-    rowsLeftOut: Math.max(0, rows.length - max),
-    slices: sliceDecisions(store, fromS, nowS, SLICES).map(({ fromS: startS, ...slice }) => ({
-      from: timeText(startS),
-      ...slice,
-    })),
+    totals: groups.totals,
+    rows: selectFirst(groups.all, max, compareGroups).map(createRowOf(groupings[view])),
+    rowsLeftOut: Math.max(0, groups.all.length - max),
+    slices: sums.slices.map(({ fromS: startS, ...slice }) => ({ from: timeText(startS), ...slice })),
   };
 }
 
@@ -133,57 +139,41 @@ function isMeant(view: TelemetryView, target: string | null, key: DecisionKey): 
   return view !== "denies" || key.verdict !== "allow";
 }
 
-function groupBy(sums: readonly DecisionSum[], by: By): TelemetryRow[] {
-  const groups = new Map<string, { by: ReturnType<By>; sums: DecisionSum[] }>();
-  for (const sum of sums) {
-    const fields = by(sum.key);
-    const id = Object.values(fields).join("\0");
-    const group = groups.get(id);
-    if (group === undefined) groups.set(id, { by: fields, sums: [sum] });
-    else group.sums.push(sum);
-  }
-  return [...groups.values()].map((group) => ({
-    by: group.by,
-    ...measure(group.sums),
-    firstSeen: timeText(group.sums.reduce((least, { firstS }) => Math.min(least, firstS), Number.MAX_SAFE_INTEGER)),
-    lastSeen: timeText(group.sums.reduce((most, { lastS }) => Math.max(most, lastS), 0)),
-  }));
-}
-
-/** Returns what sums amount to together. */
-export function measure(sums: readonly DecisionSum[]): Measures {
-  const totals = { queries: 0, queriesDenied: 0, connections: 0, connectionsDenied: 0, packetsDenied: 0, wouldDeny: 0 };
-  let bytesUp = 0;
-  let bytesDown = 0;
-  for (const { key, count, bytesUp: up, bytesDown: down } of sums) {
-    bytesUp += up;
-    bytesDown += down;
-    totals[measureOf(key)] += count;
-  }
-  return { ...totals, bytesUp, bytesDown };
-}
-
-function measureOf({ plane, verdict }: DecisionKey): Exclude<keyof Measures, "bytesUp" | "bytesDown"> {
-  if (verdict === "would-deny") return "wouldDeny";
-  if (plane === "dns") return verdict === "allow" ? "queries" : "queriesDenied";
-  if (verdict === "allow") return "connections";
-  return plane === "ip" ? "packetsDenied" : "connectionsDenied";
-}
-
-/** The most denials first, then the most traffic; equal ones by name, so that the order says nothing by chance. */
-function byWeight(a: TelemetryRow, b: TelemetryRow): number {
-  return weight(b) - weight(a) || b.bytesUp + b.bytesDown - (a.bytesUp + a.bytesDown) || compareTexts(text(a), text(b));
-}
-
-function weight(row: Measures): number {
-  const denied = row.queriesDenied + row.connectionsDenied + row.packetsDenied + row.wouldDeny;
-  return denied + row.queries + row.connections;
-}
-
-function text({ by }: TelemetryRow): string {
-  return Object.values(by).join(" ");
+/** Written out, since an export has 100,000 rows. */
+function createRowOf({ fieldsOf }: Grouping): (group: Group) => TelemetryRow {
+  const timeOf = createTimeText();
+  return (group) => ({
+    by: fieldsOf(group.key),
+    queries: group.queries,
+    queriesDenied: group.queriesDenied,
+    connections: group.connections,
+    connectionsDenied: group.connectionsDenied,
+    packetsDenied: group.packetsDenied,
+    wouldDeny: group.wouldDeny,
+    bytesUp: group.bytesUp,
+    bytesDown: group.bytesDown,
+    firstSeen: timeOf(group.firstS),
+    lastSeen: timeOf(group.lastS),
+  });
 }
 
 function timeText(atS: number): string {
   return new Date(atS * 1000).toISOString().replace(".000Z", "Z");
+}
+
+/** Returns `timeText` for many times of few days: it takes a microsecond, and an export has 200,000 of them. */
+function createTimeText(): (atS: number) => string {
+  const dates = new Map<number, string>();
+  return (atS) => {
+    const day = Math.floor(atS / DAY_S);
+    const date = dates.get(day) ?? timeText(day * DAY_S).slice(0, 10);
+    dates.set(day, date);
+    const second = atS - day * DAY_S;
+    return `${date}T${twoDigits(second / 3600)}:${twoDigits((second / 60) % 60)}:${twoDigits(second % 60)}Z`;
+  };
+}
+
+function twoDigits(value: number): string {
+  const whole = Math.floor(value);
+  return whole < 10 ? `0${whole}` : String(whole);
 }

@@ -140,13 +140,13 @@ export function indexPolicy(
     const client = clientOfOwner(owner);
     return client === null ? null : decider.decideName(client, name);
   };
-  const decideLive = ({ groupName, groupMark, grant }: LiveGrant): Allowed | null => {
+  const decideLive = ({ groupName, groupMark, grant }: LiveGrant): Given | null => {
     const group = groups.get(groupName);
     if (group === undefined || release.groups[groupName] !== groupMark) return null;
     const decision = decider.decideName({ host: null, group }, grant.name);
-    const text = portText(grant.range);
-    const isGiven = decision.verdict === "allow" && portsOf(decision).some((range) => portText(range) === text);
-    return isGiven ? decision : null;
+    if (decision.verdict !== "allow") return null;
+    const range = findCover(portsOf(decision), grant.range);
+    return range === null ? null : { decision, range };
   };
   const refuseAnswer = (decision: Allowed, address: string): AnswerRefusal | null => {
     const kind = addressKind(address);
@@ -184,18 +184,33 @@ export function indexPolicy(
       return cap === null ? null : (capMarks.get(capKey(groupName, cap)) ?? null);
     },
     stands: (live) => {
-      const decision = decideLive(live);
-      return decision !== null && hoursOfRange(decision, live.grant.range) !== null;
+      const given = decideLive(live);
+      return given !== null && hoursOfRange(given.decision, given.range) !== null;
     },
     hoursOf: (live) => {
-      const decision = decideLive(live);
-      return decision === null ? undefined : (hoursOfRange(decision, live.grant.range) ?? undefined);
+      const given = decideLive(live);
+      return given === null ? undefined : (hoursOfRange(given.decision, given.range) ?? undefined);
     },
     remembers: (owner, name) => {
       const decision = decideFor(owner, name);
       return decision?.verdict === "deny" && (decision.reason === "outside-window" || decision.reason === "expired");
     },
   };
+}
+
+/** A decision, and the range of its ports that a running flow goes on by. */
+interface Given {
+  readonly decision: Allowed;
+  readonly range: PortRange;
+}
+
+/**
+ * Returns the range as it is written, else the narrowest that holds all of it: a flow goes on when its ports are written
+ * wider now, though its pin may be gone. Null when there is none.
+ */
+function findCover(ports: readonly PortRange[], { protocol, first, last }: PortRange): PortRange | null {
+  const covers = ports.filter((range) => range.protocol === protocol && range.first <= first && range.last >= last);
+  return covers.sort((a, b) => a.last - a.first - (b.last - b.first))[0] ?? null;
 }
 
 function capKey(group: string, { pattern }: Pick<ByteCap, "pattern">): string {

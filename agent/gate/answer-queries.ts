@@ -1,3 +1,4 @@
+import type { Histogram } from "../host/histogram.ts";
 import type { Allowed } from "../policy/decide.ts";
 import type { ActivePolicy } from "./active-policy.ts";
 import type { ClientTable } from "./clients.ts";
@@ -31,6 +32,9 @@ export interface GateState {
   isKernelKnown: boolean;
   /** Verdict → how often, since the start. */
   readonly counters: Map<string, number>;
+  /** From a question to its answer, pauses included; and the pauses alone. */
+  readonly latency: Histogram;
+  readonly holds: Histogram;
 }
 
 export interface AnswerOptions {
@@ -101,6 +105,14 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
   const wasGiven: WasGiven = (policy, { group }, clientAddress, address) =>
     options.pins.namesOf(clientAddress, policy.release.groups[group.name] ?? null, address).length > 0;
 
+  /** Returns whether to go on; false when too many wait. */
+  const waitForHold = async (): Promise<boolean> => {
+    const begunS = nowS();
+    const isOver = await hold.wait();
+    state.holds.note(nowS() - begunS);
+    return isOver;
+  };
+
   /** Returns null when the policy was swapped meanwhile: the query is then judged anew. */
   const forward = async (verdict: Forward, from: From): Promise<Buffer | null> => {
     const { policy, decision, name } = verdict;
@@ -112,7 +124,7 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
       return refuse(refuseForNow("dns-rate", decision.client, `too many names under a wildcard: ${name}`), from);
     }
     const answer = await (decision.wouldDeny === null ? ask : askUnderAudit)(from.query, name, from.transport);
-    if (hold.isHeld && !(await hold.wait())) return notReady(from, "a new policy is taking effect");
+    if (hold.isHeld && !(await waitForHold())) return notReady(from, "a new policy is taking effect");
     if (state.policy !== policy) return null;
     if (answer === null) return fail("upstream-failed", "named did not answer", from, decision);
     return await openAndAnswer(answer, verdict, access, from);
@@ -142,7 +154,7 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
     if (underWay >= MAX_UNDER_WAY) return notReady(from, "too many queries are under way");
     underWay += 1;
     try {
-      if (hold.isHeld && !(await hold.wait())) return notReady(from, "a new policy is taking effect");
+      if (hold.isHeld && !(await waitForHold())) return notReady(from, "a new policy is taking effect");
       for (let tries = 0; tries < MAX_TRIES; tries++) {
         const verdict = judgeQuery(state.policy, from.client, from.query, wasGiven);
         if (verdict.kind === "refuse") return refuse(verdict, from);
@@ -172,8 +184,11 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
     return await answerParsed({ query, client, transport, maxBytes });
   };
   return async (message, client, transport) => {
+    const begunS = nowS();
     try {
-      return await answerMessage(message, client, transport);
+      const answer = await answerMessage(message, client, transport);
+      if (answer !== null) state.latency.note(nowS() - begunS);
+      return answer;
     } catch (error) {
       count("exception");
       options.onError(error);

@@ -1,5 +1,6 @@
-import { request } from "node:http";
 import { AgentError } from "../errors.ts";
+import type { HistogramCounts } from "../host/histogram.ts";
+import { callSocketJson } from "../host/socket-call.ts";
 import type { DenyTotals } from "./deny-records.ts";
 import type { CapUsage } from "./meters.ts";
 import type { NamedHealth } from "./named-check.ts";
@@ -38,6 +39,15 @@ export interface GateStatus {
   readonly grants: number;
   readonly clients: number;
   readonly residentBytes: number;
+  /** Group → pins held for it; at most 10 s old. */
+  readonly pinsByGroup: { readonly [group: string]: number };
+  /** Grants without pins and flows that were collected because their bound came near. */
+  readonly collectedGrants: number;
+  /** `1d`, `7d`, `30d` → entries that will have expired by then. */
+  readonly expiring: { readonly [within: string]: number };
+  /** From questions to their answers, and the pauses in which they waited for an apply. */
+  readonly latency: HistogramCounts;
+  readonly holds: HistogramCounts;
   /** How elements are written: `netlink`, or the slower program `nft`. */
   readonly writer: "netlink" | "nft";
   /** ISO 8601; all counts begin here. */
@@ -64,6 +74,8 @@ export interface GateControl {
   prepare(folder: string): Promise<string>;
   /** Makes clients wait, for at most `maxMs` (1–30,000); resolves when no kernel write of the gate is under way. */
   hold(maxMs: number): Promise<void>;
+  /** Lets running flows of clients whose group changes with the prepared release find their grants when the kernel takes it. */
+  anticipate(digest: string): Promise<void>;
   /** Puts the prepared release in force; the same one again changes nothing. */
   activate(digest: string): Promise<void>;
   resume(): Promise<void>;
@@ -83,8 +95,11 @@ const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 
 /** Returns the gate behind a control socket. Nothing is connected until a call. */
 export function createGateControl(socketPath: string): GateControl {
-  const call = (method: "GET" | "POST", path: string, body?: object): Promise<{ readonly [key: string]: unknown }> =>
-    callGate(socketPath, method, path, body);
+  const call = (
+    method: "GET" | "POST",
+    path: string,
+    body?: { readonly [key: string]: unknown },
+  ): Promise<{ readonly [key: string]: unknown }> => callGate(socketPath, method, path, body);
   return {
     status: async () => (await call("GET", "/status")) as unknown as GateStatus,
     caps: async () => (await call("GET", "/caps"))["caps"] as readonly CapUsage[],
@@ -92,6 +107,9 @@ export function createGateControl(socketPath: string): GateControl {
     prepare: async (folder) => String((await call("POST", "/prepare", { folder }))["digest"]),
     hold: async (maxMs) => {
       await call("POST", "/hold", { maxMs });
+    },
+    anticipate: async (digest) => {
+      await call("POST", "/anticipate", { digest });
     },
     activate: async (digest) => {
       await call("POST", "/activate", { digest });
@@ -111,42 +129,27 @@ export function createGateControl(socketPath: string): GateControl {
   };
 }
 
-function callGate(
+async function callGate(
   socketPath: string,
   method: "GET" | "POST",
   path: string,
-  body: object | undefined,
+  body: { readonly [key: string]: unknown } | undefined,
 ): Promise<{ readonly [key: string]: unknown }> {
-  const unreachable = (reason: string, cause?: unknown): AgentError =>
-    new AgentError("GATE_UNREACHABLE", `the DNS gate does not answer on ${socketPath}: ${reason}`, {
-      remedy: "is the gate running? its log is beside the socket",
-      cause,
-    });
-  return new Promise((resolve, reject) => {
-    const text = body === undefined ? "" : JSON.stringify(body);
-    const headers = { "content-type": "application/json", "content-length": Buffer.byteLength(text) };
-    const call = request({ socketPath, method, path, headers, agent: false }, (response) => {
-      const chunks: Buffer[] = [];
-      let bytes = 0;
-      response.on("data", (chunk: Buffer) => {
-        bytes += chunk.length;
-        if (bytes > MAX_ANSWER_BYTES) call.destroy(new Error("its answer is too long"));
-        else chunks.push(chunk);
-      });
-      response.on("error", (error) => reject(unreachable(error.message, error)));
-      response.on("end", () => {
-        try {
-          const answer = JSON.parse(Buffer.concat(chunks).toString("utf8")) as { readonly [key: string]: unknown };
-          if (response.statusCode === 200) resolve(answer);
-          else reject(new AgentError("GATE_REFUSED", `the DNS gate refused ${path}: ${String(answer["error"])}`));
-        } catch (error) {
-          reject(unreachable("its answer is no JSON", error));
-        }
-      });
-    });
-    const timer = setTimeout(() => call.destroy(new Error(`no answer within ${TIMEOUT_MS} ms`)), TIMEOUT_MS);
-    call.on("close", () => clearTimeout(timer));
-    call.on("error", (error) => reject(unreachable(error.message, error)));
-    call.end(text);
+  const answer = await callSocketJson(socketPath, {
+    ...{ method, path, timeoutMs: TIMEOUT_MS, maxAnswerBytes: MAX_ANSWER_BYTES },
+    ...(body === undefined ? {} : { body }),
+    ...{ unreachable: "GATE_UNREACHABLE", whom: "the DNS gate" },
+    remedy: "is the gate running? its log is beside the socket",
+    readFailure: (bytes) => readRefusal(path, bytes),
   });
+  return answer as { readonly [key: string]: unknown };
+}
+
+function readRefusal(path: string, answer: Buffer): AgentError | null {
+  try {
+    const { error } = JSON.parse(answer.toString("utf8")) as { readonly error?: unknown };
+    return new AgentError("GATE_REFUSED", `the DNS gate refused ${path}: ${String(error)}`);
+  } catch {
+    return null;
+  }
 }

@@ -1,8 +1,9 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import { connect } from "node:net";
 import { AgentError, toAgentError } from "../errors.ts";
+import { findSocket } from "../host/find-socket.ts";
+import { listenPrivately } from "../host/listen-privately.ts";
+import { type CallBody, readCallBody } from "../host/read-call-body.ts";
 import type { ClientGrant, GateControl } from "./control-client.ts";
-import { listenPrivately } from "./listen-privately.ts";
 import type { Listener } from "./listen-udp.ts";
 
 /** Ten thousand pairs of a client and a grant. */
@@ -15,7 +16,7 @@ const MAX_HOLD_MS = 30_000;
  * @throws AgentError STATE_LOCKED when another gate answers on it, HOST_FILE when it cannot be made.
  */
 export async function serveControl(socketPath: string, control: GateControl): Promise<Listener> {
-  if (await isAnswering(socketPath)) {
+  if (await findSocket(socketPath)) {
     throw new AgentError("STATE_LOCKED", `another gate serves ${socketPath}`, { remedy: "stop it first" });
   }
   const server = createServer({ maxHeaderSize: 8192, requestTimeout: 10_000 }, (request, response) => {
@@ -36,7 +37,7 @@ async function answerCall(control: GateControl, request: IncomingMessage, respon
   let status = 200;
   let answer: unknown;
   try {
-    answer = await dispatch(control, `${request.method} ${request.url}`, await readBody(request));
+    answer = await dispatch(control, `${request.method} ${request.url}`, await readCallBody(request, MAX_BODY_BYTES));
   } catch (error) {
     const known = toAgentError(error, "GATE_REFUSED", "the call failed");
     status = known.code === "USAGE" ? 400 : 409;
@@ -47,11 +48,7 @@ async function answerCall(control: GateControl, request: IncomingMessage, respon
   response.end(text);
 }
 
-async function dispatch(
-  control: GateControl,
-  call: string,
-  body: { readonly [key: string]: unknown },
-): Promise<unknown> {
+async function dispatch(control: GateControl, call: string, body: CallBody): Promise<unknown> {
   switch (call) {
     case "GET /status":
       return await control.status();
@@ -69,6 +66,9 @@ async function dispatch(
       await control.hold(maxMs as number);
       return {};
     }
+    case "POST /anticipate":
+      await control.anticipate(textOf(body, "digest"));
+      return {};
     case "POST /activate":
       await control.activate(textOf(body, "digest"));
       return {};
@@ -99,40 +99,8 @@ function pairsOf(value: unknown): readonly ClientGrant[] {
   throw new AgentError("USAGE", "pairs must be addresses with numbers of grants");
 }
 
-function textOf(body: { readonly [key: string]: unknown }, key: string): string {
+function textOf(body: CallBody, key: string): string {
   const value = body[key];
   if (typeof value !== "string") throw new AgentError("USAGE", `the body needs the text ${key}`);
   return value;
-}
-
-async function readBody(request: IncomingMessage): Promise<{ readonly [key: string]: unknown }> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes > MAX_BODY_BYTES) throw new AgentError("USAGE", `the body has more than ${MAX_BODY_BYTES} bytes`);
-    chunks.push(chunk);
-  }
-  if (bytes === 0) return {};
-  let value: unknown;
-  try {
-    value = JSON.parse(Buffer.concat(chunks).toString("utf8"));
-  } catch (error) {
-    throw new AgentError("USAGE", "the body is no JSON", { cause: error });
-  }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new AgentError("USAGE", "the body is no object");
-  }
-  return value as { readonly [key: string]: unknown };
-}
-
-function isAnswering(socketPath: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(socketPath);
-    socket.once("connect", () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once("error", () => resolve(false));
-  });
 }

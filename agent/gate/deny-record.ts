@@ -76,6 +76,8 @@ export interface ProxyDetails {
   readonly ms: number;
   /** How it ended, in HAProxy's letters; null for as it should. */
   readonly end: string | null;
+  /** True for a ClientHello with the extension of ECH: nobody can tell it from GREASE, and the outer name counts. */
+  readonly ech: boolean;
 }
 
 /** A decision to deny. Only what is written is described: a flood must cost nothing but a count. */

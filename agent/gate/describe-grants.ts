@@ -1,4 +1,5 @@
 import { networkGrants, networkGrantText } from "../compile/grants.ts";
+import { AUDIT_GRANT } from "../compile/marks.ts";
 import { parseAddress } from "../policy/cidr.ts";
 import type { Decision } from "../policy/decide.ts";
 import type { NameRule, NetworkRule, PortRange } from "../policy/policy.ts";
@@ -8,7 +9,7 @@ import type { ClientGrant, GrantText } from "./control-client.ts";
 import { placeText } from "./decision-tally.ts";
 import type { GrantTable } from "./grant-table.ts";
 
-/** Asks only whose address it is: what an audit lets pass has no grant. */
+/** Asks only whose address it is. */
 export const NO_GRANT = 0;
 
 interface NetworkGrant {
@@ -30,7 +31,9 @@ export function describeGrants(
     if (parseAddress(address) === null) return null;
     const client = policy.clientOf(address);
     const host = client.host?.name ?? null;
-    if (mark === NO_GRANT) return { host, name: null, network: null, ports: null, label: null, rule: null };
+    // What an audit lets pass is no rule's.
+    if (mark === NO_GRANT || mark === AUDIT_GRANT)
+      return { host, name: null, network: null, ports: null, label: null, rule: null };
     const byName = grants.byMark.get(mark);
     if (byName !== undefined) {
       const decision = policy.decider.decideName(client, byName.name);

@@ -4,6 +4,7 @@ import type { Logger } from "pino";
 import { AgentError } from "../errors.ts";
 import { nowMs, sleepMs } from "../host/clock.ts";
 import { readFileIfAny, replaceFile } from "../host/files.ts";
+import { createTurn } from "../host/turn.ts";
 import { type ActivePolicy, loadPolicy, nothingAllowed } from "./active-policy.ts";
 import type { GateState } from "./answer-queries.ts";
 import type { ClientTable } from "./clients.ts";
@@ -11,6 +12,8 @@ import type { GateControl } from "./control-client.ts";
 import type { DecisionTally } from "./decision-tally.ts";
 import type { DenyRecords } from "./deny-records.ts";
 import { describeGrants } from "./describe-grants.ts";
+import { countExpiring, countPinsByGroup } from "./gate-facts.ts";
+import { findGroupMoves } from "./group-moves.ts";
 import type { Hold } from "./hold.ts";
 import type { HoursKeeper } from "./hours-keeper.ts";
 import { parseJournal } from "./journal.ts";
@@ -59,6 +62,7 @@ const RECHECK_MS = 200;
 const FIRST_CHECK_MS = 1000;
 
 const MAX_AUDITED_NAMES = 20;
+const COUNT_MS = 10_000;
 
 function auditedNames(policy: ActivePolicy | null): readonly string[] {
   if (policy === null || policy.release.policy.mode === "deny-all") return [];
@@ -74,11 +78,14 @@ export function createControl(parts: GateParts): RunningControl {
   const startedAt = new Date(nowMs()).toISOString();
   let prepared: ActivePolicy | null = null;
   let lastTrouble: string | null = null;
-  let queue: Promise<unknown> = Promise.resolve();
-  const inTurn = <Result>(work: () => Promise<Result>): Promise<Result> => {
-    const turn = queue.then(work, work);
-    queue = turn.catch(() => {});
-    return turn;
+  const inTurn = createTurn();
+  let counted: { readonly atMs: number; readonly pins: { readonly [group: string]: number } } | null = null;
+  /** Counting a hundred thousand keeps queries waiting for some milliseconds: not at every status. */
+  const pinsByGroup = (): { readonly [group: string]: number } => {
+    if (counted === null || Math.abs(nowMs() - counted.atMs) > COUNT_MS) {
+      counted = { atMs: nowMs(), pins: countPinsByGroup(pins.ledger, state.policy) };
+    }
+    return counted.pins;
   };
   const recover = async (policy: ActivePolicy | null): Promise<void> => {
     const journal = (await readFileIfAny(journalFile, MAX_JOURNAL_BYTES))?.toString("utf8") ?? "";
@@ -183,6 +190,11 @@ export function createControl(parts: GateParts): RunningControl {
       isHeld: hold.isHeld,
       audited: auditedNames(state.policy),
       pins: pins.ledger.pins,
+      pinsByGroup: pinsByGroup(),
+      collectedGrants: pins.collectedGrants(),
+      expiring: state.policy === null ? {} : countExpiring(state.policy.release.policy, nowMs() / 1000),
+      latency: state.latency.read(),
+      holds: state.holds.read(),
       grants: pins.ledger.grants.live.size,
       clients: parts.clients.size(),
       residentBytes: process.memoryUsage.rss(),
@@ -206,6 +218,12 @@ export function createControl(parts: GateParts): RunningControl {
       hold.begin(maxMs);
       await pins.drain();
     },
+    anticipate: (digest) =>
+      inTurn(async () => {
+        const { policy } = state;
+        if (policy === null || prepared?.digest !== digest || !state.isKernelKnown) return;
+        await pins.anticipate(prepared, findGroupMoves(policy, prepared));
+      }),
     activate: async (digest) => {
       await inTurn(() => activate(digest));
       await checkNow();

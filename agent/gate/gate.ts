@@ -7,7 +7,9 @@ import { AUDIT_SOURCE } from "../compile/release.ts";
 import { openAppendLog } from "../host/append-log.ts";
 import { monotonicMs, nowMs } from "../host/clock.ts";
 import { readFileIfAny, replaceFile } from "../host/files.ts";
+import { createHistogram } from "../host/histogram.ts";
 import { runChecked } from "../host/run.ts";
+import { openServiceManager, type ServiceManager } from "../host/service-manager.ts";
 import { pathsOf } from "../settings/paths.ts";
 import { probeClients, type Settings } from "../settings/settings.ts";
 import { type AnswerQuery, createAnswerQuery, type GateState } from "./answer-queries.ts";
@@ -64,6 +66,7 @@ const MAX_SAVED_BYTES = 256 * 1024 * 1024;
  * @throws AgentError HOST_FILE, STATE_LOCKED; Error of the system when a port is taken.
  */
 export async function runGate(settings: Settings, log: GateLog): Promise<void> {
+  const manager = await openServiceManager();
   const paths = pathsOf(settings);
   const nowS = (): number => monotonicMs() / 1000;
   const ownAddresses = createOwnAddresses();
@@ -72,6 +75,8 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     named: { ok: false, detail: "named was not asked yet" },
     isKernelKnown: false,
     counters: new Map(),
+    latency: createHistogram(),
+    holds: createHistogram(),
   };
   const clock = createTrustedClock(
     { wallS: () => nowMs() / 1000, monotonicS: nowS },
@@ -194,12 +199,14 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     listeners.push(await serveControl(paths.gateSocket, control));
     hold.end();
     keepMetering(timers, meters, log);
-    keepChecking(timers, control, state);
+    keepChecking(timers, control, state, manager);
     keepRecords(timers, records, refused.untold, log);
     keepTime(timers, control, clock, paths.latestTime, log);
     keepTidying(timers, { pins, clients, control, ownAddresses, nowS });
+    manager.ready();
     log.info({ event: "gate-answers", port: settings.gate.port, writer: by, ready: state.named.ok });
     await stopped;
+    manager.stopping();
   } finally {
     process.off("SIGTERM", stop);
     process.off("SIGINT", stop);
@@ -296,10 +303,15 @@ function keepMetering(timers: Timers, meters: Pick<Meters, "look">, log: GateLog
   });
 }
 
-function keepChecking(timers: Timers, control: RunningControl, state: GateState): void {
+/** The sign of life for systemd comes from here: named and the kernel were asked, whatever they said. */
+function keepChecking(timers: Timers, control: RunningControl, state: GateState, manager: ServiceManager): void {
   repeat(timers, async () => {
-    await control.checkNow();
-    if (!state.isKernelKnown) await control.repair();
+    try {
+      await control.checkNow();
+      if (!state.isKernelKnown) await control.repair();
+    } finally {
+      manager.alive();
+    }
     return state.named.ok && state.isKernelKnown ? CHECK_MS : CHECK_NOT_READY_MS;
   });
 }

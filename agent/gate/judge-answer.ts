@@ -1,5 +1,6 @@
+import { compareTexts } from "../policy/compare-texts.ts";
 import type { Allowed } from "../policy/decide.ts";
-import type { ActivePolicy } from "./active-policy.ts";
+import type { ActivePolicy, AnswerRefusal } from "./active-policy.ts";
 import { policyText, type Refusal, refuse } from "./judge-query.ts";
 import { rcode } from "./wire.ts";
 import type { Answer } from "./wire-answer.ts";
@@ -44,9 +45,7 @@ function* findRefusals(
     const refusal = { ...refuse(rcode.NXDOMAIN, "denied-explicit", text), client, nearRule: denial };
     yield { refusal, isSparedByAudit: true };
   }
-  for (const { address } of answer.addresses) {
-    const refused = policy.refuseAnswer(decision, address);
-    if (refused === null) continue;
+  for (const { address, refused } of refusedAddresses(policy, decision, answer)) {
     const { reason, entry: nearRule, isSparedByAudit } = refused;
     const why =
       reason === "denied-explicit"
@@ -55,4 +54,24 @@ function* findRefusals(
     const text = `${name} resolves to ${address}, ${why}`;
     yield { refusal: { ...refuse(rcode.NXDOMAIN, reason, text), client, nearRule }, isSparedByAudit };
   }
+}
+
+interface RefusedAddress {
+  readonly address: string;
+  readonly refused: AnswerRefusal;
+}
+
+/**
+ * Servers shuffle the addresses of an answer; which one is told of does not depend on it: the first private one that is not
+ * opened, since it says the most (somebody may lead the client inside), then the first that is denied.
+ */
+function refusedAddresses(policy: ActivePolicy, decision: Allowed, { addresses }: Answer): readonly RefusedAddress[] {
+  const all: RefusedAddress[] = [];
+  for (const { address } of addresses) {
+    const refused = policy.refuseAnswer(decision, address);
+    if (refused !== null) all.push({ address, refused });
+  }
+  const rank = ({ address, refused }: RefusedAddress): string =>
+    `${refused.reason === "private-answer" ? 0 : 1}${address}`;
+  return all.length < 2 ? all : all.sort((a, b) => compareTexts(rank(a), rank(b)));
 }

@@ -1,6 +1,7 @@
 import { METER } from "../compile/metering.ts";
 import { refusedFlowSets, refusedSets } from "../compile/nft-refuse.ts";
 import { AgentError } from "../errors.ts";
+import { listConnections } from "../host/connections.ts";
 import { runChecked } from "../host/run.ts";
 import { addressBytes } from "./addresses.ts";
 import { KERNEL_TABLE } from "./kernel-change.ts";
@@ -47,17 +48,9 @@ function toPair(element: unknown, hours: unknown): KernelState["live"] {
  * to list them is missing or fails.
  */
 export async function readFlowMarks(): Promise<ReadonlySet<number> | null> {
-  try {
-    const marks = new Set<number>();
-    for (const family of ["ipv4", "ipv6"]) {
-      const text = await runChecked(["conntrack", "-L", "-f", family, "-o", "extended"], READ_LIMITS);
-      for (const match of text.matchAll(/\bmark=([0-9]+)/g)) marks.add(Number(match[1]));
-    }
-    return marks;
-  } catch (error) {
-    if (error instanceof AgentError) return null;
-    throw error;
-  }
+  const lines = await listConnections(READ_LIMITS);
+  if (lines === null) return null;
+  return new Set(lines.flatMap((line) => [...line.matchAll(/\bmark=([0-9]+)/g)].map(([, mark]) => Number(mark))));
 }
 
 /** Returns how many packets of each client were refused, as the base table counts them. @throws AgentError HOST_COMMAND */

@@ -1,5 +1,5 @@
 import { createServer, type Socket } from "node:net";
-import { listenPrivately } from "./listen-privately.ts";
+import { listenPrivately } from "../host/listen-privately.ts";
 import type { Listener } from "./listen-udp.ts";
 import { parsePacketLine, type RefusedPacket } from "./packet-line.ts";
 

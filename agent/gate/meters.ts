@@ -1,5 +1,6 @@
 import type { Logger } from "pino";
 import type { MarkedCap } from "../compile/release.ts";
+import { createTurn } from "../host/turn.ts";
 import { periodEndMs, periodStartMs } from "../policy/cap-period.ts";
 import { patternText } from "../policy/pattern-text.ts";
 import { parseUsages, usagesText } from "./cap-file.ts";
@@ -63,12 +64,7 @@ export function createMeters(options: MetersOptions): Meters {
   let byMark: ReadonlyMap<number, Meter> = new Map();
   let savedText = "";
   let savedMs = 0;
-  let queue: Promise<unknown> = Promise.resolve();
-  const inTurn = <Result>(work: () => Promise<Result>): Promise<Result> => {
-    const turn = queue.then(work, work);
-    queue = turn.catch(() => {});
-    return turn;
-  };
+  const inTurn = createTurn();
   /** A file that is damaged says nothing about what was sent: until their periods end, its caps are taken for used up. */
   const loadOnce = async (wanted: readonly MarkedCap[]): Promise<ReadonlyMap<string, KnownUsage>> => {
     if (known !== null) return known;

@@ -1,6 +1,6 @@
-import { constants, endianness } from "node:os";
-import type koffi from "koffi";
+import { endianness } from "node:os";
 import { AgentError } from "../errors.ts";
+import { errnoText, openLibc } from "../host/libc.ts";
 import { type EncodedBatch, readReplies } from "./netlink-message.ts";
 
 /** A netfilter netlink socket. It lives as long as the process; one transaction at a time. */
@@ -28,9 +28,9 @@ const BUFFER_BYTES = 64 * 1024 * 1024;
  */
 export async function openNetlinkSocket(): Promise<NetlinkSocket> {
   if (endianness() !== "LE") throw new AgentError("HOST_MISSING", "netlink is written for little-endian machines");
-  const libc = await loadLibc();
+  const libc = await loadSocketCalls();
   const fd: number = libc.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_NETFILTER);
-  if (fd < 0) throw new AgentError("HOST_MISSING", `no netlink socket: ${errnoText(libc.errno())}`);
+  if (fd < 0) throw new AgentError("HOST_MISSING", `no netlink socket: ${libc.errno()}`);
   const size = Buffer.alloc(4);
   size.writeInt32LE(BUFFER_BYTES);
   const one = Buffer.from([1, 0, 0, 0]);
@@ -39,7 +39,7 @@ export async function openNetlinkSocket(): Promise<NetlinkSocket> {
     libc.setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, size, 4) < 0 ||
     libc.setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, one, 4) < 0;
   if (failed) {
-    const reason = errnoText(libc.errno());
+    const reason = libc.errno();
     libc.close(fd);
     throw new AgentError("HOST_MISSING", `cannot set up the netlink socket: ${reason}`, {
       remedy: "run the gate with CAP_NET_ADMIN",
@@ -68,34 +68,26 @@ export async function openNetlinkSocket(): Promise<NetlinkSocket> {
   };
 }
 
-interface Libc {
+interface SocketCalls {
   socket(domain: number, type: number, protocol: number): number;
   setsockopt(fd: number, level: number, name: number, value: Buffer, length: number): number;
   recv(fd: number, buffer: Buffer, length: number, flags: number): number;
   close(fd: number): number;
-  /** The errno of the last call that failed on this thread. */
-  errno(): number;
+  /** The name of the error of the last call that failed on this thread. */
+  errno(): string;
   /** send(2) on a worker thread: it waits for the kernel's lock while an apply loads a large ruleset. */
   sendLater(fd: number, bytes: Buffer): Promise<number>;
 }
 
-/** koffi brings a native library of its own, which a machine may lack: so it is imported when it is needed. */
-async function loadLibc(): Promise<Libc> {
-  let ffi: typeof koffi;
-  let library: ReturnType<typeof koffi.load>;
-  try {
-    ffi = (await import("koffi")).default;
-    library = ffi.load(null);
-  } catch (error) {
-    throw new AgentError("HOST_MISSING", `cannot call the C library: ${(error as Error).message}`, { cause: error });
-  }
+async function loadSocketCalls(): Promise<SocketCalls> {
+  const { library, errno } = await openLibc();
   const send = library.func("intptr_t send(int fd, const void *buffer, uintptr_t length, int flags)");
   return {
     socket: library.func("int socket(int domain, int type, int protocol)"),
     setsockopt: library.func("int setsockopt(int fd, int level, int name, const void *value, uint32_t length)"),
     recv: library.func("intptr_t recv(int fd, void *buffer, uintptr_t length, int flags)"),
     close: library.func("int close(int fd)"),
-    errno: () => ffi.errno(),
+    errno,
     sendLater: (fd, bytes) =>
       new Promise((resolve, reject) => {
         send.async(fd, bytes, bytes.length, 0, (error: Error | null, length: number) => {
@@ -104,9 +96,4 @@ async function loadLibc(): Promise<Libc> {
         });
       }),
   };
-}
-
-function errnoText(errno: number): string {
-  const names = Object.entries(constants.errno).find(([, value]) => value === errno);
-  return names === undefined ? `error ${errno}` : names[0];
 }

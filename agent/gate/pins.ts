@@ -1,13 +1,22 @@
 import type { AppendLog } from "../host/append-log.ts";
 import { type CapOf, createCapPairs } from "./cap-pairs.ts";
 import { type LiveGrant, liveKey } from "./grant-table.ts";
+import type { GroupMoves } from "./group-moves.ts";
 import { journalLine } from "./journal.ts";
 import type { KernelChange } from "./kernel-change.ts";
 import type { KernelWriter } from "./kernel-writer.ts";
-import { createLedger, type Ledger, liveChange, type PolicyView, sweepExpired, unpinnedLive } from "./ledger.ts";
+import {
+  addLive,
+  createLedger,
+  type Ledger,
+  liveChange,
+  type PolicyView,
+  sweepExpired,
+  unpinnedLive,
+} from "./ledger.ts";
 import { type Bounds, type PinRequest, pinAnswer } from "./pin-answer.ts";
 import { groupOwner, ownerOf, type PinOwner } from "./pin-owner.ts";
-import { reconcile } from "./reconcile-pins.ts";
+import { anticipateLive, reconcile } from "./reconcile-pins.ts";
 import { type JournalEntry, type KernelState, restoreLedger } from "./restore-ledger.ts";
 
 export type PinOutcome = "pinned" | "over-bound" | "failed";
@@ -19,6 +28,8 @@ export interface Pins {
   namesOf(client: string, group: number | null, address: string): readonly string[];
   /** Resolves when every address of an answer is open to its client, or says why it is not. Never rejects. */
   pin(request: PinRequest): Promise<PinOutcome>;
+  /** Puts in force what the next policy gives to clients whose group changes, before the kernel takes it. @throws AgentError as `activate` */
+  anticipate(next: PolicyView, moves: GroupMoves): Promise<void>;
   /** Puts a policy in force in one transaction. @throws AgentError HOST_COMMAND; then the kernel is as it was, and the ledger waits for `recover`. */
   activate(view: PolicyView): Promise<void>;
   /** Takes over what an earlier gate left in the kernel, then makes it agree with a policy. @throws AgentError */
@@ -27,6 +38,8 @@ export interface Pins {
   drain(): Promise<void>;
   /** Forgets what expired; collects grants without pins and flows when their bound comes near. Call every few seconds. */
   tidy(): Promise<void>;
+  /** How many grants `tidy` has collected. */
+  collectedGrants(): number;
 }
 
 export interface PinsOptions {
@@ -53,17 +66,25 @@ export function createPins(options: PinsOptions): Pins {
   const capPairs = createCapPairs();
   let capOf: CapOf = () => null;
   let isRecovering = false;
+  let collected = 0;
 
   const noteLive = (added: readonly LiveGrant[]): void => {
     for (const live of added) journal.append(journalLine(live));
   };
-  const write = async (added: readonly LiveGrant[], changes: readonly KernelChange[]): Promise<boolean> => {
+  const writeOrThrow = async (added: readonly LiveGrant[], changes: readonly KernelChange[]): Promise<void> => {
     try {
       noteLive(added);
       await writer.write(changes);
-      return true;
     } catch (error) {
       options.onMismatch(error);
+      throw error;
+    }
+  };
+  const write = async (added: readonly LiveGrant[], changes: readonly KernelChange[]): Promise<boolean> => {
+    try {
+      await writeOrThrow(added, changes);
+      return true;
+    } catch {
       return false;
     }
   };
@@ -92,17 +113,15 @@ export function createPins(options: PinsOptions): Pins {
       for (const owner of owners) if (underWay.get(owner) === written) underWay.delete(owner);
       return isWritten ? "pinned" : "failed";
     },
+    anticipate: async (next, moves) => {
+      const added = anticipateLive(ledger, next, moves);
+      if (added.length > 0) await writeOrThrow(added, addLive(ledger, added));
+    },
     activate: async (view) => {
       const { changes, added } = reconcile(ledger, view, nowS());
       capOf = view.capOf;
       const counted = capPairs.reconcile(ledger.grants.live.values(), capOf);
-      try {
-        noteLive(added);
-        await writer.write([...changes, ...counted]);
-      } catch (error) {
-        options.onMismatch(error);
-        throw error;
-      }
+      await writeOrThrow(added, [...changes, ...counted]);
     },
     recover: async (entries, view) => {
       isRecovering = true;
@@ -122,6 +141,7 @@ export function createPins(options: PinsOptions): Pins {
       }
     },
     drain: () => writer.drain(),
+    collectedGrants: () => collected,
     tidy: async () => {
       sweepExpired(ledger, nowS());
       if (ledger.grants.live.size < bounds.maxLiveGrants * COLLECT_SHARE) return;
@@ -132,6 +152,7 @@ export function createPins(options: PinsOptions): Pins {
       const unused = unpinnedLive(ledger).filter(
         ({ groupMark, grant }) => idle.has(liveKey(groupMark, grant.mark)) && !flowMarks.has(grant.mark),
       );
+      collected += unused.length;
       for (const { groupMark, grant } of unused) ledger.grants.live.delete(liveKey(groupMark, grant.mark));
       const changes = unused.map((live) => liveChange("unlive", live));
       const uncounted = capPairs.reconcile(ledger.grants.live.values(), capOf);

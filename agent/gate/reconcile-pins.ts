@@ -1,4 +1,5 @@
-import { forgetUnused, type LiveGrant, withHours } from "./grant-table.ts";
+import { forgetUnused, type LiveGrant, liveKey, withHours } from "./grant-table.ts";
+import type { GroupMoves } from "./group-moves.ts";
 import type { KernelChange } from "./kernel-change.ts";
 import {
   addLive,
@@ -52,6 +53,30 @@ export function reconcile(ledger: Ledger, view: PolicyView, nowS: number): Recon
   changes.push(...fresh);
   forgetUnused(ledger.grants);
   return { changes, added };
+}
+
+/** Beyond, flows of clients whose group changes may stall for the moment between the kernel's turn and the gate's. */
+const MAX_ANTICIPATED = 100_000;
+
+/**
+ * Returns the pairs of groups that clients leave for the groups that they come to, as far as the next policy gives them
+ * there and they are not in force: put in force before the kernel moves the clients, so that running flows go on.
+ */
+export function anticipateLive(ledger: Ledger, next: PolicyView, moves: GroupMoves): readonly LiveGrant[] {
+  if (moves.size === 0) return [];
+  const missing = new Map<string, LiveGrant>();
+  let asked = 0;
+  for (const { groupMark: from, grant } of ledger.grants.live.values()) {
+    for (const target of moves.get(from) ?? []) {
+      const key = liveKey(target.groupMark, grant.mark);
+      if (ledger.grants.live.has(key) || missing.has(key)) continue;
+      asked += 1;
+      if (asked > MAX_ANTICIPATED) return [...missing.values()];
+      const moved = { ...target, grant };
+      if (next.stands(moved)) missing.set(key, withHours(moved, next.hoursOf(moved)));
+    }
+  }
+  return [...missing.values()];
 }
 
 interface PinnedPlace {

@@ -1,14 +1,17 @@
 import { spawn } from "node:child_process";
-import { open, readdir, readFile, stat } from "node:fs/promises";
+import { open, readdir, readFile, rm, stat } from "node:fs/promises";
 import { AgentError } from "../errors.ts";
 import { sleepMs } from "./clock.ts";
 import { readFileIfAny, replaceFile } from "./files.ts";
 import { readProcess } from "./process-table.ts";
+import { mainPid, startUnit, stopUnits, type TransientUnit } from "./systemd.ts";
 
 /** What a pid file holds: the pid alone could be another process by now, its start time cannot. */
 interface PidRecord {
   readonly pid: number;
   readonly startTicks: string;
+  /** The transient unit that it is the program of; missing: a detached process. */
+  readonly unit?: string;
 }
 
 const MAX_PID_FILE_BYTES = 1024;
@@ -60,31 +63,71 @@ export async function startDaemon(argv: readonly [string, ...string[]], options:
   }
 }
 
+/**
+ * Does the same with a transient unit of systemd, which keeps the program's output in its journal.
+ * @throws AgentError HOST_SERVICE
+ */
+export async function startDaemonUnit(
+  program: readonly string[],
+  unit: TransientUnit,
+  pidFile: string,
+): Promise<number> {
+  try {
+    const pid = await startUnit(unit, program);
+    if (!(await notePid(pidFile, pid, unit.name))) throw new Error("it ended at once");
+    return pid;
+  } catch (error) {
+    throw new AgentError("HOST_SERVICE", `cannot start ${unit.name}: ${(error as Error).message}`, {
+      remedy: `its last words: journalctl --unit=${unit.name}`,
+      cause: error,
+    });
+  }
+}
+
 /** Writes the pid file of a process that was just started; returns false when it has ended already. */
-export async function notePid(pidFile: string, pid: number): Promise<boolean> {
+export async function notePid(pidFile: string, pid: number, unit?: string): Promise<boolean> {
   const row = await readProcess(pid);
   if (row === null) return false;
-  const record: PidRecord = { pid, startTicks: row.startTicks };
+  const record: PidRecord = { pid, startTicks: row.startTicks, ...(unit === undefined ? {} : { unit }) };
   await replaceFile(pidFile, `${JSON.stringify(record)}\n`);
   return true;
 }
 
 /** Returns the pid of a daemon that still runs, or null. */
 export async function findDaemon(pidFile: string): Promise<number | null> {
+  const record = await readRecord(pidFile);
+  if (record === null) return null;
+  if ((await readProcess(record.pid))?.startTicks === record.startTicks) return record.pid;
+  // systemd starts some again when nobody of ours is there to do it.
+  return record.unit === undefined ? null : await mainPid(record.unit).catch(() => null);
+}
+
+/** A damaged pid file names no process; starting a second one fails on its port and says so. */
+async function readRecord(pidFile: string): Promise<PidRecord | null> {
   const bytes = await readFileIfAny(pidFile, MAX_PID_FILE_BYTES);
   if (bytes === null) return null;
   try {
-    const record = JSON.parse(bytes.toString("utf8")) as Partial<PidRecord>;
-    if (typeof record.pid !== "number" || typeof record.startTicks !== "string") return null;
-    return (await readProcess(record.pid))?.startTicks === record.startTicks ? record.pid : null;
+    const { pid, startTicks, unit } = JSON.parse(bytes.toString("utf8")) as Partial<PidRecord>;
+    if (typeof pid !== "number" || typeof startTicks !== "string") return null;
+    return { pid, startTicks, ...(typeof unit === "string" ? { unit } : {}) };
   } catch {
-    // A damaged pid file names no process; starting a second one fails on its port and says so.
     return null;
   }
 }
 
-/** Ends a daemon: SIGTERM, and SIGKILL when it still runs after the grace time. Does nothing when it does not run. */
+/**
+ * Ends a daemon: SIGTERM, and SIGKILL when it still runs after the grace time, which for a unit is the unit's own. Does
+ * nothing when it does not run. What systemd cannot be asked to end is ended like any other process.
+ */
 export async function stopDaemon(pidFile: string, graceMs: number): Promise<void> {
+  const unit = (await readRecord(pidFile))?.unit;
+  if (unit !== undefined) {
+    const isStopped = await stopUnits([unit]).then(
+      () => true,
+      () => false,
+    );
+    if (isStopped) return await rm(pidFile, { force: true });
+  }
   const pid = await findDaemon(pidFile);
   if (pid === null) return;
   process.kill(pid, "SIGTERM");

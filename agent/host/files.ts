@@ -70,13 +70,13 @@ export async function readFileBytes(path: string, maxBytes: number): Promise<Buf
 
 /**
  * Replaces a file so that a reader, or a crash at any moment, sees either the whole old or the whole new content:
- * temporary file in the same folder, fsync, rename, fsync of the folder. Missing folders are made.
+ * temporary file in the same folder, fsync, rename, fsync of the folder. Missing folders are made, durably too.
  */
 export async function replaceFile(path: string, bytes: Buffer | string, mode = 0o644): Promise<void> {
   const folder = dirname(path);
   const temporary = join(folder, `.${process.pid}.${process.hrtime.bigint()}.tmp`);
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(folder);
     const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
     const handle = await open(temporary, flags, mode);
     try {
@@ -94,6 +94,14 @@ export async function replaceFile(path: string, bytes: Buffer | string, mode = 0
     });
     throw new AgentError("HOST_FILE", `cannot write ${path}: ${(error as Error).message}`, { cause: error });
   }
+}
+
+/** Makes a folder and those above it that are missing; once it returns, no loss of power takes them away again. */
+export async function makeFolder(path: string, mode?: number): Promise<void> {
+  const first = await mkdir(path, { recursive: true, ...(mode === undefined ? {} : { mode }) });
+  if (first === undefined) return;
+  // A folder's own name is in the one above it.
+  for (let folder = path; folder.length >= first.length; folder = dirname(folder)) await syncFolder(dirname(folder));
 }
 
 /** Makes the names in a folder durable. */

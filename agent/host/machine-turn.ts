@@ -1,7 +1,6 @@
-import { AgentError } from "../errors.ts";
 import { monotonicMs, sleepMs } from "./clock.ts";
-import { findListener, isListening, listProcesses, type ProcessRow, readProcess } from "./process-table.ts";
-import { type InstanceLock, lockInstance } from "./single-instance.ts";
+import { type FileLock, findLockHolder, lockFile } from "./file-lock.ts";
+import { listProcesses, type ProcessRow, readProcess } from "./process-table.ts";
 import { createTurn, type Turn } from "./turn.ts";
 
 /** How long a holder may keep others waiting before it is ended, in milliseconds. */
@@ -21,9 +20,9 @@ const END_WAIT_MS = 1_000;
  * Returns turns that are taken by one process of the machine at a time: what changes rules, named or the gate is done in
  * such a turn, by the agent and by its revert timer. It is never taken within itself.
  *
- * Nobody can keep it for ever. A dead holder has let go already: the lock is a Unix socket that answers nobody then. One
- * that is stopped, or that hangs, is ended with SIGKILL together with the programs it waits for, found by the socket and
- * not by a note: whoever takes the turn then knows that nobody goes on behind its back.
+ * Nobody can keep it for ever. A dead holder has let go already: the lock is the kernel's. One that is stopped, or that
+ * hangs, is ended with SIGKILL together with the programs it waits for, found by the lock and not by a note: whoever takes
+ * the turn then knows that nobody goes on behind its back.
  */
 export function createMachineTurn(path: string, patience: Patience = PATIENCE): Turn {
   const ownTurn = createTurn();
@@ -38,32 +37,17 @@ export function createMachineTurn(path: string, patience: Patience = PATIENCE): 
     });
 }
 
-async function takeOrEnd(path: string, patience: Patience): Promise<InstanceLock> {
+async function takeOrEnd(path: string, patience: Patience): Promise<FileLock> {
   let sinceMs = monotonicMs();
   for (;;) {
-    const lock = await tryLock(path);
+    const lock = await lockFile(path, LOOK_MS);
     if (lock !== null) return lock;
-    // Looked at in the kernel's list, not by connecting: a holder that never accepts would have its queue filled.
-    while (await isListening(path)) {
-      const holder = monotonicMs() - sinceMs < patience.stoppedMs ? null : await findListener(path);
-      const waitedMs = monotonicMs() - sinceMs;
-      const isStopped = holder?.state === "T" || holder?.state === "t";
-      if (holder !== null && waitedMs >= (isStopped ? patience.stoppedMs : patience.runningMs)) {
-        await endWithPrograms(holder);
-        sinceMs = monotonicMs();
-      }
-      await sleepMs(holder === null ? POLL_MS : LOOK_MS);
-    }
-    await sleepMs(POLL_MS);
-  }
-}
-
-async function tryLock(path: string): Promise<InstanceLock | null> {
-  try {
-    return await lockInstance(path);
-  } catch (error) {
-    if (error instanceof AgentError && error.code === "STATE_LOCKED") return null;
-    throw error;
+    const holder = monotonicMs() - sinceMs < patience.stoppedMs ? null : await findLockHolder(path);
+    if (holder === null) continue;
+    const isStopped = holder.state === "T" || holder.state === "t";
+    if (monotonicMs() - sinceMs < (isStopped ? patience.stoppedMs : patience.runningMs)) continue;
+    await endWithPrograms(holder);
+    sinceMs = monotonicMs();
   }
 }
 

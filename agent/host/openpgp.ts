@@ -10,9 +10,9 @@ type Library = typeof import("openpgp");
  */
 export async function loadOpenPgp(): Promise<OpenPgpCheck> {
   const library = await importLibrary();
-  return async ({ armored, payload, certificate }) => {
+  return async (question) => {
     try {
-      return await check(library, armored, payload, certificate);
+      return await check(library, question);
     } catch (error) {
       // The library's sentences name what is wrong with the signature or the key.
       return { ok: false, why: error instanceof Error ? error.message : String(error) };
@@ -39,9 +39,7 @@ async function importLibrary(): Promise<Library> {
 
 async function check(
   library: Library,
-  armored: Buffer,
-  payload: Buffer,
-  certificate: Buffer,
+  { armored, payload, certificate, seenAtMs }: Parameters<OpenPgpCheck>[0],
 ): ReturnType<OpenPgpCheck> {
   const refuse = (why: string) => ({ ok: false, why }) as const;
   const signature = await library.readSignature({ armoredSignature: armored.toString("latin1") });
@@ -53,14 +51,17 @@ async function check(
   const issuer = packet.issuerKeyID;
   if (key.getKeys(issuer).length === 0) return { ok: false, why: "made with another key", isOtherKey: true };
   const message = await library.createMessage({ binary: new Uint8Array(payload) });
+  // Now: nobody has signed in the future.
   const date = new Date(nowMs());
   const { signatures } = await library.verify({ message, signature, verificationKeys: key, date, expectSigned: true });
   const [verdict] = signatures;
   if (verdict === undefined || !(await verdict.verified)) return refuse("it does not fit the content");
-  // The library judges the key at the time that the signature claims, which its maker chose: judged again, now.
-  const signing = await key.getSigningKey(issuer, date);
+  // The library judges the key at the time that the signature claims, which its maker chose: judged again, at the time
+  // at which the commit was seen, or a little later when the maker's clock is ahead of ours.
+  const judgedAt = new Date(Math.max(seenAtMs, packet.created?.getTime() ?? 0));
+  const signing = await key.getSigningKey(issuer, judgedAt);
   const expiry = await key.getExpirationTime();
-  if (expiry === null || (expiry !== Number.POSITIVE_INFINITY && Number(expiry) <= date.getTime())) {
+  if (expiry === null || (expiry !== Number.POSITIVE_INFINITY && Number(expiry) <= judgedAt.getTime())) {
     return refuse("its key has expired");
   }
   return { ok: true, value: signing.getFingerprint().toUpperCase() };

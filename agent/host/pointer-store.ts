@@ -22,7 +22,7 @@ import {
   type VerifiedPointer,
 } from "../trust/pointers.ts";
 import type { Root } from "../trust/root.ts";
-import { readFileIfAny, replaceFile, syncFolder } from "./files.ts";
+import { makeFolder, readFileIfAny, replaceFile, syncFolder } from "./files.ts";
 
 const MODE = 0o600;
 const REMEDY =
@@ -98,7 +98,7 @@ export async function initialisePointers(folder: string, identity: StateIdentity
   try {
     await rm(fresh, { recursive: true, force: true });
     // The folders above are passed through by the gate's user on its way to the releases; only this one is private.
-    await mkdir(dirname(folder), { recursive: true });
+    await makeFolder(dirname(folder));
     await mkdir(fresh, { mode: 0o700 });
     for (const kind of pointerKinds) {
       for (const slot of slotNames) await writeSlot(fresh, kind, slot, { sequence: 1, pointer: emptyPointers[kind] });
@@ -164,7 +164,7 @@ export async function replacePointers(
   const isForeign = owner !== null && (owner.gateway !== identity.gateway || owner.repository !== identity.repository);
   const kept = isForeign ? null : await choose(folder, "confirmed").catch(() => null);
   const pointers: Pointers = { verified, confirmed: kept?.slot.pointer ?? emptyPointers.confirmed };
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  await makeFolder(folder, 0o700);
   for (const kind of pointerKinds) {
     for (const slot of slotNames) await writeSlot(folder, kind, slot, { sequence, pointer: pointers[kind] });
   }

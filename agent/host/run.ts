@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { AgentError } from "../errors.ts";
 
 export interface RunOptions {
@@ -8,6 +8,8 @@ export interface RunOptions {
   readonly stdin?: string | Buffer;
   readonly env?: { readonly [name: string]: string };
   readonly cwd?: string;
+  /** A file of ours that the program gets as its descriptor 3. */
+  readonly descriptor?: number;
 }
 
 export interface RunResult {
@@ -32,8 +34,8 @@ export async function run(argv: readonly [string, ...string[]], options: RunOpti
     const child = spawn(program, args, {
       cwd: options.cwd,
       env: options.env ? { ...process.env, ...options.env } : process.env,
-      stdio: ["pipe", "pipe", "pipe"],
-    });
+      stdio: ["pipe", "pipe", "pipe", ...(options.descriptor === undefined ? [] : [options.descriptor])],
+    }) as ChildProcessWithoutNullStreams;
     const output = { stdout: [] as Buffer[], stderr: [] as Buffer[] };
     let outputBytes = 0;
     let killedBecause: string | null = null;

@@ -11,6 +11,10 @@ export interface SocketCallOptions {
   readonly unreachable: Code;
   /** Who should answer, for people. */
   readonly whom: string;
+  /** What to do then. */
+  readonly remedy?: string;
+  /** Returns the failure that an answer other than 200 tells of; null when it tells of none. Default: one of this agent's errors as JSON. */
+  readonly readFailure?: (answer: Buffer) => AgentError | null;
 }
 
 /**
@@ -18,9 +22,8 @@ export interface SocketCallOptions {
  * @throws AgentError `unreachable` when nothing sound answers in time; what the other process threw, with its code.
  */
 export function callSocket(socketPath: string, options: SocketCallOptions): Promise<Buffer> {
-  const { method, path, timeoutMs, maxAnswerBytes } = options;
-  const unreachable = (reason: string, cause?: unknown): AgentError =>
-    new AgentError(options.unreachable, `${options.whom} does not answer on ${socketPath}: ${reason}`, { cause });
+  const { method, path, timeoutMs, maxAnswerBytes, readFailure = parseFailure } = options;
+  const unreachable = (reason: string, cause?: unknown): AgentError => noAnswer(socketPath, options, reason, cause);
   return new Promise((resolve, reject) => {
     const text = options.body === undefined ? "" : JSON.stringify(options.body);
     const headers = { "content-type": "application/json", "content-length": Buffer.byteLength(text) };
@@ -36,7 +39,7 @@ export function callSocket(socketPath: string, options: SocketCallOptions): Prom
       response.on("end", () => {
         const answer = Buffer.concat(chunks);
         if (response.statusCode === 200) resolve(answer);
-        else reject(parseFailure(answer) ?? unreachable(`it answered ${response.statusCode}`));
+        else reject(readFailure(answer) ?? unreachable(`it answered ${response.statusCode}`));
       });
     });
     const timer = setTimeout(() => call.destroy(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
@@ -52,8 +55,14 @@ export async function callSocketJson(socketPath: string, options: SocketCallOpti
   try {
     return JSON.parse(answer.toString("utf8"));
   } catch (error) {
-    throw new AgentError(options.unreachable, `${options.whom} answers no JSON on ${socketPath}`, { cause: error });
+    throw noAnswer(socketPath, options, "its answer is no JSON", error);
   }
+}
+
+function noAnswer(socketPath: string, options: SocketCallOptions, reason: string, cause: unknown): AgentError {
+  const { unreachable, whom, remedy } = options;
+  const message = `${whom} does not answer on ${socketPath}: ${reason}`;
+  return new AgentError(unreachable, message, remedy === undefined ? { cause } : { remedy, cause });
 }
 
 function parseFailure(answer: Buffer): AgentError | null {

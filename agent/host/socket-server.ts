@@ -1,13 +1,11 @@
-import { chmod, chown, mkdir, unlink } from "node:fs/promises";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { dirname } from "node:path";
-import { AgentError, toAgentError } from "../errors.ts";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { toAgentError } from "../errors.ts";
+import { listenPrivately } from "./listen-privately.ts";
+import { type CallBody, readCallBody } from "./read-call-body.ts";
 
 export interface SocketServer {
   close(): Promise<void>;
 }
-
-export type CallBody = { readonly [key: string]: unknown };
 
 export interface SocketServerOptions {
   /** The one user beside root that may call. */
@@ -27,7 +25,7 @@ export async function serveSocket(socketPath: string, options: SocketServerOptio
     void answerCall(options, request, response);
   });
   server.on("clientError", (_error, socket) => socket.destroy());
-  await listen(server, socketPath, options);
+  await listenPrivately(server, socketPath, options);
   return {
     close: () =>
       new Promise((resolve) => {
@@ -35,29 +33,6 @@ export async function serveSocket(socketPath: string, options: SocketServerOptio
         server.closeAllConnections();
       }),
   };
-}
-
-async function listen(server: Server, socketPath: string, { uid, gid }: SocketServerOptions): Promise<void> {
-  try {
-    await mkdir(dirname(socketPath), { recursive: true });
-    await unlink(socketPath).catch(() => {
-      // There was none.
-    });
-    // The mask holds while the socket is made, so that at no moment anybody else could connect.
-    const mask = process.umask(0o177);
-    try {
-      await new Promise<void>((resolve, reject) => {
-        server.once("error", reject);
-        server.listen(socketPath, resolve);
-      });
-    } finally {
-      process.umask(mask);
-    }
-    await chmod(socketPath, 0o600);
-    if (process.getuid?.() === 0) await chown(socketPath, uid, gid);
-  } catch (error) {
-    throw new AgentError("HOST_FILE", `cannot serve ${socketPath}: ${(error as Error).message}`, { cause: error });
-  }
 }
 
 async function answerCall(
@@ -68,7 +43,7 @@ async function answerCall(
   let status = 200;
   let text: string | Buffer;
   try {
-    const body = await readBody(request, options.maxBodyBytes);
+    const body = await readCallBody(request, options.maxBodyBytes);
     const { pathname, searchParams } = new URL(request.url ?? "/", "http://socket");
     const answer = await options.answer(`${request.method} ${pathname}`, searchParams, body);
     text = Buffer.isBuffer(answer) ? answer : JSON.stringify(answer);
@@ -79,23 +54,4 @@ async function answerCall(
   }
   response.writeHead(status, { "content-type": "application/json", "content-length": Buffer.byteLength(text) });
   response.end(text);
-}
-
-async function readBody(request: IncomingMessage, maxBytes: number): Promise<CallBody> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes > maxBytes) throw new AgentError("USAGE", `the body has more than ${maxBytes} bytes`);
-    chunks.push(chunk);
-  }
-  if (bytes === 0) return {};
-  let value: unknown;
-  try {
-    value = JSON.parse(Buffer.concat(chunks).toString("utf8"));
-  } catch (error) {
-    throw new AgentError("USAGE", "the body is no JSON", { cause: error });
-  }
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as CallBody;
-  throw new AgentError("USAGE", "the body is no object");
 }

@@ -1,5 +1,6 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { MAX_COMMIT_BYTES } from "../trust/commit-object.ts";
 import { decodeEvidence, type Evidence, encodeEvidence } from "../trust/evidence.ts";
 import { formatTime, parseTime } from "../trust/fields.ts";
 import { digestOf, type Lock } from "../trust/lock.ts";
@@ -16,6 +17,7 @@ const MODE = 0o600;
 const MAX_EVIDENCE_BYTES = 8 * 1024 * 1024;
 const MAX_FILE_BYTES = 64 * 1024 * 1024;
 const MAX_SEEN_BYTES = 64 * 1024;
+const MAX_KEPT_COMMIT_BYTES = 2 * MAX_COMMIT_BYTES;
 const KEPT_COMMITS = 64;
 
 /** Returns the bytes of the root that was followed last, or null. */
@@ -93,6 +95,46 @@ export async function noteFirstSeen(folder: string, commit: string, nowMs: numbe
   return nowMs;
 }
 
+/** A signed commit that was taken, kept to judge its signature again without the Git server. */
+export interface KeptCommit {
+  /** The commit object's content, fit to its name. */
+  readonly raw: Buffer;
+  /** When this gateway first saw it, in milliseconds since the epoch. */
+  readonly seenAtMs: number;
+}
+
+/** Keeps a commit object, and drops the others but those named. @throws AgentError HOST_FILE */
+export async function rememberCommit(
+  folder: string,
+  commit: string,
+  { raw, seenAtMs }: KeptCommit,
+  others: ReadonlySet<string>,
+): Promise<void> {
+  const line = JSON.stringify({ seenAt: formatTime(seenAtMs), commit: raw.toString("base64") });
+  await replaceFile(commitPath(folder, commit), `${line}\n`, MODE);
+  for (const name of await readdir(join(folder, "commits")).catch(() => [])) {
+    const id = name.slice(0, 40);
+    if (id !== commit && !others.has(id)) await rm(join(folder, "commits", name), { force: true });
+  }
+}
+
+/** Returns what was kept of a commit, or null when it is missing or damaged. Whether it fits its name is the caller's to check. */
+export async function readKeptCommit(folder: string, commit: string): Promise<KeptCommit | null> {
+  const bytes = await readQuietly(commitPath(folder, commit), MAX_KEPT_COMMIT_BYTES);
+  try {
+    const { seenAt, commit: text } = JSON.parse(bytes?.toString("utf8") ?? "") as RawKeptCommit;
+    const [raw, seenAtMs] = [Buffer.from(text, "base64"), parseTime(seenAt)];
+    return seenAtMs === null ? null : { raw, seenAtMs };
+  } catch {
+    return null;
+  }
+}
+
+interface RawKeptCommit {
+  readonly seenAt: string;
+  readonly commit: string;
+}
+
 /** Returns whether a folder exists and has anything in it. */
 export async function hasEntries(folder: string): Promise<boolean> {
   return (await readdir(folder).catch(() => [])).length > 0;
@@ -111,6 +153,10 @@ function decodeSeen(bytes: Buffer | null): ReadonlyMap<string, number> {
   } catch {
     return new Map();
   }
+}
+
+function commitPath(folder: string, commit: string): string {
+  return join(folder, "commits", `${commit}.json`);
 }
 
 function evidencePath(folder: string, lockDigest: string): string {

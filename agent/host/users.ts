@@ -8,15 +8,18 @@ export interface UserIds {
 
 const MAX_PASSWD_BYTES = 4 * 1024 * 1024;
 
+/** The settings of agent.json that name the users that our processes run as. */
+export type UserSetting = "dns.user" | "gate.user" | "api.user";
+
 /**
  * Returns the ids of a user name from /etc/passwd, or of a numeric id (which needs no entry; its group has the same number).
- * @throws AgentError HOST_MISSING when the name is unknown.
+ * @throws AgentError HOST_MISSING with the setting that names it, when the name is unknown.
  */
-export async function resolveUser(user: string): Promise<UserIds> {
+export async function resolveUser(user: string, setting: UserSetting): Promise<UserIds> {
   const found = await findUser(user);
   if (found !== null) return found;
-  throw new AgentError("HOST_MISSING", `there is no user ${user}`, {
-    remedy: `make it (adduser --system ${user}) or name another in agent.json`,
+  throw new AgentError("HOST_MISSING", `${setting} of agent.json is ${user}, and there is no such user`, {
+    remedy: `make it (adduser --system --group --no-create-home ${user}), or name another as ${setting} in agent.json`,
   });
 }
 

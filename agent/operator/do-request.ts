@@ -1,5 +1,6 @@
 import { rm } from "node:fs/promises";
 import type { Agent } from "../agent.ts";
+import { removeHold } from "../apply/hold-notes.ts";
 import { toAgentError } from "../errors.ts";
 import { type OperatorAnswer, type OperatorRequest, refusal } from "./requests.ts";
 import { rollBack } from "./roll-back.ts";
@@ -20,5 +21,8 @@ async function doInTurn(agent: Agent, request: OperatorRequest): Promise<Operato
   }
   if (request.retry) await rm(agent.paths.badReleases, { force: true });
   agent.memory.settledCommit = null;
+  agent.memory.fight.forget();
+  await removeHold(agent.paths.fight);
+  agent.memory.mayHealOnce = true;
   return { ok: true, message: "the next poll looks at the head again" };
 }

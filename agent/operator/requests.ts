@@ -3,7 +3,7 @@ import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { AgentError, type Code, codes } from "../errors.ts";
 import { monotonicMs, sleepMs } from "../host/clock.ts";
-import { readFileIfAny, replaceFile } from "../host/files.ts";
+import { readFileIfAny, replaceFile, syncFolder } from "../host/files.ts";
 import type { Paths } from "../settings/paths.ts";
 
 /** What an operator asks of the agent that runs; both folders are root's alone. */
@@ -54,6 +54,7 @@ export async function answerRequests(
   for (const name of names) {
     const bytes = await readFileIfAny(join(paths.requests, name), MAX_BYTES);
     await rm(join(paths.requests, name), { force: true });
+    await syncFolder(paths.requests);
     if (bytes === null) continue;
     const answer = await work(JSON.parse(bytes.toString("utf8")) as OperatorRequest);
     await mkdir(paths.answers, { recursive: true, mode: 0o700 });

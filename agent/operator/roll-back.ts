@@ -1,8 +1,10 @@
 import type { Agent } from "../agent.ts";
 import { applyRelease, rehearse } from "../apply/apply-release.ts";
 import { rememberBadRelease } from "../apply/bad-releases.ts";
+import { requireNoBreakGlass } from "../apply/break-glass-note.ts";
 import { checkArtifacts } from "../apply/check-artifacts.ts";
 import { openEnforced } from "../apply/enforced.ts";
+import { requireNoFight } from "../apply/fight.ts";
 import { addToHistory, type HistoryEntry, readHistory } from "../apply/history.ts";
 import { requireNoLockdown } from "../apply/hold-notes.ts";
 import { isWhole, openRelease } from "../apply/release-store.ts";
@@ -22,11 +24,13 @@ export interface RollbackOrder {
  * Puts a release back in force that was confirmed before, as an apply like any other: probed, and undone when it does not
  * hold. The release that it leaves is remembered as bad, so that the branch brings it back only by another policy, or by
  * an operator's word. The verified pointer stays: nothing older can be pushed meanwhile. Returns what is in force now.
- * @throws AgentError USAGE for a serial that cannot be gone back to, HELD_LOCKDOWN, APPLY_*, HEALTH_FAILED
+ * @throws AgentError USAGE for a serial that cannot be gone back to, HELD_LOCKDOWN, HELD_FIGHT, BREAK_GLASS, APPLY_*, HEALTH_FAILED
  */
 export async function rollBack(agent: Agent, { serial, by, reason }: RollbackOrder): Promise<HistoryEntry> {
   const { apply, paths, log, memory, reporter } = agent;
   await requireNoLockdown(paths);
+  await requireNoFight(paths);
+  await requireNoBreakGlass(paths.breakGlass);
   const { confirmed } = await readPointers(paths.pointers);
   const target = await findTarget(agent, confirmed.release, serial);
   const timer = await startRevertTimer(apply);

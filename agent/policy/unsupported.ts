@@ -6,13 +6,12 @@ import type { Issue } from "./policy.ts";
 const remedy = "remove it; a policy is never enforced without one of its parts";
 
 /**
- * Returns one issue for each key of the format whose enforcement is not built. What changes nothing is let pass:
+ * Returns one issue for each key of the format that cannot be enforced. What changes nothing is let pass:
  * `mtls.enabled: false`.
  */
 export function findUnsupported(document: PolicyDocument, locate: JsonDocument["locate"]): readonly Issue[] {
   const issues: Issue[] = [];
-  const report: Report = (pointer, what, because = "is not supported yet") => {
-    const message = `${what} ${because}`;
+  const report: Report = (pointer, message) => {
     issues.push({ severity: "error", code: "POLICY_UNSUPPORTED", place: locate(pointer, "key"), message, remedy });
   };
 
@@ -23,10 +22,10 @@ export function findUnsupported(document: PolicyDocument, locate: JsonDocument["
   return issues;
 }
 
-type Report = (pointer: string, what: string, because?: string) => void;
+type Report = (pointer: string, message: string) => void;
 
 function checkProxy(proxy: ProxyDocument | undefined, pointer: string, report: Report): void {
   if (proxy?.mtls === undefined || proxy.mtls.enabled === false) return;
-  const because = "is not supported: the proxy passes TLS on unopened, so clients show their certificates themselves";
-  report(joinPointer(pointer, "mtls"), '"mtls"', because);
+  const because = "the proxy passes TLS on unopened, so clients show their certificates themselves";
+  report(joinPointer(pointer, "mtls"), `"mtls" is not supported: ${because}`);
 }

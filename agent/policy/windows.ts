@@ -1,7 +1,7 @@
 import { compareTexts } from "./compare-texts.ts";
 import type { WindowDocument } from "./document.ts";
 import { parseDomainPattern } from "./domain.ts";
-import { DAYS } from "./hours.ts";
+import { DAYS, type Hours } from "./hours.ts";
 import { type IssueLog, whereIs } from "./issue-log.ts";
 import { joinPointer } from "./json-pointer.ts";
 import { quoteText } from "./parsed.ts";
@@ -12,19 +12,25 @@ import { isTimeZone } from "./wall-time.ts";
 /** Returns a `time_window`, or null when there is none or it is wrong, which goes to the log. */
 export function readWindow(written: WindowDocument | undefined, pointer: string, log: IssueLog): Window | null {
   if (written === undefined) return null;
-  const { days = DAYS, start, end, tz: timeZone = "UTC" } = written;
-  if (!isTimeZone(timeZone)) {
-    const remedy = "write a name of the tz database, such as Europe/Berlin or UTC";
-    log.error(log.locate(joinPointer(pointer, "tz")), `${quoteText(timeZone)} is no time zone`, remedy);
+  const hours = hoursOf(written);
+  if (hours === null) {
+    const message = `${quoteText(written.tz ?? "")} is no time zone`;
+    log.error(log.locate(joinPointer(pointer, "tz")), message, TIME_ZONE_REMEDY);
     return null;
   }
-  const place = log.locate(pointer, "key");
+  return { ...hours, place: log.locate(pointer, "key") };
+}
+
+export const TIME_ZONE_REMEDY = "write a name of the tz database, such as Europe/Berlin or UTC";
+
+/** Returns hours as they are written, or null when their time zone is none. */
+export function hoursOf({ days = DAYS, start, end, tz: timeZone = "UTC" }: WindowDocument): Hours | null {
+  if (!isTimeZone(timeZone)) return null;
   return {
     days: DAYS.filter((day) => days.includes(day)),
     startS: secondsOf(start),
     endS: secondsOf(end),
     timeZone,
-    place,
   };
 }
 

@@ -1,6 +1,7 @@
 import type { CycleOutcome } from "../cycle.ts";
 import type { Code } from "../errors.ts";
 import type { AgentCounts } from "./gateway-status.ts";
+import type { ProxyLine } from "./proxy-line.ts";
 
 /** How a cycle ended, as it is told. */
 export interface LastCycle {
@@ -26,7 +27,16 @@ export interface Activity {
   readonly errors: Map<string, number>;
   readonly restarts: Map<string, number>;
   lastApplyMs: number | null;
-  drift: { restored: number; lastAtMs: number | null };
+  drift: {
+    restored: number;
+    lastAtMs: number | null;
+    /** What somebody changed and is left as it is. */
+    held: string | null;
+  };
+  /** Connections and requests through the proxy that were ended because what allowed them went. */
+  proxyRevoked: number;
+  /** TLS connections to the proxy whose hello had the extension of ECH, or something that looks like it. */
+  echHellos: number;
 }
 
 /** Returns the activity of an agent that has just started; what was seen before may be put into it. */
@@ -34,7 +44,7 @@ export function createActivity(startedAtMs: number): Activity {
   return {
     ...{ startedAtMs, polledAtMs: null, head: null, changedAtMs: null, news: null, lastApplyMs: null },
     ...{ cycles: new Map(), errors: new Map(), restarts: new Map() },
-    drift: { restored: 0, lastAtMs: null },
+    ...{ drift: { restored: 0, lastAtMs: null, held: null }, proxyRevoked: 0, echHellos: 0 },
   };
 }
 
@@ -60,7 +70,14 @@ export function noteRestart(activity: Activity, component: string): void {
 
 /** Remembers that tables which somebody else had changed were put back. */
 export function noteDrift(activity: Activity, atMs: number): void {
-  activity.drift = { restored: activity.drift.restored + 1, lastAtMs: atMs };
+  activity.drift = { restored: activity.drift.restored + 1, lastAtMs: atMs, held: null };
+}
+
+/** Remembers what nothing else counts of a decision of the proxy. */
+export function noteProxyLine(activity: Activity, { proxy }: Pick<ProxyLine, "proxy">): void {
+  if (proxy.ech) activity.echHellos += 1;
+  // HAProxy's letter for what was ended from outside; whoever ends a connection does it because of a policy.
+  if (proxy.end?.startsWith("K")) activity.proxyRevoked += 1;
 }
 
 /** Returns how a cycle ended, as it is told. */

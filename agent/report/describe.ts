@@ -34,6 +34,8 @@ export interface Status {
   readonly description: string;
 }
 
+/** What is said of a commit before anything is known of it. */
+export const SEEN = "seen, not enforced yet";
 const MAX_DESCRIPTION = 140;
 const MAX_NAMES = 4;
 
@@ -56,7 +58,7 @@ export function describeOutcome(outcome: Outcome): Status {
   });
   switch (outcome.kind) {
     case "seen":
-      return status("pending", "seen, not enforced yet");
+      return status("pending", SEEN);
     case "confirmed":
       return status("success", confirmedText(outcome));
     case "restored":

@@ -25,7 +25,8 @@ export interface GatewayStatus {
   /** True without a poll that succeeded for longer than `poll.staleAfterMs`. */
   readonly stale: boolean;
   /** How often somebody else's change of our tables was undone since the agent's start. */
-  readonly drift: { readonly restored: number; readonly lastAt: string | null };
+  /** `held` is what somebody changed and `drift.response` leaves as it is. */
+  readonly drift: { readonly restored: number; readonly lastAt: string | null; readonly held: string | null };
   /** Groups to which nothing is denied; `*` for clients without own rules. */
   readonly audited: readonly string[];
   readonly breakGlass: BreakGlassState | null;

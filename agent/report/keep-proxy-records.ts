@@ -10,6 +10,7 @@ import { monotonicMs, nowMs, sleepMs } from "../host/clock.ts";
 import { readFileIfAny } from "../host/files.ts";
 import type { Plane } from "../policy/reasons.ts";
 import type { Paths } from "../settings/paths.ts";
+import { type Activity, noteProxyLine } from "./agent-memory.ts";
 import { countProxyDenial, countProxyRecord, countProxyRest } from "./count-proxy.ts";
 import { createProxyJudge } from "./proxy-judge.ts";
 import { openProxyRecords } from "./proxy-records.ts";
@@ -21,6 +22,7 @@ export interface KeepProxyRecordsOptions {
   readonly log: Logger;
   /** Counts every decision, whatever the lines leave out. */
   readonly tally: Pick<Tally, "add">;
+  readonly activity: Activity;
 }
 
 const MAX_RECORD_BYTES = 8 * 1024 * 1024;
@@ -32,7 +34,7 @@ const REST_MS = 60_000;
  * the totals go on where an earlier agent had left them. Never rejects for what cannot be read or written.
  */
 export async function keepProxyRecords(options: KeepProxyRecordsOptions, signal: AbortSignal): Promise<void> {
-  const { gateway, paths, log, tally } = options;
+  const { gateway, paths, log, tally, activity } = options;
   const { proxyRecords: path, proxyTotals, proxySocket: socketPath } = paths;
   const onError = (error: unknown): void => log.warn({ event: "proxy-record-lost", reason: (error as Error).message });
   try {
@@ -69,6 +71,7 @@ export async function keepProxyRecords(options: KeepProxyRecordsOptions, signal:
       lastId: earlier?.lastId ?? null,
       known: files.flatMap((bytes) => bytes?.toString("utf8").split("\n") ?? []),
       deciderOf: judge.deciderOf,
+      onLine: (line) => noteProxyLine(activity, line),
       onDenied: untold.told,
     });
     const since = earlier?.since ?? new Date(nowMs()).toISOString();

@@ -1,5 +1,5 @@
 import type { CommitId } from "../source/source.ts";
-import type { Status } from "./describe.ts";
+import { SEEN, type Status } from "./describe.ts";
 
 /** A status that waits for delivery: the newest of its commit. */
 export interface QueuedStatus extends Status {
@@ -31,14 +31,16 @@ const TWO_DAYS_MS = 2 * 86_400_000;
 
 /**
  * Returns the outbox with a status for a commit, or the same outbox when it says nothing new: only a change of state or
- * description is worth a request, and `pending` never follows anything. An older status of the commit is superseded; the
- * waiting time stays, so that a failing forge is not asked more often because more happens.
+ * description is worth a request. That a commit was seen follows nothing, and why it waits follows only that. An older
+ * status of the commit is superseded; the waiting time stays, so that a failing forge is not asked more often because more
+ * happens.
  */
 export function enqueue(outbox: Outbox, commit: CommitId, status: Status): Outbox {
   const waiting = outbox.queued.find((entry) => entry.commit === commit);
   const known = waiting ?? outbox.posted.find((entry) => entry.commit === commit);
   if (known !== undefined && isSameNews(known, status)) return outbox;
-  if (status.state === "pending" && known !== undefined) return outbox;
+  if (known !== undefined && status.description === SEEN) return outbox;
+  if (status.state === "pending" && known !== undefined && known.state !== "pending") return outbox;
   const others = outbox.queued.filter((entry) => entry.commit !== commit);
   const entry = { commit, ...status, attempts: waiting?.attempts ?? 0, notBeforeMs: waiting?.notBeforeMs ?? 0 };
   return { ...outbox, queued: [...others, entry].slice(-MAX_QUEUED) };

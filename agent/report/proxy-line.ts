@@ -48,6 +48,7 @@ export function parseProxyLine(text: string): ProxyLine | null {
       ...{ bytesUp: numberOf(bytesUp), bytesDown: numberOf(bytesDown) },
       ...{ connectMs: numberOf(connectMs), ms: numberOf(ms) },
       end: textOf(line["end"]),
+      ech: textOf(line["ech"]) !== null,
     },
   };
 }

@@ -24,6 +24,8 @@ export interface ProxyRecordsOptions {
   readonly known: readonly string[];
   /** Returns the decider of a commit's policy, or null when nobody has it any more. */
   readonly deciderOf: (commit: string) => Promise<Decider | null>;
+  /** Told of each decision once. */
+  readonly onLine: (line: ProxyLine) => void;
   /** Told of each denial that the proxy counts as well. */
   readonly onDenied: (key: string) => void;
   /** Told when a record could not be written; the proxy and its verdicts do not wait for it. */
@@ -58,6 +60,7 @@ export function openProxyRecords(options: ProxyRecordsOptions): ProxyRecords {
     last = id;
     const line = parseProxyLine(text);
     if (line === null) return;
+    options.onLine(line);
     try {
       if (line.verdict === "allow") await writeAllowed(options, line);
       else await noteDenied(options, line);

@@ -11,6 +11,7 @@ import { findDaemon } from "../host/daemon.ts";
 import { readFileIfAny } from "../host/files.ts";
 import { findSocket } from "../host/find-socket.ts";
 import { readPointers } from "../host/pointer-store.ts";
+import { findUser } from "../host/users.ts";
 import { pathsOf } from "../settings/paths.ts";
 import type { Settings } from "../settings/settings.ts";
 import type { GatewayStatus, StatusTimes } from "./gateway-status.ts";
@@ -53,7 +54,7 @@ export async function readGatewayStatus(settings: Settings): Promise<GatewayStat
     pending: pendingOf(agent, confirmed.commit),
     times: timesOf(agent, verified.at, confirmed.at),
     stale: isStale(settings, agent),
-    drift: agent?.drift ?? { restored: 0, lastAt: null },
+    drift: agent?.drift ?? { restored: 0, lastAt: null, held: null },
     audited: gate?.audited ?? [],
     ...{ breakGlass, lifeline, suspended, trust: agent?.trust ?? null },
     ...{ agent: { pid: agentPid }, named: { pid: named }, ulogd: { pid: ulogd }, api: { pid: api } },
@@ -63,7 +64,11 @@ export async function readGatewayStatus(settings: Settings): Promise<GatewayStat
     counts: agent?.counts ?? null,
     notes,
   };
-  return { ...facts, degraded: findDegraded(facts) };
+  return { ...facts, degraded: findDegraded(facts, await findWhyNoApi(settings.api.user)) };
+}
+
+async function findWhyNoApi(user: string): Promise<string> {
+  return (await findUser(user)) === null ? `; there is no user ${user} (api.user)` : "";
 }
 
 function pickRepository({ repository: { url, branch, name } }: Settings): GatewayStatus["repository"] {
@@ -122,7 +127,7 @@ function isStale({ poll }: Settings, agent: AgentStatus | null): boolean {
 }
 
 /** Returns what is wrong, what denies most first. */
-function findDegraded(facts: Omit<GatewayStatus, "degraded">): readonly string[] {
+function findDegraded(facts: Omit<GatewayStatus, "degraded">, whyNoApi: string): readonly string[] {
   const { lifeline, confirmed, gate, proxy, pending, breakGlass, times } = facts;
   const found: readonly (readonly [isSo: boolean, text: string])[] = [
     [lifeline !== null, `only the lifeline is open since ${lifeline?.since}: ${lifeline?.code}: ${lifeline?.message}`],
@@ -135,7 +140,14 @@ function findDegraded(facts: Omit<GatewayStatus, "degraded">): readonly string[]
     [proxy.isNeeded && proxy.pid === null, "the proxy does not run: 443 and 80 are closed"],
     [facts.ulogd.pid === null, "ulogd does not run: refused packets are counted, not recorded"],
     [facts.agent.pid === null, "the agent does not run: nothing changes, and nothing is repaired"],
-    [facts.agent.pid !== null && facts.api.pid === null, "the API's process does not run: decisions wait to be stored"],
+    [
+      facts.agent.pid !== null && facts.api.pid === null,
+      `the API's process does not run: decisions wait to be stored${whyNoApi}`,
+    ],
+    [
+      facts.drift.held !== null,
+      `somebody changed what is enforced, and drift.response leaves it so until \`clawgress resume\`: ${facts.drift.held}`,
+    ],
     [facts.stale, `no poll has succeeded since ${times.lastPoll ?? "the start"}`],
     [pending !== null, `commit ${pending?.commit} is not in force: ${pending?.outcome}, ${pending?.code}`],
     [breakGlass !== null, `a policy that nobody approved is in force until ${breakGlass?.until}`],

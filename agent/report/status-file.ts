@@ -5,7 +5,7 @@ import { readPointers } from "../host/pointer-store.ts";
 import type { TrustVerdict } from "../steps/guard-trust.ts";
 import type { ConfirmedPointer, VerifiedPointer } from "../trust/pointers.ts";
 import { type Activity, describeCounts, describeCycle, type LastCycle } from "./agent-memory.ts";
-import type { AgentCounts } from "./gateway-status.ts";
+import type { AgentCounts, GatewayStatus } from "./gateway-status.ts";
 
 /** `status.json` in the run folder: what the agent knew after its last cycle. */
 export interface AgentStatus {
@@ -27,7 +27,7 @@ export interface AgentStatus {
   /** ISO 8601, UTC. */
   readonly polledAt: string | null;
   readonly changedAt: string | null;
-  readonly drift: { readonly restored: number; readonly lastAt: string | null };
+  readonly drift: GatewayStatus["drift"];
   readonly counts: AgentCounts;
 }
 
@@ -51,10 +51,17 @@ export async function writeStatusFile(agent: Agent): Promise<void> {
     head: activity.head,
     polledAt: timeText(activity.polledAtMs),
     changedAt: timeText(activity.changedAtMs),
-    drift: { restored: activity.drift.restored, lastAt: timeText(activity.drift.lastAtMs) },
+    drift: describeDrift(activity),
     counts: describeCounts(activity),
   };
   await replaceFile(agent.paths.status, `${JSON.stringify(status, null, 2)}\n`);
+}
+
+/** Writes it, or says in the log why not: what is enforced does not depend on it. */
+export async function tryWriteStatus(agent: Agent): Promise<void> {
+  await writeStatusFile(agent).catch((error: Error) =>
+    agent.log.warn({ event: "status-unwritten", reason: error.message }),
+  );
 }
 
 /** Returns what an agent wrote; null when there is nothing, or nothing that can be read. @throws AgentError HOST_FILE */
@@ -86,4 +93,8 @@ function timeText(atMs: number | null): string | null {
 function parseTime(text: string | null | undefined): number | null {
   const atMs = Date.parse(text ?? "");
   return Number.isNaN(atMs) ? null : atMs;
+}
+
+function describeDrift({ drift: { restored, lastAtMs, held } }: Activity): GatewayStatus["drift"] {
+  return { restored, lastAt: timeText(lastAtMs), held };
 }

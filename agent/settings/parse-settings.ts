@@ -1,10 +1,13 @@
 import { isIP } from "node:net";
 import { parseCidr } from "../policy/cidr.ts";
+import type { WindowDocument } from "../policy/document.ts";
 import { parseDomainName } from "../policy/domain.ts";
+import type { Hours } from "../policy/hours.ts";
 import { parseJsonText, type TextIssue } from "../policy/json-text.ts";
 import { quoteText } from "../policy/parsed.ts";
 import type { Cidr, DomainName } from "../policy/policy.ts";
 import { explainSchemaErrors } from "../policy/schema-issues.ts";
+import { hoursOf, TIME_ZONE_REMEDY } from "../policy/windows.ts";
 import { validate } from "./agent-validator.generated.mjs";
 import { DEFAULT_PATHS, ownRepositoryPaths } from "./paths.ts";
 import type { RawProbe, RawSettings } from "./raw-settings.ts";
@@ -91,6 +94,7 @@ const defaults = {
     webhookSecretFile: null,
   },
   health: { confirmTimeoutMs: 30_000, namespace: "clawgress-probe" },
+  drift: { response: "heal" },
   forgeApi: { github: "https://api.github.com", gitlab: "https://gitlab.com/api/v4", gitea: "" },
   paths: DEFAULT_PATHS,
 } as const;
@@ -137,8 +141,10 @@ function fillDefaults(raw: RawSettings, report: Report): Settings {
       ...raw.health,
       probes: (raw.health?.probes ?? []).map((probe, index) => parseProbe(probe, index, report)),
     },
+    updates: { windows: parseWindows(raw.updates?.windows ?? [], report) },
+    drift: { ...defaults.drift, ...raw.drift },
     report: { forge: parseForge(raw.report ?? {}) },
-    driver: "process",
+    driver: raw.driver ?? "process",
     paths,
   };
 }
@@ -155,6 +161,15 @@ function parseForge(raw: NonNullable<RawSettings["report"]>): ForgeSettings | nu
 
 function withoutSlash(url: string): string {
   return url.replace(/\/+$/, "");
+}
+
+function parseWindows(written: readonly WindowDocument[], report: Report): readonly Hours[] {
+  return written.flatMap((window, index) => {
+    const hours = hoursOf(window);
+    if (hours !== null) return [hours];
+    report(`/updates/windows/${index}/tz`, `${window.tz} is no time zone`, TIME_ZONE_REMEDY);
+    return [];
+  });
 }
 
 function parseBindings(raw: NonNullable<RawSettings["hosts"]>): Settings["hosts"] {

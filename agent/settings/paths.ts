@@ -42,6 +42,8 @@ export interface Paths {
   readonly status: string;
   /** Present while only the lifeline is open; says why. */
   readonly lifeline: string;
+  /** Present while another program fights for our tables; says until when. */
+  readonly fight: string;
   readonly base: string;
   readonly named: string;
   /** The only folder that named's user may write into: what root reads and writes is never in its hands. */
@@ -60,6 +62,8 @@ export interface Paths {
   readonly packetLogPid: string;
   readonly packetLogOutput: string;
   readonly timerPid: string;
+  /** Room in the run folder that is kept for a revert: @see takeBallast. */
+  readonly ballast: string;
   readonly timerLog: string;
   readonly proxy: string;
   readonly proxyPid: string;
@@ -128,6 +132,7 @@ export function pathsOf(settings: Pick<Settings, "paths">): Paths {
     agentLock: join(state, "agent.lock"),
     status: join(run, "status.json"),
     lifeline: join(run, "lifeline.json"),
+    fight: join(run, "fight.json"),
     base: join(run, "base.nft"),
     named: join(run, "named"),
     namedWork: join(run, "named", "work"),
@@ -143,6 +148,7 @@ export function pathsOf(settings: Pick<Settings, "paths">): Paths {
     packetLogPid: join(run, "ulogd.pid.json"),
     packetLogOutput: join(run, "ulogd.log"),
     timerPid: join(run, "revert-timer.pid.json"),
+    ballast: join(run, "ballast"),
     timerLog: join(run, "revert-timer.log"),
     proxy: join(run, "proxy"),
     proxyPid: join(run, "proxy.pid.json"),

@@ -1,3 +1,4 @@
+import type { WindowDocument } from "../policy/document.ts";
 import type { Narrowing } from "../policy/narrow-policy.ts";
 
 /** agent.json as it is written, once it has the shape of agent.schema.json: optional keys may be missing. */
@@ -82,11 +83,14 @@ export interface RawSettings {
     readonly namespace?: string;
     readonly probes?: readonly RawProbe[];
   };
+  readonly updates?: { readonly windows?: readonly WindowDocument[] };
+  readonly drift?: { readonly response?: "heal" | "hold" };
   readonly report?: {
     readonly github?: RawForge;
     readonly gitlab?: RawForge;
     readonly gitea?: RawForge & { readonly api: string };
   };
+  readonly driver?: "process" | "systemd";
   readonly paths?: { readonly state?: string; readonly run?: string };
 }
 

@@ -1,3 +1,4 @@
+import type { Hours } from "../policy/hours.ts";
 import type { Narrowing } from "../policy/narrow-policy.ts";
 import type { Cidr, DomainName } from "../policy/policy.ts";
 
@@ -27,9 +28,14 @@ export interface Settings {
   readonly decisions: DecisionSettings;
   readonly api: ApiSettings;
   readonly health: HealthSettings;
+  /** When commits that open anything may come into force; without hours, at any time. */
+  readonly updates: { readonly windows: readonly Hours[] };
+  /** What becomes of what somebody changed by hand: put right, or left until an operator resumes. */
+  readonly drift: { readonly response: "heal" | "hold" };
   /** Where commit statuses go; null when nowhere. */
   readonly report: { readonly forge: ForgeSettings | null };
-  readonly driver: "process";
+  /** How the programs that outlive the agent are run: detached, or as transient units of systemd. */
+  readonly driver: "process" | "systemd";
   readonly paths: { readonly state: string; readonly run: string };
 }
 

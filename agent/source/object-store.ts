@@ -1,6 +1,7 @@
 import { AgentError, type Code } from "../errors.ts";
 import { removeFolder } from "../host/folders.ts";
 import type { HttpClient } from "../host/http.ts";
+import { createTurn } from "../host/turn.ts";
 import { parseAdvertisement } from "./advertisement.ts";
 import { openCommit } from "./commit-reader.ts";
 import { type ParentsOf, reaches } from "./commit-walk.ts";
@@ -58,7 +59,6 @@ export function openObjectStore(options: StoreOptions): ObjectStore {
   /** Null before it is loaded, and when it turned out to be damaged. */
   let store: PackStore | null = null;
   let isDamaged = false;
-  let last: Promise<unknown> = Promise.resolve();
 
   const openStored = async (from: PackStore, commit: CommitId): Promise<CommitReader> => {
     const readObject = readFromStore(folder, from);
@@ -137,11 +137,7 @@ export function openObjectStore(options: StoreOptions): ObjectStore {
   };
 
   /** One at a time: the folder is shared. */
-  const inTurn = async <T>(work: () => Promise<T>): Promise<T> => {
-    const mine = last.then(work);
-    last = mine.catch(() => {});
-    return await mine;
-  };
+  const inTurn = createTurn();
   return {
     open: (http, commit, signal) => inTurn(() => open(commit, { http, signal })),
     relate: (http, floor, head, signal) => inTurn(() => relate(floor, head, { http, signal })),

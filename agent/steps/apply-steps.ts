@@ -49,11 +49,14 @@ export async function stageRelease(agent: Agent, cycle: Cycle): Promise<StepResu
   checkProxyUser(apply, need(cycle.policy, "policy"));
   const timer = await startRevertTimer(apply);
   try {
-    const { confirmed } = await readPointers(paths.pointers);
-    const stored = await storeRelease(paths.releases, release, provenanceOf(agent, cycle), confirmed.release);
-    rememberGateRelease(apply, release.digest, release.gate);
+    // Probes wait for the network; writing and judging need the machine.
     const [next, previous, before] = await Promise.all([
-      apply.step("1-stage", () => checkArtifacts(stored, apply.verdicts)),
+      apply.step("1-stage", async () => {
+        const { confirmed } = await readPointers(paths.pointers);
+        const stored = await storeRelease(paths.releases, release, provenanceOf(agent, cycle), confirmed.release);
+        rememberGateRelease(apply, release.digest, release.gate);
+        return await checkArtifacts(stored, apply.verdicts);
+      }),
       openEnforced(apply),
       apply.step("2-rehearse", () => rehearse(apply, () => probeForge(agent, cycle))),
     ]);
@@ -81,19 +84,27 @@ async function applyWith(agent: Agent, cycle: Cycle, timer: RevertTimer): Promis
   const next = need(cycle.next, "staged release");
   const previous = need(cycle.previous, "enforced release");
   const { serial } = need(cycle.approval, "approval");
-  const report = await describeConfirmed(agent, cycle, true);
+  let report: Promise<CycleOutcome> | null = null;
   const before = need(cycle.before, "rehearsal");
   const outcome = await apply.inTurn(() =>
     applyRelease(apply, {
       ...{ next, previous, commit, serial, before, timer },
-      extraProbes: () => probeForge(agent, cycle),
+      extraProbes: async () => {
+        const probes = probeForge(agent, cycle);
+        // What changed is found out while the network is waited for: the rules are in force by then.
+        report ??= describeConfirmed(agent, cycle, true);
+        report.catch(() => {
+          // Whoever awaits it is told.
+        });
+        return await probes;
+      },
       onConfirm: () => moveConfirmed(agent, cycle),
     }),
   );
   if (outcome.kind === "confirmed") {
     for (const { name, detail } of outcome.failedBefore) log.warn({ event: "probe-failed-before", name, detail });
     await pruneReleases(paths.releases, [next.digest, previous.digest, ...(cycle.whole ? [cycle.whole] : [])]);
-    return { done: report };
+    return { done: await (report ?? describeConfirmed(agent, cycle, true)) };
   }
   const { kind, error } = outcome;
   // What the timer noted for an agent that is away is this cycle's outcome.
@@ -101,6 +112,8 @@ async function applyWith(agent: Agent, cycle: Cycle, timer: RevertTimer): Promis
   // Putting the confirmed release in force again is tried until it is: there is nothing to go back to.
   if (error.code === "HELD_LOCKDOWN") return { done: { kind: "waiting", commit, error } };
   if (next.digest === previous.digest) return { done: { kind: "failed", commit, error } };
+  // A disk without room says nothing about the release, and is tried again.
+  if (kind === "reverted" && error.code === "HOST_FILE") return { done: { kind: "failed", commit, error } };
   const at = new Date(nowMs()).toISOString();
   await rememberBadRelease(paths.badReleases, { digest: next.digest, commit, serial, reason: error.message, at });
   return { done: { kind: kind === "reverted" ? "rolled-back" : kind, commit, error } };

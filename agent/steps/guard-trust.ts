@@ -3,21 +3,17 @@ import { readHold } from "../apply/hold-notes.ts";
 import { openRelease, readGateRelease, readProvenance, storeRelease } from "../apply/release-store.ts";
 import { compile } from "../compile/compile.ts";
 import { type Approval, type Cycle, type CycleOutcome, need, type StepResult } from "../cycle.ts";
-import { AgentError, type Code, toAgentError } from "../errors.ts";
+import { toAgentError } from "../errors.ts";
 import type { ProbeResult } from "../health/probe.ts";
 import { readPointers, writeVerified } from "../host/pointer-store.ts";
-import { readEvidence } from "../host/trust-store.ts";
 import { type Narrowing, narrowest, narrowPolicy } from "../policy/narrow-policy.ts";
-import { countPolicyApprovals } from "../trust/approvals.ts";
 import { clockBehindMs } from "../trust/clock.ts";
 import { formatTime } from "../trust/fields.ts";
 import { assessFreshness, type Freshness } from "../trust/freshness.ts";
 import type { ConfirmedPointer, VerifiedPointer } from "../trust/pointers.ts";
-import { renewRequirement } from "../trust/requirements.ts";
 import type { Root } from "../trust/root.ts";
-import { missingOf } from "../trust/verify-approval.ts";
 import { applyStaged, confirmUnchanged, provenanceOf, stageRelease } from "./apply-steps.ts";
-import { listEnforcedLocks } from "./remember-approval.ts";
+import { findRevoked, type TrustAlarm } from "./find-revoked.ts";
 import { findRootInForce } from "./root-steps.ts";
 
 /** What stands against trusting what is enforced, and how far it is narrowed for that. */
@@ -28,15 +24,6 @@ export interface TrustVerdict {
   readonly clockBehindMs: number;
   readonly alarms: readonly TrustAlarm[];
   readonly narrowing: Narrowing;
-}
-
-export interface TrustAlarm {
-  readonly code: Extract<
-    Code,
-    "TRUST_REVOKED" | "TRUST_STALE" | "HOST_FILE" | "SETTINGS_INVALID" | "TRUST_ROOT_INVALID"
-  >;
-  readonly message: string;
-  readonly remedy: string;
 }
 
 /**
@@ -121,35 +108,6 @@ function describeStale({ state, untilMs }: Freshness, whenExpired: Narrowing): T
     remedy:
       "see whether the Git server answers and has what the team merged last; a new serial, or a statement of the role freshness, ends this",
   };
-}
-
-/** Counts the approvals of what is enforced again, by the root in force and all that is revoked now. */
-async function findRevoked(agent: Agent, root: Root): Promise<TrustAlarm | null> {
-  if (agent.settings.trust.insecure) return null;
-  const revoked = await agent.readRevoked().catch((error: unknown) => toAgentError(error, "HOST_FILE", "revokedFile"));
-  if (revoked instanceof AgentError) {
-    const { message, remedy } = revoked;
-    const code = revoked.code === "SETTINGS_INVALID" ? revoked.code : "HOST_FILE";
-    return { code, message, remedy: remedy ?? "correct trust.revokedFile; until then no commit is taken" };
-  }
-  for (const lockDigest of await listEnforcedLocks(agent)) {
-    const evidence = await readEvidence(agent.paths.trust, lockDigest);
-    if (evidence === null) continue;
-    const signatures = new Map([...evidence.signatures].map(([name, { bytes }]) => [name, bytes]));
-    const seenAtMs = (name: string): number => evidence.signatures.get(name)?.seenAtMs ?? 0;
-    const { counted, rejected } = countPolicyApprovals(root, evidence.lockBytes, signatures, { revoked, seenAtMs });
-    const unmet = evidence.needs
-      .map((asked) => renewRequirement(root, asked))
-      .find((asked) => missingOf(asked, counted) > 0);
-    if (unmet === undefined) continue;
-    const why = rejected.map((one) => `; ${one.file} does not count: ${one.why}`).join("");
-    return {
-      code: "TRUST_REVOKED",
-      message: `what is enforced is approved by ${counted.join(", ") || "nobody"} now; ${missingOf(unmet, counted)} of ${unmet.threshold} approvals are missing${why}`,
-      remedy: `read what is enforced again; then let ${unmet.principals.join(", ")} approve it, or something else, with \`clawgress sign\``,
-    };
-  }
-  return null;
 }
 
 function tellAlarms(

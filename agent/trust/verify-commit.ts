@@ -9,11 +9,15 @@ import type { TrustRefusal } from "./verify-approval.ts";
 /** What Git signs for: `gpg.format = ssh`. */
 const COMMIT_NAMESPACE = "git";
 
-/** Checks one OpenPGP signature against one certificate, at the present time, and returns the fingerprint of the key that made it. */
+/**
+ * Checks one OpenPGP signature against one certificate, which must not have expired when the commit was first seen, and
+ * returns the fingerprint of the key that made it.
+ */
 export type OpenPgpCheck = (question: {
   readonly armored: Buffer;
   readonly payload: Buffer;
   readonly certificate: Buffer;
+  readonly seenAtMs: number;
 }) => Promise<Attempt<string> | { readonly ok: false; readonly why: string; readonly isOtherKey: true }>;
 
 export interface CommitInput {
@@ -83,7 +87,7 @@ function findSshSigner(
 }
 
 async function findOpenPgpSigner(input: CommitInput, { armored, payload }: CommitSignature): Promise<Attempt<string>> {
-  const { root, revoked, checkOpenPgp } = input;
+  const { root, revoked, seenAtMs, checkOpenPgp } = input;
   const inRole = root.principals.filter(({ name }) => root.roles.policy.principals.includes(name));
   const certificates = inRole.flatMap(({ name, openpgp }) => openpgp.map((key) => ({ name, ...key })));
   if (checkOpenPgp === null || certificates.length === 0) {
@@ -92,7 +96,7 @@ async function findOpenPgpSigner(input: CommitInput, { armored, payload }: Commi
   let why = "its signature was made with another key";
   for (const { name, fingerprint, certificate } of certificates) {
     if (root.revoked.has(fingerprint) || revoked.has(fingerprint)) continue;
-    const result = await checkOpenPgp({ armored, payload, certificate });
+    const result = await checkOpenPgp({ armored, payload, certificate, seenAtMs });
     if (result.ok) return { ok: true, value: name };
     if (!("isOtherKey" in result))
       why = `its signature by the key ${fingerprint} of ${name} does not count: ${result.why}`;

@@ -32,8 +32,12 @@ export function playBattery(
       gained: expect.arrayContaining([expect.any(String)]),
     });
   });
-  test.each(residuals.flatMap((residual) => ([4, 6] as const).map((family) => ({ ...residual, family }))))(
-    "not stopped, over IPv$family: $title",
+  const notStopped = residuals.map(({ id, title, prove }) => ({
+    what: id === undefined ? title : `${id} ${title}`,
+    prove,
+  }));
+  test.each(notStopped.flatMap((residual) => ([4, 6] as const).map((family) => ({ ...residual, family }))))(
+    "not stopped, over IPv$family: $what",
     async ({ prove, family }) => {
       const [guarded] = stages;
       if (guarded === undefined) return;

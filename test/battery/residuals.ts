@@ -6,6 +6,8 @@ import type { Scene } from "./scene.ts";
  * what that section says it is: no more, so that whoever relies on a limit of it can, and no less, so that it is taken out once it is stopped.
  */
 export interface Residual {
+  /** Missing: it has none of its own. */
+  readonly id?: string;
   /** Words that begin its row in agent/README.md. */
   readonly title: string;
   readonly prove: (scene: Scene) => Promise<void>;
@@ -61,6 +63,8 @@ export const packetResiduals: readonly Residual[] = [
 /** Before the gateway that judges by server names. */
 export const tlsResiduals: readonly Residual[] = [
   {
+    // WT6
+    id: "WT6",
     title: "Domain fronting",
     prove: async (scene) => {
       const front = await scene.client.get("a.allowed.test", 443, { ...scene.by, name: "www.denied.test" });

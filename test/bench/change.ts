@@ -1,9 +1,8 @@
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { sleepMs } from "../../agent/host/clock.ts";
 import type { Lab } from "../lab/lab.ts";
 import type { LogLine, TestGateway } from "../support/gateway.ts";
 import { openBenchGateway } from "./gateway.ts";
+import { gatePid, residentMb } from "./processes.ts";
 import { type Measure, type Row, withLab } from "./row.ts";
 import { median, percentile } from "./statistics.ts";
 
@@ -161,16 +160,4 @@ function watchDns(lab: Lab): Watch {
       return waits;
     },
   };
-}
-
-async function gatePid({ folder }: TestGateway): Promise<number> {
-  const record = JSON.parse(await readFile(join(folder, "run", "gate.pid.json"), "utf8")) as { readonly pid: number };
-  return record.pid;
-}
-
-async function residentMb(pid: number): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, "utf8");
-  const kib = Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? Number.NaN);
-  if (Number.isNaN(kib)) throw new Error(`process ${pid} has ended`);
-  return (kib * 1024) / 1e6;
 }

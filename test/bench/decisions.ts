@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { DecisionRow } from "../../agent/decisions/decision.ts";
 import { type DecisionStore, openDecisionStore } from "../../agent/decisions/store.ts";
-import { readTelemetry } from "../../agent/decisions/telemetry.ts";
+import { readTelemetry, type TelemetryView } from "../../agent/decisions/telemetry.ts";
 import { createTally } from "../../agent/gate/tally.ts";
 import { monotonicMs } from "../../agent/host/clock.ts";
 import type { Measure, Row } from "./row.ts";
@@ -24,7 +24,11 @@ export const measureDecisions: Measure = async ({ quick, say }) => {
     const bounds = { folder, maxRows: 1_000_000, maxBytes: 1e9, maxAgeS: 7 * DAY_S, nowS: () => NOW_S };
     const store = openDecisionStore(bounds);
     const storeMs = fill(store, count, kinds);
-    const queriesMs = Array.from({ length: 9 }, () => timed(() => readTelemetry(store, aDay, NOW_S)));
+    const viewMs = (view: TelemetryView): number =>
+      median(Array.from({ length: 9 }, () => timed(() => readTelemetry(store, { ...aDay, view }, NOW_S))));
+    const agentsMs = viewMs("agents");
+    const widest = (["domains", "denies"] as const).map((view) => ({ view, ms: viewMs(view) }));
+    const slowest = widest.reduce((a, b) => (a.ms >= b.ms ? a : b));
     store.close();
     const openMs = timed(() => openDecisionStore(bounds).close());
     const other = null;
@@ -32,10 +36,18 @@ export const measureDecisions: Measure = async ({ quick, say }) => {
       {
         what: `window of 24 h, ${size}`,
         unit: "ms",
-        ours: median(queriesMs),
+        ours: agentsMs,
         other,
         goal: "≤ 200",
         how: "9 rounds, median; all sums by agent, the chart and the totals",
+      },
+      {
+        what: `the same where each kind has a row, ${size}`,
+        unit: "ms",
+        ours: slowest.ms,
+        other,
+        goal: "≤ 200",
+        how: `9 rounds, median; the slower one of ${widest.map(({ view }) => view).join(" and ")}, which is ${slowest.view}: its 1,000 largest rows, the chart and the totals`,
       },
       {
         what: `store 10,000 decisions, ${size}`,
@@ -61,7 +73,7 @@ export const measureDecisions: Measure = async ({ quick, say }) => {
   }
 };
 
-const aDay = { view: "agents", target: null, window: "24h" } as const;
+const aDay = { target: null, window: "24h" } as const;
 
 function timed(work: () => unknown): number {
   const startedMs = monotonicMs();

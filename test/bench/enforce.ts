@@ -4,7 +4,14 @@ import { type Measure, type Row, withLab } from "./row.ts";
 import { median } from "./statistics.ts";
 
 /** The log's events in the order of an apply; each ends a step that the one before began. */
-const events = ["commit-approved", "release-staged", "apply-armed", "apply-swapped", "apply-confirmed"] as const;
+const events = [
+  "commit-approved",
+  "release-staged",
+  "apply-armed",
+  "apply-swapped",
+  "apply-read-back",
+  "apply-confirmed",
+] as const;
 
 /** From a commit that is seen to its rules in force, read back and confirmed, in a running agent. */
 export const measureEnforce: Measure = ({ quick, say }) =>

@@ -1,32 +1,17 @@
-import { randomInt } from "node:crypto";
-import { availableParallelism } from "node:os";
-import { nowMs } from "../../agent/host/clock.ts";
 import type { Lab } from "../lab/lab.ts";
 import { waitForOutput } from "../lab/services.ts";
 import { raiseDatapath } from "../support/datapath.ts";
 import { openGateway } from "../support/open-gateway.ts";
 import { type Measure, type Row, withLab } from "./row.ts";
 import { median } from "./statistics.ts";
-import type { StormResult } from "./storm-worker.ts";
-import { runWorker, workerArgv } from "./worker.ts";
+import { bareCt, CONNECTORS, shortenMemory, shuffle, storm } from "./storm.ts";
+import { workerArgv } from "./worker.ts";
 
 const PORT = 9_999;
 /** The lab's far end counts what is uploaded to it. */
 const UPLOAD_PORT = 7_002;
-/** Enough to keep the cores busy: one waits for its answer while the other asks. */
-const CONNECTORS = 2 * availableParallelism();
-/** Until every process has started, on a busy machine. */
-const START_MS = 1_200;
 /** In the range that the internet side takes as its own; several, so that ports come round later. */
 const targets: readonly string[] = Array.from({ length: 16 }, (_, index) => `203.0.113.${100 + index}`);
-
-const bareCt = `table inet bare {
-  chain forward {
-    type filter hook forward priority filter; policy accept;
-    ct state established accept
-  }
-}
-`;
 
 /** New connections a second through the gateway, the client being the last of many hosts with a policy of their own. */
 export const measureFlows: Measure = ({ quick, say }) =>
@@ -47,7 +32,7 @@ export const measureFlows: Measure = ({ quick, say }) =>
       for (const variant of shuffle(variants)) {
         await lab.execChecked("gateway", ["nft", "flush", "ruleset"]);
         await variant.raise();
-        rates.get(variant.name)?.push(await connectionsPerS(lab, forMs));
+        rates.get(variant.name)?.push(await storm(lab, { addresses: targets, port: PORT, forMs }));
         bulk.get(variant.name)?.push(await bulkKbps(lab, forMs));
       }
     }
@@ -74,16 +59,6 @@ export const measureFlows: Measure = ({ quick, say }) =>
     ];
   });
 
-/** Connections that were reset are forgotten after a second, and a client has every port: else both would run out. */
-async function shortenMemory(lab: Lab): Promise<void> {
-  const timeouts = ["close", "time_wait", "syn_sent", "syn_recv"].map(
-    (state) => `net.netfilter.nf_conntrack_tcp_timeout_${state}=1`,
-  );
-  await lab.execChecked("gateway", ["nft", "-f", "-"], { stdin: bareCt });
-  await lab.execChecked("gateway", ["sysctl", "-qw", ...timeouts]);
-  await lab.execChecked("agent1", ["sysctl", "-qw", "net.ipv4.ip_local_port_range=1024 65535"]);
-}
-
 async function raiseBareCt(lab: Lab): Promise<void> {
   await openGateway(lab);
   await lab.execChecked("gateway", ["nft", "-f", "-"], { stdin: bareCt });
@@ -106,27 +81,9 @@ async function raiseHosts(lab: Lab, count: number): Promise<void> {
   await path.load({ version: 1, allow, hosts: { ...Object.fromEntries(others), last } });
 }
 
-/** Returns the items in a random order, so that none always follows the same. */
-function shuffle<Item>(items: readonly Item[]): readonly Item[] {
-  const keyed = items.map((item) => ({ item, key: randomInt(2 ** 40) }));
-  return keyed.sort((a, b) => a.key - b.key).map(({ item }) => item);
-}
-
 /** @throws Error when there was no upload: then nothing was measured */
 async function bulkKbps(lab: Lab, forMs: number): Promise<number> {
   const result = await lab.client("agent1").upload(targets[0] ?? "", { flows: 1, warmUpMs: 200, forMs });
   if (result.outcome !== "connected") throw new Error(`no upload: ${JSON.stringify(result)}`);
   return result.kbps;
-}
-
-/** @throws Error when a connection in a hundred fails: then it is not the rate that was measured */
-async function connectionsPerS(lab: Lab, forMs: number): Promise<number> {
-  const beginAtMs = nowMs() + START_MS;
-  const storm = (): Promise<StormResult> =>
-    runWorker("storm", { addresses: targets, port: PORT, beginAtMs, forMs }, { on: { lab, node: "agent1" } });
-  const results = await Promise.all(Array.from({ length: CONNECTORS }, storm));
-  const made = results.reduce((sum, result) => sum + result.made, 0);
-  const failed = results.reduce((sum, result) => sum + result.failed, 0);
-  if (failed > made / 100) throw new Error(`${failed} connections failed, ${made} were made`);
-  return results.reduce((sum, { made: own, tookMs }) => sum + (own * 1000) / tookMs, 0);
 }

@@ -1,9 +1,8 @@
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { monotonicMs, sleepMs } from "../../agent/host/clock.ts";
 import { runChecked } from "../../agent/host/run.ts";
 import type { TestGateway } from "../support/gateway.ts";
 import { openBenchGateway } from "./gateway.ts";
+import { gatePid, residentMb } from "./processes.ts";
 import { type Measure, withLab } from "./row.ts";
 import { median } from "./statistics.ts";
 
@@ -49,16 +48,4 @@ async function measureStart(gateway: TestGateway, rounds: number) {
     other: { what: "bare Node", value: median(ms.bare) },
     how: `${rounds} runs in turns, median`,
   };
-}
-
-async function gatePid({ folder }: TestGateway): Promise<number> {
-  const record = JSON.parse(await readFile(join(folder, "run", "gate.pid.json"), "utf8")) as { readonly pid: number };
-  return record.pid;
-}
-
-async function residentMb(pid: number): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, "utf8");
-  const kib = Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? Number.NaN);
-  if (Number.isNaN(kib)) throw new Error(`process ${pid} has ended`);
-  return (kib * 1024) / 1e6;
 }

@@ -18,6 +18,7 @@ const measures: { readonly [name: string]: () => Promise<Measure> } = {
   dns: async () => (await import("./dns.ts")).measureDns,
   connect: async () => (await import("./connect.ts")).measureConnect,
   flows: async () => (await import("./flows.ts")).measureFlows,
+  "flows-sni": async () => (await import("./flows-sni.ts")).measureFlowsSni,
   limits: async () => (await import("./limits.ts")).measureLimits,
   approvals: async () => (await import("./approvals.ts")).measureApprovals,
   "limits-paths": async () => (await import("./limits-paths.ts")).measureLimitsPaths,

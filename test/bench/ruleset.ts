@@ -1,8 +1,8 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { appliedLive } from "../../agent/compile/applied-live.ts";
 import { compile } from "../../agent/compile/compile.ts";
 import { liveDelta } from "../../agent/compile/live-delta.ts";
-import { networkLive } from "../../agent/compile/network-live.ts";
 import { renderBase } from "../../agent/compile/nft-base.ts";
 import { monotonicMs } from "../../agent/host/clock.ts";
 import { runChecked } from "../../agent/host/run.ts";
@@ -98,7 +98,7 @@ function oursFor(count: number, isLimited = false): Text {
   const release = compile({ policy, settings });
   return {
     base: renderBase(settings, baseUsers),
-    policy: artifactText(release, "policy.nft") + liveDelta([], networkLive(policy)),
+    policy: artifactText(release, "policy.nft") + liveDelta([], appliedLive(policy)).now,
   };
 }
 

@@ -7,6 +7,8 @@ const SOCK_STREAM = 1;
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
 const SO_LINGER = 13;
+const MSG_NOSIGNAL = 0x4000;
+const SO_RCVTIMEO = 20;
 const SO_SNDTIMEO = 21;
 
 /** Connections that were made and that were not, by one process. */
@@ -19,13 +21,17 @@ export interface StormResult {
 /**
  * Connects to a port of several addresses in turns, closing each connection by a reset, until the time is over. Waits for
  * the given moment first: processes that still start would take the processor from those that measure.
+ * With a `hello` (base64), a connection counts when it was sent and something came back.
  */
 export async function connectAgainAndAgain(params: {
   readonly addresses: readonly string[];
   readonly port: number;
   readonly beginAtMs: number;
   readonly forMs: number;
+  readonly hello?: string;
 }): Promise<StormResult> {
+  const hello = params.hello === undefined ? null : Buffer.from(params.hello, "base64");
+  const answer = Buffer.alloc(1);
   const libc = await loadLibc();
   const targets = params.addresses.map((address) => socketAddress(address, params.port));
   // A reset leaves nothing behind that would hold the port.
@@ -38,16 +44,27 @@ export async function connectAgainAndAgain(params: {
     const fd = libc.socket(AF_INET, SOCK_STREAM, 0);
     libc.setsockopt(fd, SOL_SOCKET, SO_LINGER, linger, linger.length);
     libc.setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, patience, patience.length);
+    libc.setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, patience, patience.length);
     const target = targets[turn % targets.length] ?? Buffer.alloc(16);
-    if (libc.connect(fd, target, target.length) === 0) counts.made += 1;
-    else counts.failed += 1;
+    const isConnected = libc.connect(fd, target, target.length) === 0;
+    const isMade =
+      isConnected &&
+      (hello === null ||
+        (libc.send(fd, hello, hello.length, MSG_NOSIGNAL) === hello.length && libc.recv(fd, answer, 1, 0) === 1));
+    counts[isMade ? "made" : "failed"] += 1;
     libc.close(fd);
   }
   return { ...counts, tookMs: monotonicMs() - startedMs };
 }
 
-/** Accepts and closes connections on a port of every address until it is killed. */
-export async function acceptForEver({ port }: { readonly port: number }): Promise<never> {
+/** Accepts and closes connections on a port of every address until it is killed; answers what is sent with one byte, if it shall. */
+export async function acceptForEver({
+  port,
+  answers = false,
+}: {
+  readonly port: number;
+  readonly answers?: boolean;
+}): Promise<never> {
   const libc = await loadLibc();
   const fd = libc.socket(AF_INET, SOCK_STREAM, 0);
   const one = Buffer.from([1, 0, 0, 0]);
@@ -57,7 +74,16 @@ export async function acceptForEver({ port }: { readonly port: number }): Promis
     throw new Error(`cannot listen on port ${port}`);
   }
   console.error("listening");
-  for (;;) libc.close(libc.accept(fd, null, null));
+  const hello = Buffer.alloc(4_096);
+  const patience = Buffer.from(new BigInt64Array([1n, 0n]).buffer);
+  for (;;) {
+    const connection = libc.accept(fd, null, null);
+    if (answers) {
+      libc.setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, patience, patience.length);
+      if (libc.recv(connection, hello, hello.length, 0) > 0) libc.send(connection, one, 1, MSG_NOSIGNAL);
+    }
+    libc.close(connection);
+  }
 }
 
 function socketAddress(address: string, port: number): Buffer {
@@ -75,6 +101,8 @@ interface Libc {
   bind(fd: number, address: Buffer, length: number): number;
   listen(fd: number, backlog: number): number;
   accept(fd: number, address: null, length: null): number;
+  send(fd: number, bytes: Buffer, length: number, flags: number): number;
+  recv(fd: number, into: Buffer, length: number, flags: number): number;
   close(fd: number): number;
 }
 
@@ -87,6 +115,8 @@ async function loadLibc(): Promise<Libc> {
     bind: library.func("int bind(int fd, const void *address, uint32_t length)"),
     listen: library.func("int listen(int fd, int backlog)"),
     accept: library.func("int accept(int fd, void *address, void *length)"),
+    send: library.func("int64_t send(int fd, const void *bytes, size_t length, int flags)"),
+    recv: library.func("int64_t recv(int fd, void *into, size_t length, int flags)"),
     close: library.func("int close(int fd)"),
   };
 }

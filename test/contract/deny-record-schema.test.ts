@@ -39,7 +39,7 @@ const packet: DenyRecord = {
 
 const proxy: ProxyDetails = {
   ...{ id: "00000000-0000-4000-8000-000000000001", clientPort: 40_000, status: null, bytesUp: 517, bytesDown: 0 },
-  ...{ connectMs: -1, ms: 3, end: "PR" },
+  ...{ connectMs: -1, ms: 3, end: "PR", ech: false },
 };
 const hello: DenyRecord = {
   ...common,

@@ -208,7 +208,7 @@ describe("named with the compiled zones", () => {
     expect(setup.asked).toEqual([]);
   });
 
-  it("serves a new release within a second, though its serial is lower", async () => {
+  it("GE6: serves a new release within a second, though its serial is lower", async () => {
     const { folder } = setup;
     const lower = Array.from({ length: 100 }, (_, index) => zonesFor(`n${index}.example.net`)).find(
       ({ allowSerial }) => allowSerial < zones.allowSerial && zones.allowSerial - allowSerial < 2 ** 31,

@@ -285,3 +285,45 @@ describe("what a count outlives", () => {
     }
   });
 });
+
+describe("beside what else a host may have", () => {
+  const name = "b.allowed.test";
+  const far = () => lab.names[name].v4[0] ?? "";
+  const host = (more: object) => ({
+    "agent-2": {
+      ...{ sources: ["10.80.0.11", "fd80::11"], proxy: { mode: "disabled" } },
+      ...{ exfil: { domains: { [name]: daily(CAP) } }, ...more },
+    },
+  });
+  const timeOfDay = (inHours: number): string => new Date(Date.now() + inHours * 3_600_000).toISOString().slice(11, 19);
+  const hours = (from: number, until: number): object => ({
+    time_window: { start: timeOfDay(from), end: timeOfDay(until) },
+  });
+
+  test("under audit what is over the cap is told of, and let pass", async () => {
+    await apply(caps, host({ mode: "audit" }));
+    expect(lasted(await lab.client("agent2").upload(name, quick))).toBeGreaterThan(MUCH);
+    await eventually("the cap is used up", async () => (await usageOf("agent-2", name)).isSpent);
+    expect(lasted(await lab.client("agent2").upload(name, { ...quick, forMs: 300 }))).toBeGreaterThan(0);
+    const [record] = await awaitRecords(join(gateway.folder, "run"), ({ reason, client }) => {
+      return reason === "quota" && client === "10.80.0.11";
+    });
+    expect(record).toMatchObject({ plane: "ip", verdict: "would-deny", host: "agent-2", destination: far() });
+  });
+
+  test("once the audit is over it is closed, within its hours too, and outside them for another reason", async () => {
+    await apply(caps, host(hours(-1, 1)));
+    expect(await lab.client("agent2").connect(far(), 7000)).toMatchObject({ outcome: "refused" });
+    expect(await lab.client("agent2").connect("a.allowed.test", 7000)).toMatchObject({ outcome: "connected" });
+    expect(await explain("agent-2", `${name}:7000`)).toContain("quota");
+    await apply(caps, host(hours(2, 3)));
+    expect((await lab.client("agent2").connect("a.allowed.test", 7000)).outcome).toBe("unresolved");
+    expect(await explain("agent-2", `${name}:7000`)).toContain("outside-window");
+    // What was used up is not given back by hours that begin again.
+    await apply(caps, host(hours(-1, 2)));
+    expect(await lab.client("agent2").connect("a.allowed.test", 7000)).toMatchObject({ outcome: "connected" });
+    await lab.mark();
+    expect(await lab.client("agent2").connect(name, 7000)).toMatchObject({ outcome: "refused" });
+    expect((await lab.packets({ to: far() })).packets).toBe(0);
+  });
+});

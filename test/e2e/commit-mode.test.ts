@@ -1,4 +1,6 @@
+import { execFileSync } from "node:child_process";
 import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Lab, startLab } from "../lab/lab.ts";
 import { setUpGateway, type TestGateway } from "../support/gateway.ts";
@@ -87,6 +89,35 @@ test("with mode commit the signed commit alone is the approval, also of included
   expect((await gateway.awaitStatus(commit, ["success"])).description).toContain("by alice");
   expect(await reaches("b.allowed.test")).toBe(true);
   expect(await reaches("rotate.allowed.test")).toBe(false);
+});
+
+test("with mode commit a signature whose key is revoked ends what it brought, without any commit or Git server", async () => {
+  const write = async (section: string, values: object): Promise<void> => {
+    const config = JSON.parse(await readFile(gateway.configFile, "utf8")) as { [section: string]: object };
+    await writeFile(gateway.configFile, JSON.stringify({ ...config, [section]: { ...config[section], ...values } }));
+  };
+  const { repository } = JSON.parse(await readFile(gateway.configFile, "utf8")) as { repository: { url: string } };
+  const revokedFile = join(lab.folder, "revoked");
+  await writeFile(revokedFile, "# nobody\n");
+  await write("trust", { revokedFile, whenRevoked: "deny-all" });
+  expect(await gateway.sync()).toMatchObject({ ok: true });
+  expect(await reaches("b.allowed.test")).toBe(true);
+
+  await write("repository", { url: "https://127.0.0.1:1/gone" });
+  const fingerprint = execFileSync("ssh-keygen", ["-l", "-f", `${gateway.keys["alice"]}.pub`], { encoding: "utf8" });
+  await writeFile(revokedFile, `${fingerprint.split(" ")[1]} stolen\n`);
+  expect(await gateway.sync()).toMatchObject({ ok: false, code: "SOURCE_UNREACHABLE" });
+  await lab.mark();
+  expect(await reaches("b.allowed.test")).toBe(false);
+  expect(await lab.queries({ name: "*.allowed.test" })).toHaveLength(0);
+  const status = await gateway.clawgress(["status", "--config", gateway.configFile]);
+  expect(status.exitCode).toBe(29);
+  expect(status.stdout).toMatch(/ALARM {5}TRUST_REVOKED: .* is signed by nobody who counts now/);
+
+  await writeFile(revokedFile, "# it was found again\n");
+  await gateway.sync();
+  expect(await reaches("b.allowed.test")).toBe(true);
+  await write("repository", { url: repository.url });
 });
 
 test("with mode commit a root of trust that asks for two approvals is refused at the start", async () => {

@@ -49,7 +49,7 @@ test("a revert that fails is tried again until it holds; the release that it end
   const commit = await gateway.commit(policy("b.allowed.test"));
   await eventually("the change is in force", async () => {
     const armed = (await gateway.log()).findIndex(({ event, commit: of }) => event === "apply-armed" && of === commit);
-    return armed >= 0 && (await gateway.log()).slice(armed).some(({ event }) => event === "apply-swapped");
+    return armed >= 0 && (await gateway.log()).slice(armed).some(({ event }) => event === "apply-read-back");
   });
   const zone = join(gateway.folder, "run", "named", "allow.zone");
   await rm(zone);

@@ -286,7 +286,7 @@ describe("a gate that fails or waits", () => {
     expect(await lab.dig([RESOLVER, "+short", "short.test"])).toContain("198.51.100.12");
   });
 
-  test("answers nobody while named does not enforce, and denies all the same", async () => {
+  test("GE7: answers nobody while named does not enforce, and denies all the same", async () => {
     const named = join(lab.folder, "run", "named");
     const [allowZone, denyZone] = await Promise.all(
       ["allow.zone", "deny.zone"].map((file) => readFile(join(named, file))),

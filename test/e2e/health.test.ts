@@ -78,7 +78,7 @@ test("a policy without the host that a probe speaks as is refused by name", asyn
   expect(result.message).toContain("agent-1");
 });
 
-test("a route that is wrong before the change is named, and not blamed on it", async () => {
+test("GE8: a route that is wrong before the change is named, and not blamed on it", async () => {
   const [address = ""] = lab.names["health.allowed.test"].v4;
   await lab.exec("gateway", ["ip", "route", "add", "blackhole", address]);
   await gateway.commit(policy("a.allowed.test", "www.allowed.test"));
@@ -103,7 +103,7 @@ function anotherPolicy(): ReturnType<typeof policy> {
   return policy("a.allowed.test", `attempt${attempts}.wild.test`);
 }
 
-test("a route that breaks with the change is blamed on it", tries, async () => {
+test("GE8: a route that breaks with the change is blamed on it", tries, async () => {
   const [address = ""] = lab.names["health.allowed.test"].v4;
   await gateway.commit(anotherPolicy());
   const [result] = await Promise.all([gateway.sync(), onceArmed("ip", "route", "add", "blackhole", address)]);
@@ -112,7 +112,7 @@ test("a route that breaks with the change is blamed on it", tries, async () => {
   expect(result.message).toContain("page as a client");
 });
 
-test("rules that cut the gateway off from the Git server are rolled back", tries, async () => {
+test("GE14: rules that cut the gateway off from the Git server are rolled back", tries, async () => {
   const { v4, v6 } = lab.addresses.git;
   const file = join(gateway.folder, "cut.nft");
   const chain = `type filter hook output priority 0; policy accept; ip daddr ${v4} reject; ip6 daddr ${v6} reject;`;

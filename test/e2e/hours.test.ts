@@ -8,6 +8,7 @@ import type { LabProcess } from "../lab/processes.ts";
 import { awaitRecords, readRecords } from "../support/deny-records.ts";
 import { eventually } from "../support/eventually.ts";
 import { setUpGateway, type TestGateway } from "../support/gateway.ts";
+import { openStream } from "../support/streams.ts";
 
 /** Hours and expiry on real traffic: what closes and opens on time, and with which of our processes dead. */
 
@@ -46,12 +47,6 @@ const untilTime = async (atS: number): Promise<void> => await sleepMs(Math.max(0
 async function pidOf(name: string): Promise<number> {
   const text = await readFile(join(gateway.folder, "run", `${name}.pid.json`), "utf8");
   return (JSON.parse(text) as { readonly pid: number }).pid;
-}
-
-async function open(client: LabClient, host: string, port: number, family: 4 | 6): Promise<LabStream> {
-  const result = await client.stream(host, port, { family });
-  if (result.outcome !== "connected") throw new Error(`${host}:${port} over IPv${family}: ${JSON.stringify(result)}`);
-  return result.stream;
 }
 
 /** Resolves with a moment that is still to come when the policy that speaks of it is in force. */
@@ -127,10 +122,13 @@ describe("hours that end, and an entry that expires", () => {
     closeS = await inForceBefore(policyUntil);
     const families = [4, 6] as const;
     const each = (node: "agent1" | "agent2" | "guest", name: string, port: number): Promise<LabStream[]> =>
-      Promise.all(families.map((family) => open(host(node), name, port, family)));
+      Promise.all(families.map((family) => openStream(host(node), name, port, family)));
     const [byName, byAddress, expiring, throughProxy, kept, keptProxied] = await Promise.all([
       each("agent1", "a.allowed.test", 443),
-      Promise.all([open(host("agent1"), "203.0.113.13", 80, 4), open(host("agent1"), "2001:db8:1::d", 80, 6)]),
+      Promise.all([
+        openStream(host("agent1"), "203.0.113.13", 80, 4),
+        openStream(host("agent1"), "2001:db8:1::d", 80, 6),
+      ]),
       each("agent2", "b.allowed.test", 443),
       each("guest", "health.allowed.test", 443),
       each("agent2", "www.allowed.test", 443),
@@ -278,9 +276,9 @@ describe("hours that begin", () => {
       expect(openedS).toBeGreaterThan(openS - 0.5);
       expect(openedS - openS).toBeLessThan(TOLERANCE_S);
     }
-    const stream = await open(guest, "health.allowed.test", 443, 4);
-    const kept = await open(guest, "api.allowed.test", 443, 4);
-    const directStream = await open(lab.client("agent1"), "a.allowed.test", 443, 6);
+    const stream = await openStream(guest, "health.allowed.test", 443, 4);
+    const kept = await openStream(guest, "api.allowed.test", 443, 4);
+    const directStream = await openStream(lab.client("agent1"), "a.allowed.test", 443, 6);
     for (const endedS of [await endOf(stream), await endOf(directStream)]) {
       expect(Math.abs(endedS - closeS)).toBeLessThan(TOLERANCE_S);
     }

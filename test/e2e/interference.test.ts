@@ -1,6 +1,7 @@
-import { readFile, rm } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { isAppliedGrant } from "../../agent/compile/marks.ts";
 import { sleepMs } from "../../agent/host/clock.ts";
 import { type Lab, startLab } from "../lab/lab.ts";
 import type { LabProcess } from "../lab/processes.ts";
@@ -52,7 +53,7 @@ test("the gate and ulogd, as the agent starts them, have one privilege and a use
   }
 });
 
-test("a change touches no table but ours, and waits for no forge that its status would go to", async () => {
+test("GE5: a change touches no table but ours, and waits for no forge that its status would go to", async () => {
   const foreign = "table ip other {\n\tset s {\n\t\ttype ipv4_addr\n\t\telements = { 192.0.2.1 }\n\t}\n}\n";
   await lab.execChecked("gateway", ["nft", "-f", "-"], { stdin: foreign });
   await lab.statuses.fault({ kind: "status", status: 500 }, 2);
@@ -75,7 +76,7 @@ test.each([
   ["every table", ["flush", "ruleset"]],
   ["the base table", ["delete", "table", "inet", "clawgress_base"]],
   ["the policy table", ["delete", "table", "inet", "clawgress"]],
-])("%s is deleted by another tool: it is back within a second", async (_what, command) => {
+])("GE18: %s is deleted by another tool: it is back within a second", async (_what, command) => {
   expect(await outcome("a.allowed.test")).toBe("connected");
   await nft(...command);
   await sleepMs(1000);
@@ -87,9 +88,56 @@ test.each([
   });
 });
 
-test("the tables are deleted while a change is probed: they are back within a second", async () => {
+test.each([
+  ["a rule of the base table", ["insert", "rule", "inet", "clawgress_base", "forward", "accept"]],
+  ["the policy of a chain of the base table", ["chain", "inet", "clawgress_base", "forward", "{ policy accept; }"]],
+  ["an element of the lifeline", ["add", "element", "inet", "clawgress_base", "lifeline4", "{ 10.80.0.10 }"]],
+  ["a rule of the policy table", ["insert", "rule", "inet", "clawgress", "forward", "accept"]],
+  ["a grant of a network", ["delete", "element", "inet", "clawgress", "live", "{ GRANT }"]],
+])("GE18: %s is changed by hand: it is found within 10 s, told, and put right", async (what, command) => {
+  const restored = async (): Promise<number> => {
+    const { stdout } = await gateway.clawgress(["status", "--json", "--config", gateway.configFile]);
+    return (JSON.parse(stdout) as { drift: { restored: number } }).drift.restored;
+  };
+  const list = async (...argv: string[]): Promise<string> => await lab.execChecked("gateway", ["nft", ...argv]);
+  const listAll = async (): Promise<string> => {
+    const tables = ["clawgress_base", "clawgress"].map((table) => list("-s", "-t", "list", "table", "inet", table));
+    return (await Promise.all([...tables, list("list", "set", "inet", "clawgress_base", "lifeline4")])).join("");
+  };
+  expect(await outcome("203.0.113.97")).toBe("connected");
+  const live = await list("list", "set", "inet", "clawgress", "live");
+  const grants = live.match(/0x[0-9a-f]{8} \. 0x[0-9a-f]{8}/g) ?? [];
+  const grant = grants.find((pair) => isAppliedGrant(Number(pair.split(" ").at(-1)))) ?? "";
+  const [sound, before] = await Promise.all([listAll(), restored()]);
+  await nft(...command.map((word) => word.replace("GRANT", grant)));
+  await eventually(`${what} is put right`, async () => (await restored()) > before);
+  const told = (await gateway.log()).filter(({ event }) => event === "drift-restored");
+  expect(told.length).toBeGreaterThan(0);
+  expect(await listAll()).toBe(sound);
+  expect(await list("list", "set", "inet", "clawgress", "live")).toContain(grant);
+  expect(await outcome(denied)).toBe("refused");
+  expect(await outcome("203.0.113.97")).toBe("connected");
+});
+
+test("GE18: a zone that was changed by hand, and loaded, is the release's again", async () => {
+  const zone = join(gateway.folder, "run", "named", "allow.zone");
+  const sound = await readFile(zone, "utf8");
+  await writeFile(zone, `${sound}www.denied.test CNAME rpz-passthru.\n`);
+  await lab.execChecked("gateway", [
+    ...["rndc", "-s", "127.0.0.1", "-p", "9953", "-k", join(gateway.folder, "run", "named", "rndc.key"), "reload"],
+  ]);
+  const byNamed = async (): Promise<string> =>
+    await lab.execChecked("gateway", ["dig", "-p", "5453", "@127.0.0.1", "www.denied.test", "A"]);
+  await eventually("named resolves it", async () => (await byNamed()).includes("NOERROR"));
+  // The gate does not, whatever named says.
+  expect(await outcome("www.denied.test")).toBe("unresolved");
+  await eventually("named denies it again", async () => (await byNamed()).includes("NXDOMAIN"));
+  expect(await readFile(zone, "utf8")).toBe(sound);
+});
+
+test("GE5: the tables are deleted while a change is probed: they are back within a second", async () => {
   const countSwaps = async (): Promise<number> =>
-    (await gateway.log()).filter(({ event }) => event === "apply-swapped").length;
+    (await gateway.log()).filter(({ event }) => event === "apply-read-back").length;
   const before = await countSwaps();
   const commit = await gateway.commit({ ...policy, labels: { "a.allowed.test": "changed" } });
   await eventually("the change is in force, and probed", async () => (await countSwaps()) > before);
@@ -108,6 +156,11 @@ test("a table that another tool made anew is filled again", async () => {
   await nft("-f", join(gateway.folder, "run", "base.nft"));
   await eventually("allowed names are reached", async () => (await outcome("a.allowed.test")) === "connected");
   expect(await outcome(denied)).toBe("refused");
+});
+
+test("all that was changed until here counts as a fight no longer once an operator resumes", async () => {
+  expect((await gateway.clawgress(["resume", "--config", gateway.configFile])).exitCode).toBe(0);
+  await eventually("allowed names are reached", async () => (await outcome("a.allowed.test")) === "connected");
 });
 
 test.each(["gate", "named"])("the pid file of %s is lost: it is started anew, not a second time", async (name) => {

@@ -61,7 +61,7 @@ async function expectClosed(): Promise<void> {
   }
 }
 
-test("a revert that fails closes everything, says so everywhere, and is tried again until it succeeds", async () => {
+test("GE9: a revert that fails closes everything, says so everywhere, and is tried again until it succeeds", async () => {
   const stream = await lab.client("agent1").stream("a.allowed.test", 80);
   if (stream.outcome !== "connected") throw new Error("the stream does not open");
   const before = await status();

@@ -3,6 +3,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { sleepMs } from "../../agent/host/clock.ts";
 import { type Lab, startLab } from "../lab/lab.ts";
+import type { LabProcess } from "../lab/processes.ts";
+import { eventually } from "../support/eventually.ts";
 import { setUpGateway, type TestGateway } from "../support/gateway.ts";
 
 /** The main job: what a team merges is what the gateway enforces, and the commit says so. */
@@ -15,11 +17,12 @@ const probes = [{ name: "health page", type: "tcp", host: "*", to: "health.allow
 
 let lab: Lab;
 let gateway: TestGateway;
+let agent: LabProcess;
 
 beforeAll(async () => {
   lab = await startLab();
   gateway = await setUpGateway(lab, { policy: allow("a.allowed.test"), config: { health: { probes } } });
-  gateway.start();
+  agent = gateway.start();
   const first = await gateway.head();
   await gateway.awaitStatus(first, ["success", "failure", "error"]);
 });
@@ -80,7 +83,7 @@ test("a commit that is seen is pending first", async () => {
   expect(states.join(",")).toBe("pending,success");
 });
 
-test("a removed name ends its open connection, and no other flow notices", async () => {
+test("GE17: a removed name ends its open connection, and no other flow notices", async () => {
   const client = lab.client("agent1");
   const kept = await client.stream("a.allowed.test", 80);
   const gone = await client.stream("b.allowed.test", 80);
@@ -131,7 +134,7 @@ test("a commit signed by a stranger is refused", async () => {
   expect(status.description).toContain("TRUST_UNSIGNED");
 });
 
-test("a commit that breaks the health probe is rolled back, says why, and is not tried again", async () => {
+test("GE10: a commit that breaks the health probe is rolled back, says why, and is not tried again, by a new agent neither", async () => {
   const client = lab.client("agent1");
   const stream = await client.stream("a.allowed.test", 80);
   if (stream.outcome !== "connected") throw new Error("the stream does not open");
@@ -147,6 +150,17 @@ test("a commit that breaks the health probe is rolled back, says why, and is not
   const second = await gateway.awaitStatus(again, ["success", "failure", "error"]);
   expect(second).toMatchObject({ state: "failure" });
   expect(second.description).toContain("APPLY_BAD_RELEASE");
+
+  await agent.kill("SIGKILL");
+  const earlier = (await gateway.log()).length;
+  agent = gateway.start();
+  const since = async (): Promise<readonly string[]> =>
+    (await gateway.log()).slice(earlier).map(({ event, code }) => `${event} ${code ?? ""}`.trim());
+  await eventually("a new agent has looked at it", async () =>
+    (await since()).includes("cycle-refused APPLY_BAD_RELEASE"),
+  );
+  expect(await since()).not.toContain("apply-armed");
+  expect(await client.connect("health.allowed.test", 443)).toMatchObject({ outcome: "connected" });
 });
 
 test("deny-all closes everything but the lifeline, and a later commit opens again", async () => {

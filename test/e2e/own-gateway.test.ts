@@ -1,8 +1,8 @@
 import { mkdir, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { runChecked } from "../../agent/host/run.ts";
+import { type RunResult, runChecked } from "../../agent/host/run.ts";
 import statusSchema from "../../policy-schema/status.schema.json" with { type: "json" };
 import telemetrySchema from "../../policy-schema/telemetry.schema.json" with { type: "json" };
 import { type Lab, startLab } from "../lab/lab.ts";
@@ -48,6 +48,23 @@ const post = async (path: string, body: object) =>
   await gateway.curl(["-X", "POST", `${gateway.url}/api/clawgress/${path}`, "-d", JSON.stringify({ key, ...body })]);
 const reaches = async (name: string): Promise<boolean> =>
   (await lab.client("agent2").connect(name, 443)).outcome === "connected";
+
+/**
+ * Runs a line as a person types it: `clawgress` is found as a package installs it, and `/tmp` holds the file that the line
+ * names, but is no other lab's.
+ */
+async function asTyped(line: string): Promise<RunResult> {
+  const bin = join(gateway.folder, "bin");
+  await mkdir(bin, { recursive: true });
+  const program = join(lab.folder, "program", "dist", "clawgress.mjs");
+  const wrapper = `#!/bin/sh\nexec '${process.execPath}' '${program}' "$@" --config '${gateway.configFile}'\n`;
+  await writeFile(join(bin, "clawgress"), wrapper, { mode: 0o755 });
+  const ownTmp = 'mount --bind "$1" /mnt && mount -t tmpfs none /tmp && mkdir -p "$1" && mount --bind /mnt "$1"';
+  const script = `${ownTmp} && cp "$1/gateway/my-policy.json" /tmp && PATH="$1/gateway/bin:$PATH" exec bash -c "$2"`;
+  return await lab.exec("gateway", ["unshare", "--mount", "bash", "-c", script, "bash", lab.folder, line], {
+    timeoutMs: 60_000,
+  });
+}
 
 describe("the first README", () => {
   test("its policy is accepted as it stands there", async () => {
@@ -99,14 +116,9 @@ describe("the first README", () => {
       "policy import file /tmp/my-policy.json":
         /^\+ .*api\.anthropic\.com on 443\/tcp\nin force: serial 3, commit [0-9a-f]{40}$/m,
     };
-    // In a file system of its own, so that two labs do not share the file that the README names.
-    const path = join(gateway.folder, "my-policy.json");
-    await mkdir(dirname(path), { recursive: true });
-    await writeFile(path, JSON.stringify(policy, null, 2));
+    await writeFile(join(gateway.folder, "my-policy.json"), JSON.stringify(policy, null, 2));
     for (const command of commands) {
-      const { exitCode, stdout, stderr } = await gateway.clawgress(
-        command.replace("/tmp/my-policy.json", path).split(" "),
-      );
+      const { exitCode, stdout, stderr } = await asTyped(`clawgress ${command}`);
       expect(exitCode, `${command}: ${stderr}`).toBe(0);
       expect(stdout, command).toMatch(told[command] ?? /./);
     }

@@ -511,7 +511,8 @@ describe("audit", () => {
       return state === "open" && silentMs < 1000;
     };
     expect(await Promise.all(ended.map(isAlive))).toEqual([false, false, false]);
-    expect(await isAlive(kept)).toBe(true);
+    const state = await kept.state();
+    expect(state.state === "open" && state.silentMs < 1000, JSON.stringify(state)).toBe(true);
     await kept.close();
     await lab.mark();
     expect(await one.connect("x.wild.test", 443)).toMatchObject({ outcome: "unresolved" });

@@ -2,9 +2,11 @@ import { existsSync } from "node:fs";
 import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { createGateControl } from "../../agent/gate/control-client.ts";
 import { sleepMs } from "../../agent/host/clock.ts";
 import { type Lab, startLab } from "../lab/lab.ts";
 import { type Fault, setUpGateway, type TestGateway } from "../support/gateway.ts";
+import { killDaemon } from "../support/kill-daemon.ts";
 
 /** A start finds any state that a crash can leave, and makes of it one release, whole, and nothing of another. */
 
@@ -29,14 +31,7 @@ afterAll(async () => {
 
 const inState = (...path: string[]): string => join(gateway.folder, "state", ...path);
 const inRun = (...path: string[]): string => join(gateway.folder, "run", ...path);
-const killByFile = async (file: string): Promise<void> => {
-  try {
-    const { pid } = JSON.parse(await readFile(inRun(file), "utf8")) as { readonly pid: number };
-    process.kill(pid, "SIGKILL");
-  } catch {
-    // It has ended already, or never ran.
-  }
-};
+const killByFile = (file: string): Promise<void> => killDaemon(inRun(file));
 const confirmedSerial = async (): Promise<number> => {
   const result = await gateway.clawgress(["status", "--json", "--config", gateway.configFile]);
   return (JSON.parse(result.stdout) as { confirmed: { serial: number } }).confirmed.serial;
@@ -69,7 +64,7 @@ describe("a start without a Git server", () => {
     ["armed, but nothing is changed yet", "4a-zones", true],
     ["armed, and only named has changed", "4b-hold", true],
     ["armed, and the kernel has changed, but the gate has not", "4d-gate", true],
-  ] as const)("%s: the old release", async (_, step, isTimerKilled) => {
+  ] as const)("GE1: %s: the old release", async (_, step, isTimerKilled) => {
     const serial = await confirmedSerial();
     const name = await crash({ step, moment: "before" }, isTimerKilled);
     expect(existsSync(inState("txn", "armed"))).toBe(true);
@@ -82,11 +77,23 @@ describe("a start without a Git server", () => {
     expect(again.stderr).toContain('"restored":false');
   });
 
-  test("a revert that was only begun: the old release", async () => {
+  test("GE1: a revert that was only begun: the old release", async () => {
     const name = await crash({ step: "6-probe", moment: "before" }, true);
     await rename(inState("txn", "armed"), inState("txn", "reverting"));
     expect(await boot()).toMatchObject({ exitCode: 0 });
     await expectOnly(name.old, name.new);
+  });
+
+  test("GE1: all is in force, but the gate still lets clients wait: it goes on at once", async () => {
+    const gate = createGateControl(inRun("gate", "control.sock"));
+    await gate.hold(10_000);
+    const isAnswered = async (): Promise<boolean> =>
+      (await lab.client("agent1").resolve("a.allowed.test", { timeoutMs: 1_000 })).outcome === "answer";
+    expect(await isAnswered()).toBe(false);
+    const result = await boot();
+    expect(result).toMatchObject({ exitCode: 0 });
+    expect(result.stderr).toContain('"restored":false');
+    expect(await isAnswered()).toBe(true);
   });
 
   test("a record that is damaged: the old release", async () => {
@@ -96,7 +103,7 @@ describe("a start without a Git server", () => {
     await expectOnly(name.old, name.new);
   });
 
-  test("confirmed, but the pointer has not moved: the new release", async () => {
+  test("GE1: confirmed, but the pointer has not moved: the new release", async () => {
     const serial = await confirmedSerial();
     const name = await crash({ step: "7-pointer", moment: "before" }, false);
     expect(existsSync(inState("txn", "confirmed"))).toBe(true);
@@ -135,7 +142,7 @@ describe("boot", () => {
     await sleepMs(200);
   }
 
-  test("before the network is up, the confirmed policy is in force", async () => {
+  test("GE24: before the network is up, the confirmed policy is in force", async () => {
     const result = await boot();
     expect(result, result.stderr).toMatchObject({ exitCode: 0 });
     expect(JSON.parse(result.stdout)).toMatchObject({ ok: true, state: "enforcing" });
@@ -150,7 +157,7 @@ describe("boot", () => {
     expect((await lab.packets({ to: denied })).packets).toBe(0);
   });
 
-  test("in the middle of a change, after its deadline: the confirmed policy", async () => {
+  test("GE12: a reboot in the middle of a change, after its deadline: the confirmed policy", async () => {
     expect(await boot()).toMatchObject({ exitCode: 0 });
     await raiseNetwork();
     const name = await crash({ step: "6-probe", moment: "before" }, true);

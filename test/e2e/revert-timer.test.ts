@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { sleepMs } from "../../agent/host/clock.ts";
+import { bootTimeMs, sleepMs } from "../../agent/host/clock.ts";
 import { listProcesses, readProcess } from "../../agent/host/process-table.ts";
 import { type Lab, startLab } from "../lab/lab.ts";
 import type { LabProcess } from "../lab/processes.ts";
@@ -62,7 +62,7 @@ test("a confirmed change ends its timer at once and in silence", async () => {
   expect(await readFile(join(gateway.folder, "run", "revert-timer.log"), "utf8")).toBe("");
 });
 
-test("an agent that is killed before it confirms: the old release comes back without it", async () => {
+test("GE12: an agent that is killed before it confirms: the old release comes back without it", async () => {
   await agent.kill("SIGKILL");
   const before = await confirmed();
   agent = gateway.start({ step: "6-probe", moment: "before", do: "kill" });
@@ -126,7 +126,7 @@ test("an agent that starts again before the deadline does not wait for it", asyn
   expect(await transaction("armed")).toBeNull();
 });
 
-test("without a timer nothing is changed, and the next poll tries again", async () => {
+test("GE13: without a timer nothing is changed, and the next poll tries again", async () => {
   const path = join(gateway.program, "revert-timer.mjs");
   await rename(path, `${path}.away`);
   await writeFile(path, 'console.error("no timer today"); process.exit(3);\n');
@@ -140,4 +140,45 @@ test("without a timer nothing is changed, and the next poll tries again", async 
   await rename(`${path}.away`, path);
   await gateway.awaitStatus(commit, ["success"]);
   expect(await reaches("health.allowed.test")).toBe(true);
+});
+
+/** Sets the clock of the agent and all that it starts back to 1970, ten years ahead and right again, several times a second. */
+async function startWithJumpingClock(...flags: readonly string[]): Promise<LabProcess> {
+  const script = join(gateway.program, "jumping-clock.mjs");
+  await writeFile(
+    script,
+    `const real = Date.now.bind(Date);
+const jumps = [0, -56 * 365 * 86_400_000, 10 * 365 * 86_400_000];
+Date.now = () => Math.max(0, real() + jumps[Math.floor(real() / 150) % 3]);
+`,
+  );
+  const program = join(gateway.program, flags.length === 0 ? "clawgress.mjs" : "faulty-agent.mjs");
+  const argv = [process.execPath, program, ...(flags.length === 0 ? ["run"] : flags), "--config", gateway.configFile];
+  const env = { NODE_OPTIONS: `--import=${script}` };
+  return lab.spawn("gateway", argv, { logFile: join(gateway.folder, "agent.log"), env });
+}
+
+test("GE12: a clock that jumps by years while a change is made neither undoes it nor keeps it from being confirmed", async () => {
+  await agent.kill("SIGKILL");
+  agent = await startWithJumpingClock();
+  const commit = await gateway.commit(policy("b.allowed.test", "many.allowed.test"));
+  expect(await gateway.awaitStatus(commit, ["success", "failure", "error"])).toMatchObject({ state: "success" });
+  const times = (await gateway.log()).map(({ time }) => String(time).slice(0, 4));
+  expect(times).toContain("1970");
+});
+
+test("GE12: with such a clock a change that nobody confirms is undone when it is due, not sooner and not later", async () => {
+  await agent.kill("SIGKILL");
+  agent = await startWithJumpingClock("--step", "7-confirm", "--moment", "before", "--do", "kill");
+  await gateway.commit(policy("b.allowed.test", "rotate.allowed.test"));
+  await agent.exited;
+  const armed = JSON.parse((await transaction("armed")) ?? "{}") as { readonly deadlineMs: number };
+  await eventually("the timer has won", async () => (await transaction("armed")) === null);
+  const lateMs = bootTimeMs() - armed.deadlineMs;
+  expect(lateMs).toBeGreaterThanOrEqual(0);
+  expect(lateMs).toBeLessThan(2_000);
+  await eventually("the old release is back", async () => (await transaction("reverting")) === null);
+  expect(await reaches("rotate.allowed.test")).toBe(false);
+  expect(await reaches("many.allowed.test")).toBe(true);
+  agent = gateway.start();
 });

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -7,9 +8,10 @@ import { readProcess } from "../../agent/host/process-table.ts";
 import type { LabStream } from "../lab/client.ts";
 import { type Lab, startLab } from "../lab/lab.ts";
 import type { LabProcess } from "../lab/processes.ts";
-import { eventually } from "../support/eventually.ts";
+import { eventually, PATIENCE } from "../support/eventually.ts";
 import { setUpGateway, type TestGateway } from "../support/gateway.ts";
 import { type RecordReader, readProxyRecords } from "../support/proxy-records.ts";
+import { fateOf, openStream } from "../support/streams.ts";
 
 /** SNI mode while policies change and parts die: what is still allowed goes on, what is not ends, and nothing opens. */
 
@@ -63,23 +65,12 @@ async function open(
   family: 4 | 6,
   node: "agent1" | "agent2" = "agent1",
 ): Promise<LabStream> {
-  const result = await lab.client(node).stream(name, port, { family });
-  if (result.outcome !== "connected") throw new Error(`${name}:${port} over IPv${family}: ${JSON.stringify(result)}`);
-  return result.stream;
+  return await openStream(lab.client(node), name, port, family);
 }
 
 async function proxyPid(): Promise<number> {
   const text = await readFile(join(gateway.folder, "run", "proxy.pid.json"), "utf8");
   return (JSON.parse(text) as { readonly pid: number }).pid;
-}
-
-/** `open` with data coming in, `ended` within a second of this call, or neither. */
-async function fateOf(stream: LabStream): Promise<string> {
-  const { bytes } = await stream.state();
-  await sleepMs(1_000);
-  const now = await stream.state();
-  if (now.state === "open") return now.bytes > bytes ? "goes on" : "hangs";
-  return "ended";
 }
 
 const reaches = async (name: string, node: "agent1" | "agent2" | "guest" = "agent1"): Promise<boolean> => {
@@ -160,6 +151,8 @@ test("the proxy is killed: 443 and 80 are closed, other ports are not, and it is
 });
 
 test("with the agent dead too, the proxy goes on; with the proxy dead as well, all of it is refused", async () => {
+  // An agent that dies while it notes whom it started leaves nothing to find the proxy by.
+  await eventually("the proxy's pid is noted", async () => existsSync(`/proc/${await proxyPid()}`));
   await agent.kill("SIGKILL");
   const client = lab.client("agent1");
   expect(await reaches("a.allowed.test")).toBe(true);
@@ -226,7 +219,7 @@ test(
     await Promise.all(streams.map((stream) => stream.close()));
     await apply(policy(...everything));
   },
-  60_000 + APPLIES * 8_000,
+  (60_000 + APPLIES * 8_000) * PATIENCE,
 );
 
 test("leaving SNI mode stops the proxy, and coming back closes what was open by address", async () => {

@@ -8,6 +8,7 @@ import { awaitRecords } from "../support/deny-records.ts";
 import { eventually } from "../support/eventually.ts";
 import { setUpGateway, type TestGateway } from "../support/gateway.ts";
 import { type RecordReader, readProxyRecords } from "../support/proxy-records.ts";
+import { fateOf, openStream } from "../support/streams.ts";
 
 /** SNI mode beside the rest of the language: deny wins there too, answers lead to private networks, an audit ends nothing. */
 
@@ -79,19 +80,8 @@ const tls = (node: "agent1" | "agent2", servername: string, family: 4 | 6, timeo
 const get = (node: "agent1" | "agent2", name: string, family: 4 | 6) =>
   lab.client(node).get(service(60, family), 80, { name });
 
-async function open(name: string, port: number, family: 4 | 6, node: "agent1" | "agent2"): Promise<LabStream> {
-  const result = await lab.client(node).stream(name, port, { family });
-  if (result.outcome !== "connected") throw new Error(`${name}:${port} over IPv${family}: ${JSON.stringify(result)}`);
-  return result.stream;
-}
-
-async function fateOf(stream: LabStream): Promise<string> {
-  const { bytes } = await stream.state();
-  await sleepMs(1_000);
-  const now = await stream.state();
-  if (now.state === "open") return now.bytes > bytes ? "goes on" : "hangs";
-  return "ended";
-}
+const open = (name: string, port: number, family: 4 | 6, node: "agent1" | "agent2") =>
+  openStream(lab.client(node), name, port, family);
 
 describe("answers", () => {
   test.each(families)(

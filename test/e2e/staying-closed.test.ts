@@ -112,7 +112,7 @@ test("the agent is killed: everything stays enforced, and a new one takes over w
   expect((await stream.stream.state()).state).toBe("open");
 });
 
-test("named is killed: denied stays denied, none leaks, and it is back by itself", async () => {
+test("GE6: named is killed: denied stays denied, none leaks, and it is back by itself", async () => {
   process.kill(await pidOf("named.pid.json"), "SIGKILL");
   const client = lab.client("agent1");
   await lab.mark();
@@ -137,7 +137,7 @@ test("management reaches the gateway and the machines behind it, whatever the po
   expect(await lab.client("agent1").connect(lab.addresses.admin.v4, 22)).toMatchObject({ outcome: "refused" });
 });
 
-test("a state folder serves one agent", async () => {
+test("GE21: a state folder serves one agent", async () => {
   const result = await gateway.clawgress(["sync", "--json", "--config", gateway.configFile]);
   expect(result.exitCode).toBe(5);
   expect(JSON.parse(result.stdout)).toMatchObject({ code: "STATE_LOCKED" });

@@ -1,14 +1,13 @@
 import { readFileSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { Measures, Telemetry, TelemetryRow } from "../../agent/decisions/telemetry.ts";
-import type { GatewayStatus } from "../../agent/report/gateway-status.ts";
+import type { Measures } from "../../agent/decisions/group-decisions.ts";
+import type { Telemetry, TelemetryRow } from "../../agent/decisions/telemetry.ts";
 import type { ClientNode } from "../lab/addresses.ts";
 import { type Lab, startLab } from "../lab/lab.ts";
 import type { LabProcess } from "../lab/processes.ts";
 import { eventually } from "../support/eventually.ts";
-import { setUpGateway, type TestGateway } from "../support/gateway.ts";
+import { API_UID, setUpGateway, type TestGateway } from "../support/gateway.ts";
 
 /**
  * What telemetry says beside what 20 clients did: 10,000 random questions and connections, each remembered with its
@@ -18,6 +17,7 @@ import { setUpGateway, type TestGateway } from "../support/gateway.ts";
 const OPERATIONS = 10_000;
 const FIRST_BATCH = 600;
 const AT_ONCE = 24;
+const API_PORT = 8420;
 const PORTS = [80, 81, 443, 8443] as const;
 const allowed = ["a.allowed.test", "b.allowed.test", "www.allowed.test", "api.allowed.test"] as const;
 const denied = Array.from({ length: 40 }, (_, index) => `n${index}.denied.test`);
@@ -67,7 +67,7 @@ beforeAll(async () => {
       labels: { "a.allowed.test": "first" },
       hosts: Object.fromEntries(hosts),
     },
-    config: { gate: { user: "64053", maxQueriesPerS: 100_000 } },
+    config: { gate: { user: "64053", maxQueriesPerS: 100_000 }, api: { user: API_UID, port: API_PORT } },
   });
   agent = gateway.start();
   await gateway.awaitStatus(await gateway.head(), ["success"]);
@@ -282,6 +282,59 @@ describe("after 10,000", () => {
     expect(new Map([...sums].sort())).toEqual(new Map([...wanted].sort()));
   });
 
+  test("metrics: questions by type and verdict, decisions by reason, connections and bytes by host", async () => {
+    const text = await lab.execChecked("gateway", ["curl", "-sS", `http://127.0.0.1:${API_PORT}/metrics`]);
+    const told = (metric: string): ReadonlyMap<string, number> =>
+      new Map(
+        [...text.matchAll(new RegExp(`^clawgress_${metric}\\{(.*)\\} (\\d+)$`, "gm"))].map(([, labels = "", value]) => [
+          labels,
+          Number(value),
+        ]),
+      );
+    const wanted = (labelsOf: (one: Done) => string | null): ReadonlyMap<string, number> => {
+      const counts = new Map<string, number>();
+      for (const labels of done.flatMap((one) => labelsOf(one) ?? []))
+        counts.set(labels, (counts.get(labels) ?? 0) + 1);
+      return counts;
+    };
+    const sorted = (counts: ReadonlyMap<string, number>) => [...counts].sort(([a], [b]) => (a < b ? -1 : 1));
+    const hostOf = ({ agent: name, address }: Source): string => (name === address ? "" : name);
+    const queries = wanted(({ what, type }) =>
+      type === null ? null : `verdict="${what === "query" ? "allow" : "deny"}",qtype="${type}"`,
+    );
+    expect(sorted(told("dns_queries_total"))).toEqual(sorted(queries));
+    const connections = wanted(({ what, source }) => (what === "connection" ? `host="${hostOf(source)}"` : null));
+    expect(sorted(told("connections_total"))).toEqual(sorted(connections));
+    const decisions = (plane: string, verdict: string): ReadonlyMap<string, number> => {
+      const counts = new Map<string, number>();
+      for (const [labels, count] of told("decisions_total")) {
+        const host = new RegExp(`^plane="${plane}",verdict="${verdict}",reason="[a-z-]+",(host=".*")$`).exec(
+          labels,
+        )?.[1];
+        if (host !== undefined) counts.set(host, (counts.get(host) ?? 0) + count);
+      }
+      return counts;
+    };
+    for (const [what, plane, verdict] of [
+      ["query", "dns", "allow"],
+      ["denied-query", "dns", "deny"],
+      ["connection", "ip", "allow"],
+      ["denied-packet", "ip", "deny"],
+    ] as const) {
+      const own = wanted((one) => (one.what === what ? `host="${hostOf(one.source)}"` : null));
+      expect(sorted(decisions(plane, verdict)), what).toEqual(sorted(own));
+    }
+    const bytes = new Map<string, number>();
+    for (const { by, bytesUp, bytesDown } of all.rows) {
+      for (const [direction, count] of Object.entries({ up: bytesUp, down: bytesDown })) {
+        const labels = `host="${by["host"] ?? ""}",direction="${direction}"`;
+        bytes.set(labels, (bytes.get(labels) ?? 0) + count);
+      }
+    }
+    expect(sorted(told("bytes_total"))).toEqual(sorted(bytes));
+    expect([...told("dns_queries_total").values()].reduce((sum, count) => sum + count, 0)).toBeGreaterThan(4_000);
+  });
+
   test("stats says the same, and redaction hides who asked for what without changing a sum", async () => {
     const stats = await gateway.clawgress(["stats", "--config", gateway.configFile]);
     const { queriesDenied, packetsDenied } = countDone();
@@ -306,77 +359,6 @@ describe("after 10,000", () => {
     );
     expect(pickCounts((await telemetry("agents", "--window", "24h")).totals)).toEqual(countDone());
   });
-});
-
-describe("the policy comes from elsewhere", () => {
-  const policy = { version: 1, allow: { domains: ["www.denied.test"], ports: [443] } };
-  const imports = (...argv: readonly string[]) =>
-    gateway.clawgress([
-      "policy",
-      "import",
-      "file",
-      join(gateway.folder, "emergency.json"),
-      ...argv,
-      "--config",
-      gateway.configFile,
-    ]);
-  const status = async () =>
-    JSON.parse((await gateway.clawgress(["status", "--json", "--config", gateway.configFile])).stdout) as GatewayStatus;
-  const reaches = async (): Promise<boolean> =>
-    (await lab.client("agent1").connect("www.denied.test", 443)).outcome === "connected";
-
-  test("it is refused with the way to change it there", async () => {
-    await writeFile(join(gateway.folder, "emergency.json"), JSON.stringify(policy));
-    const { exitCode, stderr } = await imports();
-    expect(exitCode).toBe(70);
-    expect(stderr).toMatch(/PROPOSAL_REMOTE[\s\S]*pull request[\s\S]*--break-glass/);
-    for (const argv of [
-      ["--break-glass"],
-      ["--break-glass", "--for", "1m"],
-      ["--break-glass", "--reason", "x", "--for", "1y"],
-    ]) {
-      expect((await imports(...argv)).exitCode, argv.join(" ")).toBe(2);
-    }
-  });
-
-  test("the glass may be broken until an end: in force, visible everywhere, and undone though the agent is down then", async () => {
-    const head = await gateway.head();
-    const before = await status();
-    const broken = await imports("--break-glass", "--reason", "the mirror moved", "--for", "12s");
-    expect(broken.exitCode, broken.stderr).toBe(0);
-    expect(await reaches()).toBe(true);
-    const during = await status();
-    expect(during).toMatchObject({ ok: true, breakGlass: { by: "root", reason: "the mirror moved" } });
-    expect(during.confirmed).toEqual(before.confirmed);
-    expect(during.degraded.join()).toContain("nobody approved");
-    await eventually("the commit says so", async () =>
-      (await lab.statuses.posted()).some(
-        ({ sha, description }) => sha === head && description?.includes("BREAK-GLASS by root"),
-      ),
-    );
-    // A new agent keeps it, and none is there when its end comes.
-    await agent.kill("SIGKILL");
-    agent = gateway.start();
-    await eventually("the new agent is there", async () => (await status()).agent.pid !== null);
-    expect(await reaches()).toBe(true);
-    await agent.kill("SIGKILL");
-    await eventually("what was approved is back", async () => !(await reaches()));
-    agent = gateway.start();
-    await eventually("and status says so", async () => {
-      const { ok, breakGlass } = await status();
-      return ok && breakGlass === null;
-    });
-    expect((await status()).confirmed).toEqual(before.confirmed);
-    expect(await reaches()).toBe(false);
-    await eventually(
-      "and the commit",
-      async () => (await lab.statuses.posted()).filter(({ sha }) => sha === head).at(-1)?.state === "success",
-    );
-    // The same policy, approved, is no bad release.
-    const approved = await gateway.commit(policy, { message: "the mirror moved" });
-    expect((await gateway.awaitStatus(approved, ["success", "failure"])).state).toBe("success");
-    expect(await reaches()).toBe(true);
-  }, 90_000);
 });
 
 interface Element {

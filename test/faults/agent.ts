@@ -1,14 +1,15 @@
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import type { ApplyStep, RunStep } from "../../agent/apply/step.ts";
+import type { RunStep } from "../../agent/apply/step.ts";
 import { loadSettings } from "../../agent/commands/load-settings.ts";
 import { createOutput } from "../../agent/commands/output.ts";
 import { runAgent } from "../../agent/commands/run.ts";
 import { bootTimeMs, sleepMs } from "../../agent/host/clock.ts";
 
 /**
- * The agent with one fault: `faulty-agent.mjs --config FILE --step 7-confirm --moment before --do kill|stop|race [--jitter MS]`.
+ * The agent with one fault: `faulty-agent.mjs --config FILE --step 7-confirm --moment before --do kill|stop|race|wait [--jitter MS]
+ * [--marker FILE]`; the file is made when the fault comes.
  * It is a program of its own, so that the real one holds nothing that could be switched on. The fault comes once.
  */
 
@@ -19,15 +20,21 @@ const { values } = parseArgs({
     moment: { type: "string", default: "before" },
     do: { type: "string", default: "kill" },
     jitter: { type: "string", default: "0" },
+    marker: { type: "string", default: "" },
   },
 });
 
 let isDue = true;
 
-/** Ends the process, stops it until SIGCONT, or sleeps until the moment at which the revert timer acts. */
+/** Ends the process, stops it until SIGCONT, sleeps until the moment at which the revert timer acts, or for a while. */
 async function fail(): Promise<void> {
   if (!isDue) return;
   isDue = false;
+  if (values.marker !== "") await writeFile(values.marker, "");
+  if (values.do === "wait") {
+    await sleepMs(Number(values.jitter));
+    return;
+  }
   if (values.do === "race") {
     const { paths } = await loadSettings(values.config);
     const armed = JSON.parse(await readFile(join(paths.state, "txn", "armed"), "utf8")) as { deadlineMs: number };
@@ -40,7 +47,7 @@ async function fail(): Promise<void> {
   await sleepMs(50);
 }
 
-const step: RunStep = async (name: ApplyStep, work) => {
+const step: RunStep = async (name, work) => {
   if (name !== values.step) return await work();
   if (values.moment === "before") await fail();
   const result = await work();

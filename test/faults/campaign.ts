@@ -1,30 +1,21 @@
 import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type ApplyStep, applySteps } from "../../agent/apply/step.ts";
+import { applySteps } from "../../agent/apply/step.ts";
 import { monotonicMs, sleepMs } from "../../agent/host/clock.ts";
 import { findDaemon } from "../../agent/host/daemon.ts";
 import type { Lab } from "../lab/lab.ts";
 import type { LabProcess } from "../lab/processes.ts";
-import { type Fault, setUpGateway, type TestGateway } from "../support/gateway.ts";
-import type { Random } from "./random.ts";
+import { setUpGateway, type TestGateway } from "../support/gateway.ts";
+import { killDaemon } from "../support/kill-daemon.ts";
+import { countKills, describeStrike, type Kill, type Strike } from "./strikes.ts";
 import { listDifferences, readDecided } from "./whole.ts";
-
-/** What is done to a gateway while it applies a commit, and what brings it back. */
-export interface Strike {
-  /** At a step of the apply, or at any moment: SIGKILL to these, `afterMs` after the push. */
-  readonly hit: { readonly fault: Fault } | { readonly kill: readonly Victim[]; readonly afterMs: number };
-  /** Nobody but the revert timer; `boot` alone; a new agent; or first an agent that dies in the middle of putting things right. */
-  readonly after: "wait" | "boot" | "agent" | "dying-agent";
-}
-
-type Victim = "agent" | "timer" | "gate" | "named";
 
 /** What a strike led to; `wrong` is empty when all is as it must be. */
 export interface StrikeReport {
   readonly what: string;
   readonly decided: "old" | "new";
   readonly wrong: readonly string[];
+  readonly kills: number;
   readonly tookMs: number;
 }
 
@@ -33,57 +24,20 @@ export interface FaultLab {
   readonly lab: Lab;
   readonly gateway: TestGateway;
   strike(strike: Strike): Promise<StrikeReport>;
+  /** Lets an agent look after everything for a while, and returns what does not run all the same. */
+  listDown(): Promise<readonly string[]>;
 }
 
 /** Every policy of a run allows this name, and none allows anything below denied.test. */
 export const ALWAYS_ALLOWED = "a.allowed.test";
 const CONFIRM_MS = 4_000;
+const longLived = ["gate", "named", "proxy", "ulogd", "api"] as const;
 const SETTLE_MS = 30_000;
 const POLL_MS = 25;
-const moments = ["before", "after"] as const;
-
-/** Returns one strike at every step, before and after it. */
-export function everyStep(random: Random): readonly Strike[] {
-  return applySteps.flatMap((step) =>
-    moments.map((moment): Strike => ({ hit: { fault: { step, moment, do: "kill" } }, after: random.pick(afterwards) })),
-  );
-}
-
-const afterwards = ["wait", "boot", "agent", "dying-agent"] as const;
-const victims: readonly (readonly Victim[])[] = [
-  ["agent"],
-  ["agent", "timer"],
-  ["agent", "gate"],
-  ["agent", "named"],
-  ["agent", "timer", "gate", "named"],
-  ["timer"],
-  ["gate"],
-];
-
-/** Returns a strike at a random moment. A dead timer leaves nobody to wait for. */
-export function anyMoment(random: Random): Strike {
-  const kill = random.pick(victims);
-  const after = random.pick(kill.includes("timer") ? (["boot", "agent"] as const) : afterwards);
-  return { hit: { kill, afterMs: random.between(0, 2_500) }, after: kill.includes("agent") ? after : "agent" };
-}
-
-/** Returns a strike in which the agent confirms while the timer acts: off by so much from its deadline. */
-export function race(jitterMs: number): Strike {
-  return { hit: { fault: { step: "7-confirm", moment: "before", do: "race", jitterMs } }, after: "agent" };
-}
-
-/**
- * Returns a strike in which the agent is paused at a step, and told to go on after the timer has acted. Within a swap it
- * holds the lock and is ended for it; later it finds that it has lost.
- */
-export function pausedAt(step: ApplyStep): Strike {
-  return { hit: { fault: { step, moment: "before", do: "stop" } }, after: "agent" };
-}
-
 /** Sets up a gateway in a lab with a first policy in force. */
 export async function openFaultLab(lab: Lab): Promise<FaultLab> {
   const gateway = await setUpGateway(lab, {
-    policy: policyOf("n0.wild.test"),
+    policy: policyOf(lab, "n0.wild.test"),
     config: { health: { confirmTimeoutMs: CONFIRM_MS } },
   });
   const first = await gateway.sync();
@@ -99,11 +53,38 @@ export async function openFaultLab(lab: Lab): Promise<FaultLab> {
       const name = `n${turn}.wild.test`;
       return await strikeOnce({ lab, gateway, names, name }, strike);
     },
+    listDown: async () => await listDown(gateway),
   };
 }
 
-function policyOf(name: string): object & { readonly [key: string]: unknown } {
-  return { version: 1, allow: { domains: [ALWAYS_ALLOWED, name], ips: ["203.0.113.60/32"], ports: [80, 443] } };
+/** Returns a policy that allows these names besides the one that all allow. One client goes by server names, all others by addresses. */
+export function policyOf({ addresses }: Lab, ...names: readonly string[]): { readonly [key: string]: unknown } {
+  const { v4, v6 } = addresses.stray;
+  const domains = [ALWAYS_ALLOWED, ...names];
+  const byName = { sources: [`${v4}/32`, `${v6}/128`], allow: { domains, ports: [443] } };
+  return {
+    version: 1,
+    allow: { domains, ips: ["203.0.113.60/32"], ports: [80, 443] },
+    hosts: { "by-name": { ...byName, proxy: { mode: "sni-allowlist" } } },
+  };
+}
+
+async function listDown(gateway: TestGateway): Promise<readonly string[]> {
+  const agent = gateway.start();
+  const find = async (): Promise<readonly string[]> => {
+    const found = longLived.map(async (part) => {
+      return (await findDaemon(join(gateway.folder, "run", `${part}.pid.json`))) === null ? [part] : [];
+    });
+    return (await Promise.all(found)).flat();
+  };
+  try {
+    await eventually("everything runs", async () => (await find()).length === 0).catch(() => {
+      // What does not is returned.
+    });
+    return await find();
+  } finally {
+    await agent.kill("SIGTERM");
+  }
 }
 
 interface Scene {
@@ -118,14 +99,17 @@ async function strikeOnce(scene: Scene, strike: Strike): Promise<StrikeReport> {
   const startedMs = monotonicMs();
   const old = await readDecided(gateway);
   const fault = "fault" in strike.hit ? strike.hit.fault : undefined;
-  let agent = gateway.start(fault);
+  // Steps before an apply are those of the first poll: the commit is there before it.
+  const isEarly = fault !== undefined && !applySteps.some((step) => step === fault.step);
+  let agent = isEarly ? null : gateway.start(fault);
   const wrong: string[] = [];
   try {
-    const commit = await gateway.commit(policyOf(name));
+    const commit = await gateway.commit(policyOf(scene.lab, name));
     names.set(commit, name);
+    agent ??= gateway.start(fault);
     if (fault?.do === "kill") await bounded("the agent dies at its step", agent.exited);
     else if (fault?.do === "stop") await letTimerAct(gateway, agent);
-    else if ("kill" in strike.hit) await killAt(gateway, agent, strike.hit);
+    else if ("kills" in strike.hit) agent = await killEach(gateway, agent, strike.hit.kills);
     if (strike.after === "wait") {
       // Armed without a timer, nothing was changed yet: then there is nothing to wait for.
       const timer = join(gateway.folder, "run", "revert-timer.pid.json");
@@ -149,9 +133,13 @@ async function strikeOnce(scene: Scene, strike: Strike): Promise<StrikeReport> {
     const isNew = (await readDecided(gateway)).commit === commit;
     if (isNew !== (state === "success"))
       wrong.push(`the status is ${state}, but the ${isNew ? "new" : "old"} release stands`);
-    return { what: describe(strike), decided: isNew ? "new" : "old", wrong, tookMs: monotonicMs() - startedMs };
+    const decided = isNew ? "new" : "old";
+    return {
+      ...{ what: describeStrike(strike), decided, wrong },
+      ...{ kills: countKills(strike), tookMs: monotonicMs() - startedMs },
+    };
   } finally {
-    await agent.kill("SIGKILL");
+    await agent?.kill("SIGKILL");
   }
 }
 
@@ -170,8 +158,13 @@ async function checkWhole(scene: Scene, either: readonly string[], when: string)
   if (!either.includes(commit)) wrong.push(`commit ${commit} is neither the old nor the new one`);
   for (const other of either) {
     const name = names.get(other) ?? "";
-    const { outcome } = await lab.client("stray").connect(name, 443, { family: 4, timeoutMs: 2_000 });
-    if ((outcome === "connected") !== (other === commit)) wrong.push(`${name} is ${outcome}`);
+    const [byAddress, byName] = await Promise.all([
+      lab.client("guest").connect(name, 443, { family: 4, timeoutMs: 2_000 }),
+      lab.client("stray").tls(name, 443, { family: 4, timeoutMs: 2_000 }),
+    ]);
+    for (const { outcome } of [byAddress, byName]) {
+      if ((outcome === "connected") !== (other === commit)) wrong.push(`${name} is ${outcome}`);
+    }
   }
   return wrong.map((line) => `${when}: ${line}`);
 }
@@ -184,25 +177,18 @@ async function letTimerAct({ folder }: TestGateway, agent: LabProcess): Promise<
   if (!(await hasEnded(agent))) process.kill(agent.pid, "SIGCONT");
 }
 
-async function killAt(
-  gateway: TestGateway,
-  agent: LabProcess,
-  { kill, afterMs }: Extract<Strike["hit"], { readonly kill: readonly Victim[] }>,
-): Promise<void> {
-  await sleepMs(afterMs);
-  const files = { timer: "revert-timer.pid.json", gate: "gate.pid.json", named: "named.pid.json" } as const;
-  for (const victim of kill) {
-    if (victim === "agent") await agent.kill("SIGKILL");
-    else await killByFile(join(gateway.folder, "run", files[victim]));
+/** Returns the agent that is there at the end; it may be dead. */
+async function killEach(gateway: TestGateway, first: LabProcess, kills: readonly Kill[]): Promise<LabProcess> {
+  let agent = first;
+  for (const { victims, afterMs } of kills) {
+    if (await hasEnded(agent)) agent = gateway.start();
+    await sleepMs(afterMs);
+    for (const victim of victims) {
+      if (victim === "agent") await agent.kill("SIGKILL");
+      else await killDaemon(join(gateway.folder, "run", `${victim === "timer" ? "revert-timer" : victim}.pid.json`));
+    }
   }
-}
-
-async function killByFile(path: string): Promise<void> {
-  try {
-    process.kill((JSON.parse(await readFile(path, "utf8")) as { readonly pid: number }).pid, "SIGKILL");
-  } catch {
-    // It has ended, or was never started.
-  }
+  return agent;
 }
 
 function isInFlight({ folder }: TestGateway): boolean {
@@ -224,10 +210,4 @@ async function eventually(what: string, isTrue: () => Promise<boolean>): Promise
     await sleepMs(POLL_MS);
   }
   throw new Error(`it never came true: ${what}`);
-}
-
-function describe({ hit, after }: Strike): string {
-  if ("kill" in hit) return `kill ${hit.kill.join(", ")} after ${hit.afterMs} ms, then ${after}`;
-  const { step, moment, do: what, jitterMs } = hit.fault;
-  return `${what} ${moment} ${step}${jitterMs === undefined ? "" : `, ${jitterMs} ms from the deadline`}, then ${after}`;
 }

@@ -2,10 +2,13 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { digestPolicyTable, rehearseRuleset } from "../../agent/apply/kernel.ts";
+import { findProxyDifference } from "../../agent/apply/proxy-service.ts";
 import { readTransaction } from "../../agent/apply/transaction.ts";
+import { loadSettings } from "../../agent/commands/load-settings.ts";
 import { CANARY_NAME, type GateRelease } from "../../agent/compile/release.ts";
 import { createGateControl } from "../../agent/gate/control-client.ts";
 import { readPointers } from "../../agent/host/pointer-store.ts";
+import { pathsOf } from "../../agent/settings/paths.ts";
 import type { Lab } from "../lab/lab.ts";
 import type { TestGateway } from "../support/gateway.ts";
 
@@ -29,23 +32,31 @@ export async function readDecided({ folder }: TestGateway): Promise<Decided> {
 
 /**
  * Returns a line for each part of the gateway that is not wholly the decided release: the kernel's rules and maps, named's
- * zones, the gate. Empty means whole.
+ * zones, the gate, the proxy's maps. Empty means whole.
  */
 export async function listDifferences(lab: Lab, gateway: TestGateway): Promise<readonly string[]> {
   const { release } = await readDecided(gateway);
   const folder = join(gateway.folder, "state", "releases", release);
   const prefix = ["nsenter", `--net=/run/netns/${lab.namespace("gateway")}`];
+  const control = createGateControl(join(gateway.folder, "run", "gate", "control.sock"));
   const [wanted, kernel, gate, canary] = await Promise.all([
     tableDigestOf(release, folder),
     digestPolicyTable(prefix),
-    createGateControl(join(gateway.folder, "run", "gate", "control.sock")).status(),
+    control.status(),
     lab.execChecked("gateway", ["dig", "+short", "-p", NAMED_PORT, "@127.0.0.1", CANARY_NAME, "TXT"]),
   ]);
   const gateRelease = JSON.parse(await readFile(join(folder, "gate.json"), "utf8")) as GateRelease;
   const lines: string[] = [];
   if (kernel !== wanted) lines.push(`the kernel does not have release ${release}`);
+  if (!gate.ready) lines.push(`the gate serves nobody: ${gate.named.detail}`);
   if (gate.digest !== release) lines.push(`the gate has release ${gate.digest}, not ${release}`);
   if (canary.trim() !== `"${gateRelease.canary}"`) lines.push(`named's canary is ${canary.trim()}`);
+  const target = { release: { digest: release, folder }, policy: gateRelease.policy };
+  const proxy = await findProxyDifference(
+    { paths: pathsOf(await loadSettings(gateway.configFile)), gate: control },
+    target,
+  );
+  if (proxy !== null) lines.push(proxy);
   return lines;
 }
 

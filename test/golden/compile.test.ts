@@ -2,7 +2,7 @@ import { readdirSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { compile } from "../../agent/compile/compile.ts";
 import { liveDelta } from "../../agent/compile/live-delta.ts";
-import { networkLive } from "../../agent/compile/network-live.ts";
+import { appliedLive } from "../../agent/compile/applied-live.ts";
 import { renderBase } from "../../agent/compile/nft-base.ts";
 import { renderUlogdConf } from "../../agent/compile/ulogd-conf.ts";
 import { parsePolicy } from "../../agent/policy/parse-policy.ts";
@@ -24,7 +24,7 @@ describe.each(examples)("what examples/%s compiles into", (example) => {
   it("is what a reader has reviewed", async () => {
     const release = compile({ policy, settings: settingsWith() });
     const files = release.artifacts.map(({ path, bytes }) => [path, bytes.toString("utf8")] as const);
-    for (const [path, text] of [...files, ["live.nft", liveDelta([], networkLive(policy))] as const]) {
+    for (const [path, text] of [...files, ["live.nft", liveDelta([], appliedLive(policy)).now] as const]) {
       const readable = path === "gate.json" ? `${JSON.stringify(JSON.parse(text), null, 1)}\n` : text;
       await expect(readable).toMatchFileSnapshot(`compile/${example}/${path}`);
     }

@@ -13,7 +13,7 @@ import { readTelemetry, telemetryViews } from "../../agent/decisions/telemetry.t
 import { run } from "../../agent/host/run.ts";
 import { buildProgram } from "../../agent/program.ts";
 import { buildTestApi } from "../support/api-server.ts";
-import { sampleRows, sampleStatus, temporaryFolder } from "../support/face-samples.ts";
+import { sampleMeasures, sampleRows, sampleStatus, temporaryFolder } from "../support/face-samples.ts";
 
 /** What people and programs read, as a reader has reviewed it. */
 
@@ -54,8 +54,9 @@ test("stats and watch", async () => {
 test("metrics", async () => {
   const metrics = createMetrics();
   metrics.note(sampleRows(NOW_S));
+  metrics.begin({ ...sampleMeasures, shaped: [] });
   const text = await metrics.render({
-    ...{ nowMs: NOW_S * 1000, status: sampleStatus("broken") },
+    ...{ nowMs: NOW_S * 1000, status: sampleStatus("broken"), measures: sampleMeasures },
     counters: { epoch: "", traffic: [], denied: { denied_forward: 4, over_limit: 2 } },
     store: { rows: 7, keys: 6, bytes: 900, completeSinceS: NOW_S - 3600, damagedLines: 0 },
   });

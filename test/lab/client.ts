@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { PATIENCE } from "../support/eventually.ts";
 import { type ClientNode, gatewayOf, ports } from "./addresses.ts";
 import { type CallLines, callByLines } from "./lines.ts";
 import { programPath } from "./processes.ts";
@@ -195,7 +196,7 @@ export interface LabClient {
   ) => Promise<StreamResult>;
 }
 
-const TIMEOUT_MS = 1_500;
+const TIMEOUT_MS = 1_500 * PATIENCE;
 const HTTPS_PORT = 443;
 const HTTP_PORTS: readonly number[] = [80, 8080, HTTPS_PORT];
 

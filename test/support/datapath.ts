@@ -1,9 +1,9 @@
+import { appliedLive } from "../../agent/compile/applied-live.ts";
 import { hostBudgets, removeBudgets } from "../../agent/compile/budgets.ts";
 import { compile } from "../../agent/compile/compile.ts";
 import { groupMarks, nameGrantText } from "../../agent/compile/grants.ts";
 import { type LivePair, liveDelta } from "../../agent/compile/live-delta.ts";
 import { assignMark, NAME_GRANT_MAX, NAME_GRANT_MIN } from "../../agent/compile/marks.ts";
-import { networkLive } from "../../agent/compile/network-live.ts";
 import { renderBase } from "../../agent/compile/nft-base.ts";
 import { portClasses } from "../../agent/compile/port-classes.ts";
 import type { Policy, PortRange } from "../../agent/policy/policy.ts";
@@ -54,8 +54,9 @@ export async function raiseDatapath(lab: Lab): Promise<Datapath> {
     nft,
     load: async (document) => {
       const policy = policyOf(document);
-      const wanted = networkLive(policy);
-      const changes = liveDelta(inForce, wanted) + removeBudgets(budgets, policy);
+      const wanted = appliedLive(policy);
+      const { now, later } = liveDelta(inForce, wanted);
+      const changes = now + later + removeBudgets(budgets, policy);
       const text = artifactText(compile({ policy, settings }), "policy.nft") + changes;
       const startMs = performance.now();
       await nft(text);

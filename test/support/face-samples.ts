@@ -1,6 +1,7 @@
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { AgentMeasures } from "../../agent/control/agent-calls.ts";
 import type { DecisionKey, DecisionRow } from "../../agent/decisions/decision.ts";
 import type { GatewayStatus } from "../../agent/report/gateway-status.ts";
 
@@ -92,7 +93,7 @@ export function sampleStatus(kind: "well" | "broken" | "closed"): GatewayStatus 
     degraded: well ? [] : ["something is wrong"],
     ...{
       stale: closed,
-      drift: { restored: well ? 0 : 2, lastAt: well ? null : at },
+      drift: { restored: well ? 0 : 2, lastAt: well ? null : at, held: well ? null : "a rule of the base table" },
       audited: well ? [] : ["agent-2", "*"],
     },
     breakGlass:
@@ -129,10 +130,30 @@ export function sampleStatus(kind: "well" | "broken" | "closed"): GatewayStatus 
   };
 }
 
+/** What only metrics tell of, of the same gateway. */
+export const sampleMeasures: AgentMeasures = {
+  flows: {
+    straight: [
+      { host: "agent-1", count: 3 },
+      { host: null, count: 1 },
+    ],
+    proxy: [{ host: "agent-1", count: 2 }],
+  },
+  revoked: { straight: 5, proxy: 1 },
+  shaped: [{ client: "192.168.10.10", host: "agent-1", packets: 12, bytes: 18_000 }],
+  echHellos: 4,
+  steps: { "1-stage": { boundsS: [0.1, 1], counts: [0, 1, 0], sumS: 0.4 } },
+};
+
 const sampleGate = {
   ...{ ready: true, pid: 800, digest: "ab".repeat(32), commit: "3f2a91c0".repeat(5), serial: 41, isHeld: false },
   ...{
     pins: 212,
+    pinsByGroup: { "*": 200, "agent-1": 12 },
+    collectedGrants: 3,
+    expiring: { "1d": 0, "7d": 1, "30d": 2 },
+    latency: { boundsS: [0.001, 0.01], counts: [800, 90, 10], sumS: 4.5 },
+    holds: { boundsS: [0.001, 0.01], counts: [0, 2, 1], sumS: 0.1 },
     grants: 40,
     clients: 9,
     residentBytes: 60_000_000,

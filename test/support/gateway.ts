@@ -2,13 +2,14 @@ import { existsSync } from "node:fs";
 import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { ApplyStep } from "../../agent/apply/step.ts";
-import { sleepMs } from "../../agent/host/clock.ts";
+import type { ApplyStep, CycleStep } from "../../agent/apply/step.ts";
+import { monotonicMs, sleepMs } from "../../agent/host/clock.ts";
 import { type RunResult, runChecked } from "../../agent/host/run.ts";
 import type { Lab } from "../lab/lab.ts";
 import type { LabProcess } from "../lab/processes.ts";
 import type { LabRepository } from "../lab/repositories.ts";
 import type { PostedStatus } from "../lab/statuses.ts";
+import { PATIENCE } from "./eventually.ts";
 
 /** A JSON policy as a test writes it. */
 export type PolicyText = { readonly [key: string]: unknown } | string;
@@ -40,11 +41,13 @@ export interface TestGateway {
 
 /** What happens to the agent once, before or after a step of its first apply: @see test/faults/agent.ts. */
 export interface Fault {
-  readonly step: ApplyStep;
+  readonly step: ApplyStep | CycleStep;
   readonly moment: "before" | "after";
-  readonly do: "kill" | "stop" | "race";
-  /** With `race`: when it goes on, relative to the revert timer's deadline. */
+  readonly do: "kill" | "stop" | "race" | "wait";
+  /** When it goes on: with `race`, relative to the revert timer's deadline; with `wait`, from now. */
   readonly jitterMs?: number;
+  /** A file that is made when the fault comes. */
+  readonly marker?: string;
 }
 
 export interface SyncDocument {
@@ -108,7 +111,9 @@ export async function setUpGateway(lab: Lab, options: GatewayOptions): Promise<T
   const commit: TestGateway["commit"] = async (policy, { signers = ["alice", "bob"], message, tamper } = {}) => {
     const text = typeof policy === "string" ? policy : `${JSON.stringify(policy, null, 2)}\n`;
     await writeFile(join(clone, "policy.json"), text);
-    for (const person of signers) await cli("sign", "--repository-folder", clone, "--key", keys[person] ?? person);
+    // Tests go from one policy to quite another one.
+    const sign = ["sign", "--repository-folder", clone, "--accept-removal", "--key"];
+    for (const person of signers) await cli(...sign, keys[person] ?? person);
     await tamper?.(clone);
     await git("add", "-A");
     await git("commit", "--quiet", "--allow-empty", "-m", message ?? "change the policy");
@@ -140,8 +145,8 @@ export async function setUpGateway(lab: Lab, options: GatewayOptions): Promise<T
   };
 }
 
-function flags({ step, moment, do: what, jitterMs = 0 }: Fault): readonly string[] {
-  return ["--step", step, "--moment", moment, "--do", what, `--jitter=${jitterMs}`];
+function flags({ step, moment, do: what, jitterMs = 0, marker = "" }: Fault): readonly string[] {
+  return ["--step", step, "--moment", moment, "--do", what, `--jitter=${jitterMs}`, `--marker=${marker}`];
 }
 
 /** Copies dist/ and the native library to where the gate's user can read them: a checkout may be root's alone. */
@@ -189,7 +194,7 @@ async function writeConfig(
       name: "acme-egress",
       caFile: lab.caFile,
       tokenFile: gitTokenFile,
-      timeoutMs: 10_000,
+      timeoutMs: 10_000 * PATIENCE,
     },
     poll: { schedule: "* * * * * *", jitterMs: 0 },
     trust: { root: rootFile },
@@ -200,7 +205,7 @@ async function writeConfig(
     proxy: { user: PROXY_UID },
     // Nothing listens unless a test gives a port; the decisions are stored all the same.
     api: { user: API_UID },
-    health: { namespace: `${lab.prefix}probe`, confirmTimeoutMs: 30_000 },
+    health: { namespace: `${lab.prefix}probe`, confirmTimeoutMs: 30_000 * PATIENCE },
     report: {
       github: { api: lab.statuses.api, repository: repository.name, tokenFile: statusTokenFile, caFile: lab.caFile },
     },
@@ -218,7 +223,8 @@ async function writeConfig(
 }
 
 async function awaitStatus(lab: Lab, sha: string, states: readonly PostedStatus["state"][]): Promise<PostedStatus> {
-  for (let attempt = 0; attempt < 400; attempt++) {
+  const deadlineMs = monotonicMs() + 20_000 * PATIENCE;
+  while (monotonicMs() < deadlineMs) {
     const last = (await lab.statuses.posted()).filter((status) => status.sha === sha).at(-1);
     if (last !== undefined && states.includes(last.state)) return last;
     await sleepMs(50);

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
 import type { Agent } from "../../agent/agent.ts";
+import { createFightWatch } from "../../agent/apply/fight.ts";
 import { createCompileMemory } from "../../agent/compile/memory.ts";
 import type { Cycle, StepResult } from "../../agent/cycle.ts";
 import { AgentError } from "../../agent/errors.ts";
@@ -62,6 +63,7 @@ export async function openTrustCycle(
   const memory: Agent["memory"] = {
     ...{ settledCommit: null, trust: null, last: null, activity: createActivity(0) },
     ...{ read: createPolicyMemory(), compiled: createCompileMemory() },
+    ...{ fight: createFightWatch(), mayHealOnce: false },
   };
   let failure: AgentError | null = null;
   const agent = (): Agent =>

@@ -63,6 +63,12 @@ describe("agent/README.md", () => {
     expect(documented).toEqual(Object.fromEntries(Object.entries(codes).map(([code, row]) => [code, row.exit])));
   });
 
+  test("no two errors share a status, but for a server that is slow or away", () => {
+    const statuses = Object.values(codes).map(({ exit }) => exit);
+    const shared = statuses.filter((exit, index) => statuses.indexOf(exit) !== index);
+    expect(shared).toEqual([codes.SOURCE_TIMEOUT.exit]);
+  });
+
   test("lists every folder of agent/", () => {
     const folders = readdirSync(join(root, "agent"), { withFileTypes: true }).filter((entry) => entry.isDirectory());
     for (const { name } of folders) expect(read("agent/README.md")).toContain(`\`${name}/\``);

@@ -68,6 +68,7 @@ complete -c clawgress -n '__clawgress_at sign' -l principal -r -d 'who you are i
 complete -c clawgress -n '__clawgress_at sign' -l serial -r -d 'default: the last serial on the branch + 1'
 complete -c clawgress -n '__clawgress_at sign' -l file -r -d 'list this file in the lock too'
 complete -c clawgress -n '__clawgress_at sign' -l rebase -d 'first bring the branch up to date with the one that gateways follow'
+complete -c clawgress -n '__clawgress_at sign' -l accept-removal -d 'most of what is allowed is meant to go'
 complete -c clawgress -n '__clawgress_at sign' -l root-of-trust -d 'approve the newest trust/N.json instead of the policy'
 complete -c clawgress -n '__clawgress_at sign' -l recovery -r -d 'approve that a gateway which lost its state goes on, by its recover.json'
 complete -c clawgress -n '__clawgress_at sign' -l fresh -r -d 'vouch that the lock is the newest, for so long, instead of approving it'

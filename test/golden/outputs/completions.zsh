@@ -29,7 +29,7 @@ _clawgress() {
       "rollback") words="--reason --by --config --json --help" ;;
       "lockdown") words="--reason --end --by --config --json --help" ;;
       "cleanup") words="--yes --config --json --help" ;;
-      "sign") words="--repository-folder --key --principal --serial --file --rebase --root-of-trust --recovery --fresh --json --help" ;;
+      "sign") words="--repository-folder --key --principal --serial --file --rebase --accept-removal --root-of-trust --recovery --fresh --json --help" ;;
       "verify") words="--repository-folder --root --commit --json --help" ;;
       "recover") words="--config --above --part-above --json --help" ;;
       "rotate") words="--repository-folder --principal --remove --revoke --threshold --tighten --freshness --void-serials --restart-serial --json --help" ;;

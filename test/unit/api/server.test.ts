@@ -169,7 +169,12 @@ describe("hostile bodies", () => {
     );
     const made = replies.filter(({ body }) => body.success).map(({ body }) => (body.data as { commit: string }).commit);
     expect(made.length).toBe(api.proposals.length);
+    expect(made.length).toBeGreaterThan(0);
     expect(new Set(made).size).toBe(made.length);
+    for (const { status, body } of replies.filter((reply) => !reply.body.success)) {
+      expect([429, 503]).toContain(status);
+      expect(body.error).toMatch(/again|many/i);
+    }
   });
 });
 

@@ -34,7 +34,7 @@ describe("a gateway without a forge", () => {
 });
 
 describe("the API", () => {
-  test("listens on loopback, and elsewhere only with TLS", () => {
+  test("GE32: listens on loopback, and elsewhere only with TLS", () => {
     const tls = { certificateFile: "/etc/cert.pem", keyFile: "/etc/key.pem" };
     expect(parse({ api: { port: 8420 } })).toMatchObject({
       ok: true,
@@ -54,5 +54,18 @@ describe("the API", () => {
   test("has a user without other use", () => {
     for (const user of ["root", "0", "bind", "clawgress"])
       expect(issuesOf({ api: { user } }), user).toMatch(/without other use/);
+  });
+});
+
+describe("hours in which changes are made", () => {
+  test("are those of a place that the tz database knows, every day unless they say which", () => {
+    const result = parse({ updates: { windows: [{ start: "22:00", end: "06:00", tz: "Europe/Berlin" }] } });
+    const hours = { startS: 22 * 3600, endS: 6 * 3600, timeZone: "Europe/Berlin" };
+    expect(result).toMatchObject({ ok: true, settings: { updates: { windows: [hours] } } });
+    expect(issuesOf({ updates: { windows: [{ start: "22:00", end: "06:00", tz: "Mars/Base" }] } })).toMatch(
+      /Mars\/Base is no time zone → write a name of the tz database/,
+    );
+    expect(issuesOf({ updates: { windows: [{ start: "25:00", end: "06:00" }] } })).not.toBe("");
+    expect(parse({})).toMatchObject({ ok: true, settings: { updates: { windows: [] } } });
   });
 });

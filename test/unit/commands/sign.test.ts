@@ -183,6 +183,34 @@ describe("sign", () => {
     expect(readdirSync(at("approvals"))).toEqual([last, digestOf(Buffer.from(lockText())).slice(0, 16)].sort());
   });
 
+  test("GC18: asks whether most of what is allowed is meant to go, of each who signs", async () => {
+    const names = Array.from({ length: 12 }, (_, index) => `n${index}.example.com`);
+    writePolicy(...names);
+    await runSign({ key: alice.path });
+    await runSign({ key: bob.path });
+    commit("serial 2");
+    git(work, "push", "-q", "origin", "main");
+    const before = lockText();
+
+    writePolicy(...names.slice(0, 5));
+    const refused = { status: "USAGE", lines: expect.stringMatching(/^7 of 12 allowed .*\n→ .*--accept-removal/) };
+    expect(await runSign({ key: alice.path })).toMatchObject(refused);
+    expect(lockText()).toBe(before);
+    expect(await runSign({ key: alice.path, acceptRemoval: true })).toMatchObject({ document: { missing: 1 } });
+    expect(await runSign({ key: bob.path })).toMatchObject(refused);
+    expect(await runSign({ key: bob.path, acceptRemoval: true })).toMatchObject({ document: { missing: 0 } });
+  });
+  test("signs what takes away half, or most of only a few", async () => {
+    const names = Array.from({ length: 12 }, (_, index) => `n${index}.example.com`);
+    for (const left of [12, 6, 1]) {
+      writePolicy(...names.slice(0, left));
+      expect(await runSign({ key: alice.path })).toMatchObject({ status: 0 });
+      await runSign({ key: bob.path });
+      commit(`${left} names`);
+      git(work, "push", "-q", "origin", "main");
+    }
+  });
+
   test("lets the second person approve the same bytes, on a branch and after a squash", async () => {
     git(work, "switch", "-q", "-c", "change");
     writePolicy("api.example.com");

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
+import { appliedLive } from "../../../agent/compile/applied-live.ts";
 import { groupMarks, nameGrantText, networkGrants, networkGrantText } from "../../../agent/compile/grants.ts";
 import { liveDelta } from "../../../agent/compile/live-delta.ts";
-import { GROUP_MAX, NETWORK_GRANT_MAX, NETWORK_GRANT_MIN } from "../../../agent/compile/marks.ts";
-import { networkLive } from "../../../agent/compile/network-live.ts";
+import { AUDIT_GRANT, GROUP_MAX, NETWORK_GRANT_MAX, NETWORK_GRANT_MIN } from "../../../agent/compile/marks.ts";
 import type { Policy } from "../../../agent/policy/policy.ts";
 import { policyOf } from "../../support/compile-samples.ts";
 
@@ -43,15 +43,22 @@ describe("grants", () => {
   });
 });
 
-describe("networkLive", () => {
+describe("appliedLive", () => {
   it("is one pair for each group, network and range", () => {
     const policy = policyWith(["203.0.113.0/24", "2001:db8::/32"], [80, "443/udp"], {
       h: { sources: ["10.0.0.1"], allow: { ips: ["203.0.113.0/24"], ports: [80] } },
     });
-    expect(networkLive(policy)).toHaveLength(5);
+    expect(appliedLive(policy)).toHaveLength(5);
+  });
+  it("has each audited group", () => {
+    const policy = policyWith(["203.0.113.0/24"], [80], { h: { sources: ["10.0.0.1"], mode: "audit" } });
+    expect(appliedLive(policy).filter(({ grant }) => grant === AUDIT_GRANT)).toEqual([
+      { group: groupMarks(policy).get("h"), grant: AUDIT_GRANT },
+    ]);
   });
   it("is empty under deny-all", () => {
-    expect(networkLive({ ...policyWith(["203.0.113.0/24"]), mode: "deny-all" })).toEqual([]);
+    const policy = policyWith(["203.0.113.0/24"], [80], { h: { sources: ["10.0.0.1"], mode: "audit" } });
+    expect(appliedLive({ ...policy, mode: "deny-all" })).toEqual([]);
   });
 });
 
@@ -79,7 +86,15 @@ describe("liveDelta", () => {
       "",
     ],
     ["repeated pairs are one", [], [pair(1, 1), pair(1, 1)], add("0x00000001 . 0x40000001")],
-  ])("%s", (_title, kernel, wanted, text) => expect(liveDelta(kernel, wanted)).toBe(text));
+  ])("%s", (_title, kernel, wanted, text) => expect(liveDelta(kernel, wanted)).toEqual({ now: text, later: "" }));
+
+  it("ends an audit when the gate has the policy, and begins one with the table", () => {
+    const audit = (group: number) => ({ group, grant: AUDIT_GRANT });
+    expect(liveDelta([audit(1), pair(1, 1)], [audit(2)])).toEqual({
+      now: remove("0x00000001 . 0x40000001") + add("0x00000002 . 0xffffffff"),
+      later: remove("0x00000001 . 0xffffffff"),
+    });
+  });
 
   it("refuses to own what belongs to the gate", () => {
     expect(() => liveDelta([], [{ group: 1, grant: 0x0001_0000 }])).toThrow(RangeError);

@@ -48,7 +48,9 @@ describe("who spends from which budget", () => {
   test("nobody is named where nobody is limited", () => {
     const policy = policyWith({ free: host(["10.0.0.1"]) });
     expect(elements(policy)).toEqual([]);
-    const chains = ["spend", "shape", "shape_proxied"].map((chain) => `flush chain inet clawgress ${chain}\n`);
+    const chains = ["over_limit", "spend", "shape", "shape_proxied"].map(
+      (chain) => `flush chain inet clawgress ${chain}\n`,
+    );
     expect(shapePolicy(policy).chains).toBe(chains.join(""));
   });
 });

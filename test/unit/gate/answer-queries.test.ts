@@ -10,6 +10,7 @@ import type { PinRequest } from "../../../agent/gate/pin-answer.ts";
 import type { PinOutcome } from "../../../agent/gate/pins.ts";
 import type { Upstream } from "../../../agent/gate/upstream.ts";
 import { buildQuery, type Question } from "../../../agent/gate/wire-query.ts";
+import { createHistogram } from "../../../agent/host/histogram.ts";
 import { policyOf } from "../../support/compile-samples.ts";
 import { surroundings } from "../../support/surroundings.ts";
 
@@ -70,6 +71,8 @@ beforeEach(() => {
     named: { ok: true, detail: "well" },
     isKernelKnown: true,
     counters: new Map(),
+    latency: createHistogram(),
+    holds: createHistogram(),
   };
   hold = createHold(2);
   [askedUnderAudit, audited, given] = [[], [], []];
@@ -236,6 +239,18 @@ describe("after named has answered", () => {
       expect(noted.map(({ reason }) => reason)).toEqual(["private-answer"]);
     },
   );
+
+  test.each([
+    ["198.51.100.1", "10.0.0.2", "10.0.0.1", "10.9.0.1"],
+    ["10.9.0.1", "10.0.0.1", "10.0.0.2", "198.51.100.1"],
+  ])("which address is told of does not depend on their order: %s, …", async (...addresses) => {
+    state.policy = policyWith(["api.test"], 1, [], { ips: ["10.9.0.0/16"] });
+    named = async () => addresses;
+    expect((await ask("api.test")).rcode).toBe("NXDOMAIN");
+    expect(noted.map(({ reason, text }) => [reason, text])).toEqual([
+      ["private-answer", expect.stringContaining("10.0.0.1,")],
+    ]);
+  });
 
   test("a private address is answered to the names whose answers hold it, and metadata never", async () => {
     const answers = ["10.0.0.0/8", "100.64.0.0/10"];

@@ -95,7 +95,9 @@ test("near their bound, grants without pins and flows are taken back, and no oth
   const idle = markOf("idle.x");
   flowMarks = new Set([markOf("flow.x")]);
   expect(await pin("more.x")).toBe("over-bound");
+  expect(pins.collectedGrants()).toBe(0);
   await pins.tidy();
+  expect(pins.collectedGrants()).toBe(1);
   expect(written.at(-1)).toEqual([{ kind: "unlive", group: 9, grant: idle }]);
   expect(journal.map((line) => JSON.parse(line).name)).toEqual(["flow.x", "new.x"]);
   expect(await pin("more.x")).toBe("pinned");
@@ -107,6 +109,7 @@ test("when the flows cannot be listed, every grant stays", async () => {
   flowMarks = null;
   const before = written.length;
   await pins.tidy();
+  expect(pins.collectedGrants()).toBe(0);
   expect(written).toHaveLength(before);
   expect(pins.ledger.grants.live.size).toBe(3);
 });
@@ -126,4 +129,21 @@ test("while it recovers nothing is pinned", async () => {
   expect(await pin("a.x")).toBe("failed");
   await recovered;
   expect(await pin("a.x")).toBe("pinned");
+});
+
+test("who gets another group finds its grants there before the policy is put in force", async () => {
+  await pin("a.x");
+  const moves = new Map([[9, [{ groupMark: 11, groupName: "other" }]]]);
+  const grant = [...pins.ledger.grants.live.values()][0]?.grant.mark;
+  written = [];
+  await pins.anticipate(allowAll, moves);
+  expect(written).toEqual([[{ kind: "live", group: 11, grant }]]);
+  written = [];
+  await pins.anticipate(allowAll, moves);
+  await pins.anticipate({ ...allowAll, stands: () => false }, new Map([[9, [{ groupMark: 12, groupName: "narrow" }]]]));
+  await pins.anticipate(allowAll, new Map());
+  expect(written).toEqual([]);
+  // What was anticipated and does not come is taken back.
+  await pins.activate({ ...allowAll, stands: ({ groupMark }) => groupMark === 9 });
+  expect(written.flat()).toEqual([{ kind: "unlive", group: 11, grant }]);
 });

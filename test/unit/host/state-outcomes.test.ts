@@ -225,11 +225,16 @@ describe("one slot", () => {
       expect(await readPointers(pointers)).toEqual({ ...before, notes: [] });
     },
   );
-  test("a format that this version does not know says so", async () => {
-    for (const slot of ["a", "b"]) {
-      const path = join(pointers, `verified.${slot}.json`);
-      writeFileSync(path, readFileSync(path, "utf8").replace('"version":2', '"version":3'));
+  test("GE20: a format that this version does not know is refused, and left as it is", async () => {
+    const paths = ["a", "b"].map((slot) => join(pointers, `verified.${slot}.json`));
+    for (const path of paths) {
+      const newer = readFileSync(path, "utf8").replace('"version":2', '"version":3');
+      expect(newer).toContain('"version":3');
+      writeFileSync(path, newer);
     }
+    const before = paths.map((path) => readFileSync(path, "utf8"));
+    expect(await start()).toBe("STATE_CORRUPT");
+    expect(paths.map((path) => readFileSync(path, "utf8"))).toEqual(before);
     await expect(readPointers(pointers)).rejects.toMatchObject({
       code: "STATE_CORRUPT",
       message: expect.stringMatching(/written by a newer version/),

@@ -23,7 +23,7 @@ test.each([{}, { allow: {} }, { allow: { domains: [] } }, { allow: { domains: []
   },
 );
 
-test("GC18: a change that takes away most of a policy closes only what it takes away, and every approver is shown how much", () => {
+test("GC18: a change that takes away most of a policy closes only what it takes away, and approvers are shown which", () => {
   const names = Array.from({ length: 200 }, (_, index) => `n${index}.example.com`);
   const before = validPolicy({ version: 1, allow: { domains: names } });
   const after = validPolicy({ version: 1, allow: { domains: names.slice(0, 2) } });

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createDenyRecords, type DenyRecords } from "../../../agent/gate/deny-records.ts";
 import { monotonicMs, nowMs, sleepMs } from "../../../agent/host/clock.ts";
 import { buildDecider } from "../../../agent/policy/decide.ts";
+import { type Activity, createActivity, noteProxyLine } from "../../../agent/report/agent-memory.ts";
 import { describeProxyLine } from "../../../agent/report/proxy-details.ts";
 import { parseProxyLine } from "../../../agent/report/proxy-line.ts";
 import { openProxyRecords, type ProxyRecords } from "../../../agent/report/proxy-records.ts";
@@ -96,9 +97,10 @@ describe("following", () => {
   let server: Server;
   let denials: DenyRecords;
   let stop: AbortController;
+  let activity: Activity;
   const sockets = new Set<Socket>();
   const commands: string[] = [];
-  const written: { readonly proxy: { readonly id: string }; readonly verdict: string }[] = [];
+  const written: { readonly proxy: { readonly id: string; readonly ech: boolean }; readonly verdict: string }[] = [];
   const denied: string[] = [];
   let lost = 0;
 
@@ -139,6 +141,7 @@ describe("following", () => {
       monotonicS: () => monotonicMs() / 1_000,
     });
     const records = openProxyRecords({
+      onLine: (line) => noteProxyLine(activity, line),
       ...{ gateway: "gw-1", socketPath, ring: "records", denials, log, lastId, known, onError },
       deciderOf: async () => null,
       onDenied: (key) => denied.push(key),
@@ -152,6 +155,7 @@ describe("following", () => {
     stop = new AbortController();
     for (const list of [written, denied, commands]) list.length = 0;
     lost = 0;
+    activity = createActivity(0);
   });
   afterEach(async () => {
     stop.abort();
@@ -159,6 +163,21 @@ describe("following", () => {
     sockets.clear();
     await new Promise((resolve) => server.close(resolve));
     rmSync(folder, { recursive: true });
+  });
+
+  test("counts hellos with the extension of ECH, and what was ended from outside, once each", async () => {
+    const lines = [
+      lineOf(1, { ech: "1" }),
+      lineOf(2, { ech: "-", end: "KD" }),
+      lineOf(3, { ech: "1", end: "CD", reason: "sni-not-allowed" }),
+      lineOf(4, { plane: "http", end: "KH" }),
+      lineOf(5),
+    ];
+    follow(await serve(() => lines, [lineOf(1, { ech: "1" }), lineOf(2, { end: "KD" })]));
+    await sleepMs(120);
+    expect(ids()).toHaveLength(5);
+    expect(written.map(({ proxy }) => proxy.ech)).toEqual([true, false, true, false, false]);
+    expect(activity).toMatchObject({ echHellos: 2, proxyRevoked: 2 });
   });
 
   test("writes what the ring holds and what comes, once each, over an end of the connection", async () => {

@@ -1,10 +1,12 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
+import { digestOf, type Lock } from "../../../agent/trust/lock.ts";
 import { fitsAny } from "../../../agent/trust/patterns.ts";
+import { requireForLocks } from "../../../agent/trust/require-for-locks.ts";
 import { type MemoryRepository, makeRepository } from "../../support/memory-repository.ts";
 import { makeFolder } from "../../support/ssh-keys.ts";
-import { makeSigner, rootJson } from "../../support/trust.ts";
+import { makeRoot, makeSigner, rootJson } from "../../support/trust.ts";
 import { makeTrustGateway, type TrustGateway } from "../../support/trust-gateway.ts";
 
 /** Who may approve what: fewer to tighten, teams for their own hosts and files, and nobody for more than that. */
@@ -385,6 +387,26 @@ describe("a rule for some files", () => {
   });
 });
 
+test("a file whose bytes are not what the lock lists tells nothing of what the lock means", () => {
+  const text = (...domains: readonly string[]): Buffer =>
+    Buffer.from(JSON.stringify({ version: 1, allow: allow(...domains) }));
+  const lock = (serial: number, bytes: Buffer): Lock => ({
+    ...{ version: 1, repository: "egress", branch: "main", group: "default", serial },
+    files: { "policy.json": digestOf(bytes) },
+  });
+  const [wide, narrow] = [text("a.test", "b.test"), text("a.test")];
+  const tighten = { ...base, roles: { ...base.roles, policy: { ...leads, tighten: 1 } } };
+  const requirement = (listed: Buffer, present: Buffer) =>
+    requireForLocks({
+      ...{ root: makeRoot(tighten), policyPath: "policy.json" },
+      last: new Map([[null, { lock: lock(1, wide), contents: new Map([["policy.json", wide]]) }]]),
+      locks: [{ part: null, lock: lock(2, listed) }],
+      present: new Map([["policy.json", present]]),
+    });
+  expect(requirement(narrow, narrow)).toMatchObject([[{ tightens: true, threshold: 1 }]]);
+  expect(requirement(text("a.test", "b.test", "c.test"), narrow)).toMatchObject([[{ tightens: false, threshold: 2 }]]);
+});
+
 describe("patterns", () => {
   test.each<[string, string, boolean]>([
     ["a.json", "a.json", true],
@@ -403,6 +425,7 @@ describe("patterns", () => {
     ["*ab*ab*", "aab", false],
     ["a*a", "a", false],
     ["a.json", "aXjson", false],
+    ["a.json", "A.json", false],
   ])("%s for %s", (pattern, text, expected) => {
     expect(fitsAny([pattern], text)).toBe(expected);
   });

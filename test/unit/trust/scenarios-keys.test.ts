@@ -42,6 +42,12 @@ beforeEach(() => {
   repository.writePolicy({ version: 1, allow: { domains: ["a.example.com"], ports: [443] } });
 });
 
+/** Why a root is refused, or `accepted`. */
+function judgeRoot(value: object): string {
+  const result = parseRoot(Buffer.from(JSON.stringify(value)), "trust/1.json");
+  return result.ok ? "accepted" : result.issues.map(({ message }) => message).join("; ");
+}
+
 describe("GB1: a key is revoked while the head stays", () => {
   test("by the gateway's own list: what is enforced is judged again at once, without any commit", async () => {
     const revokedFile = join(folder, "revoked");
@@ -246,10 +252,6 @@ describe("files and lock", () => {
 });
 
 describe("GB10: what is weaker than it looks is refused when it is read", () => {
-  const refusals = (value: object): string => {
-    const result = parseRoot(Buffer.from(JSON.stringify(value)), "trust/1.json");
-    return result.ok ? "accepted" : result.issues.map(({ message }) => message).join("; ");
-  };
   const role = json.roles.policy;
   const rsa1024 =
     "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQC7NuJRJUZqgoFnJ7ECnFBX6DElaS0Rnpf7W4RAWKFO7UB+4PhGcnUINLOG0mbcq0ZJAv1eOXcUZ0gqgQtv8tvcYLvnYxMlt+aSP8yPkvWJkmzZ6sJ0tt0xJbLp5o7yJbPGGcXqzdSbjIaYcQBhXcLkKcMGlwm6ROPrbUFzTTBCqw==";
@@ -286,7 +288,7 @@ describe("GB10: what is weaker than it looks is refused when it is read", () => 
       /stands here and at the principal "authority corp"/,
     ],
   ])("%s", (_what, value, message) => {
-    expect(refusals(value)).toMatch(message);
+    expect(judgeRoot(value)).toMatch(message);
   });
   test("a signature with SHA-1 inside", async () => {
     const gateway = await makeGateway(json);
@@ -570,6 +572,12 @@ describe("certificates of a listed authority", () => {
       const { offered } = await offer(signer, { revoked: [dead], roles });
       expect(offered).toMatchObject({ code: "TRUST_UNSIGNED", text: expect.stringContaining(`${dead} is revoked`) });
     }
+  });
+  test("whoever has only certificates of a revoked authority cannot be asked to approve", () => {
+    const role = { principals: ["alice", "bob"], threshold: 2 };
+    const all = root({ roles: { policy: role, root: role } });
+    expect(judgeRoot(all)).toBe("accepted");
+    expect(judgeRoot({ ...all, revoked: [fingerprint(authority)] })).toMatch(/not a whole number from 1 to 1/);
   });
   test("two certificates of one person are one person", async () => {
     const gateway = await makeGateway(root());

@@ -111,6 +111,32 @@ describe("an OpenPGP key", () => {
   });
 });
 
+test("an OpenPGP key that has expired since the commit was first seen counted then and does now", async () => {
+  const seen = seeing("an expired openpgp key, backdated");
+  expect([await seen("2020-12-31T23:59:59Z"), await seen("2021-01-01T00:00:00Z")]).toEqual([true, false]);
+});
+
+test("when an OpenPGP signature says that it was made changes nothing, be it after the commit was first seen", async () => {
+  const seen = seeing("openpgp ed25519");
+  expect([await seen("2020-01-01T00:00:00Z"), await seen(new Date().toISOString())]).toEqual([true, true]);
+});
+
+/** Returns whether a sample counts when it was first seen at a time. */
+function seeing(name: string): (seenAt: string) => Promise<boolean> {
+  const commit = parseCommitObject(sample(name).raw);
+  if (!commit.ok) throw new Error(commit.why);
+  return async (seenAt) => {
+    const question = {
+      root,
+      revoked: new Set<string>(),
+      seenAtMs: Date.parse(seenAt),
+      commit: commit.value,
+      checkOpenPgp,
+    };
+    return (await verifyCommit(question)).ok;
+  };
+}
+
 describe("is stricter than git verify-commit", () => {
   test.each([
     ["security key, not touched", /not touched/],

@@ -1,10 +1,15 @@
 import type { Policy } from "../policy/policy.ts";
+import { auditedGroups } from "./audited-groups.ts";
 import { groupMarks, networkGrants, networkGrantText } from "./grants.ts";
 import type { LivePair } from "./live-delta.ts";
+import { AUDIT_GRANT } from "./marks.ts";
 import { timedGrants } from "./policy-hours.ts";
 
-/** Returns the grants of networks that a policy has always in force, each with its group; sorted, without repetition. */
-export function networkLive(policy: Policy): readonly LivePair[] {
+/**
+ * Returns the grants that a policy has always in force and that no name gives: those of networks, and those of audits, each
+ * with its group; sorted, without repetition.
+ */
+export function appliedLive(policy: Policy): readonly LivePair[] {
   if (policy.mode === "deny-all") return [];
   const groups = groupMarks(policy);
   const grants = networkGrants(policy);
@@ -20,5 +25,6 @@ export function networkLive(policy: Policy): readonly LivePair[] {
     }
   }
   for (const { group, grant } of timedGrants(policy)) pairs.delete(`${group} ${grant}`);
-  return [...pairs.values()].sort((a, b) => a.group - b.group || a.grant - b.grant);
+  const audits = auditedGroups(policy).map((group) => ({ group, grant: AUDIT_GRANT }));
+  return [...pairs.values(), ...audits].sort((a, b) => a.group - b.group || a.grant - b.grant);
 }
