@@ -1,6 +1,6 @@
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { isAppliedGrant } from "../../agent/compile/marks.ts";
 import { sleepMs } from "../../agent/host/clock.ts";
 import { type Lab, startLab } from "../lab/lab.ts";
@@ -31,6 +31,11 @@ beforeAll(async () => {
 afterAll(async () => {
   await agent?.kill("SIGTERM");
   await lab?.stop();
+});
+
+// Each test is one incident. All of them together would be a fight, which closes everything: drift.test.ts has that.
+beforeEach(async () => {
+  expect((await gateway.clawgress(["resume", "--config", gateway.configFile])).exitCode).toBe(0);
 });
 
 const nft = async (...argv: string[]): Promise<void> => {
@@ -156,11 +161,6 @@ test("a table that another tool made anew is filled again", async () => {
   await nft("-f", join(gateway.folder, "run", "base.nft"));
   await eventually("allowed names are reached", async () => (await outcome("a.allowed.test")) === "connected");
   expect(await outcome(denied)).toBe("refused");
-});
-
-test("all that was changed until here counts as a fight no longer once an operator resumes", async () => {
-  expect((await gateway.clawgress(["resume", "--config", gateway.configFile])).exitCode).toBe(0);
-  await eventually("allowed names are reached", async () => (await outcome("a.allowed.test")) === "connected");
 });
 
 test.each(["gate", "named"])("the pid file of %s is lost: it is started anew, not a second time", async (name) => {
