@@ -48,8 +48,7 @@ export async function launchDaemon(context: DaemonContext, name: DaemonName, sta
   }
   const [first, ...rest] = program;
   const path = first.startsWith("/") ? first : await findProgram(first);
-  const tools = name === "gate" ? [await findProgram("nft"), await findProgram("conntrack")] : [];
-  const unit = daemonUnit(context, name, { user, cwd, executes: [path, ...tools] });
+  const unit = daemonUnit(context, name, { user, cwd, executes: [path] });
   return await startDaemonUnit([path, ...rest], unit, pidFile);
 }
 

@@ -1,6 +1,14 @@
-import { constants, endianness } from "node:os";
+import { constants } from "node:os";
 import { AgentError } from "../errors.ts";
-import { errnoText, openLibc } from "../host/libc.ts";
+import { errnoText } from "../host/libc.ts";
+import {
+  ATTRIBUTE_BYTES,
+  findAttribute,
+  HEADER_BYTES,
+  NLMSG_ERROR,
+  openNetlink,
+  requestHeader,
+} from "../host/netlink.ts";
 import { BASE_TABLE, POLICY_TABLE, type TableHandles } from "./kernel.ts";
 
 /*
@@ -16,40 +24,24 @@ export interface TableWatch {
   readonly close: () => void;
 }
 
-const AF_NETLINK = 16;
-const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
-const NETLINK_NETFILTER = 12;
-const MSG_DONTWAIT = 0x40;
-const FLAG_REQUEST = 1;
-const NLMSG_ERROR = 2;
 const SUBSYSTEM_NFTABLES = 10 << 8;
 const NEW_TABLE = SUBSYSTEM_NFTABLES | 0;
 const GET_TABLE = SUBSYSTEM_NFTABLES | 1;
 const FAMILY_INET = 1;
 const TABLE = { name: 1, handle: 4 } as const;
-const HEADER_BYTES = 20;
 
 /** Returns an open watch. @throws AgentError HOST_MISSING when the C library cannot be called, or without a socket */
 export async function openTableWatch(): Promise<TableWatch> {
-  if (endianness() !== "LE") throw new AgentError("HOST_MISSING", "netlink is written for little-endian machines");
-  const { library, errno } = await openLibc();
-  const open = library.func("int socket(int domain, int type, int protocol)");
-  const send = library.func("intptr_t send(int fd, const void *buffer, uintptr_t length, int flags)");
-  const receive = library.func("intptr_t recv(int fd, void *buffer, uintptr_t length, int flags)");
-  const close = library.func("int close(int fd)");
-  const fd: number = open(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_NETFILTER);
-  if (fd < 0) throw new AgentError("HOST_MISSING", `no netlink socket: ${errno()}`);
-  const reply = Buffer.alloc(8192);
+  const socket = await openNetlink();
   let sequence = 0;
   const readHandle = (name: string): number | null => {
     sequence = (sequence + 1) >>> 0;
-    const question = encodeGetTable(name, sequence);
-    if (Number(send(fd, question, question.length, MSG_DONTWAIT)) !== question.length) throw failed(errno());
+    socket.send(encodeGetTable(name, sequence));
     // What answers an earlier question that failed in between is passed over.
     for (;;) {
-      const length = Number(receive(fd, reply, reply.length, MSG_DONTWAIT));
-      if (length <= 0) throw failed(errno());
-      const answer = readAnswer(reply.subarray(0, length), sequence);
+      const reply = socket.receive();
+      if (reply === null) throw failed(socket.errno());
+      const answer = readAnswer(reply, sequence);
       if (answer === "another") continue;
       if ("handle" in answer) return answer.handle;
       if (answer.errno === constants.errno.ENOENT) return null;
@@ -58,7 +50,7 @@ export async function openTableWatch(): Promise<TableWatch> {
   };
   return {
     read: () => ({ base: readHandle(BASE_TABLE), policy: readHandle(POLICY_TABLE) }),
-    close: () => close(fd),
+    close: socket.close,
   };
 }
 
@@ -69,15 +61,11 @@ function failed(reason: string): AgentError {
 /** Returns the question for a table of the inet family. */
 export function encodeGetTable(name: string, sequence: number): Buffer {
   const text = Buffer.from(`${name}\0`);
-  const message = Buffer.alloc(HEADER_BYTES + ((4 + text.length + 3) & ~3));
-  message.writeUInt32LE(message.length, 0);
-  message.writeUInt16LE(GET_TABLE, 4);
-  message.writeUInt16LE(FLAG_REQUEST, 6);
-  message.writeUInt32LE(sequence, 8);
-  message[16] = FAMILY_INET;
-  message.writeUInt16LE(4 + text.length, HEADER_BYTES);
+  const bytes = HEADER_BYTES + ATTRIBUTE_BYTES + ((text.length + 3) & ~3);
+  const message = requestHeader(GET_TABLE, 0, sequence, FAMILY_INET, bytes);
+  message.writeUInt16LE(ATTRIBUTE_BYTES + text.length, HEADER_BYTES);
   message.writeUInt16LE(TABLE.name, HEADER_BYTES + 2);
-  text.copy(message, HEADER_BYTES + 4);
+  text.copy(message, HEADER_BYTES + ATTRIBUTE_BYTES);
   return message;
 }
 
@@ -90,14 +78,6 @@ export function readAnswer(
   const type = bytes.readUInt16LE(4);
   if (type === NLMSG_ERROR) return { errno: -bytes.readInt32LE(16) };
   if (type !== NEW_TABLE) return "another";
-  const end = Math.min(bytes.readUInt32LE(0), bytes.length);
-  for (let at = HEADER_BYTES; at + 4 <= end; ) {
-    const length = bytes.readUInt16LE(at);
-    if (length < 4) break;
-    if (bytes.readUInt16LE(at + 2) === TABLE.handle && length === 12 && at + 12 <= end) {
-      return { handle: Number(bytes.readBigUInt64BE(at + 4)) };
-    }
-    at += (length + 3) & ~3;
-  }
-  return "another";
+  const handle = findAttribute(bytes, 0, Math.min(bytes.readUInt32LE(0), bytes.length), TABLE.handle);
+  return handle?.length === 8 ? { handle: Number(bytes.readBigUInt64BE(handle.at)) } : "another";
 }

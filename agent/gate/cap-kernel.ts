@@ -1,16 +1,14 @@
 import { METER } from "../compile/metering.ts";
-import { AgentError } from "../errors.ts";
-import { runChecked } from "../host/run.ts";
+import type { Nftables, NftEntry } from "../host/nftables.ts";
 import type { CapChange, KernelCaps, KernelQuota } from "./cap-ledger.ts";
 import { checkedMark, KERNEL_TABLE } from "./kernel-change.ts";
 
-const LIMITS = { timeoutMs: 20_000, maxOutputBytes: 64 * 1024 * 1024 };
 const PREFIX = "cap_";
 
 /** Returns the counters of byte caps. @throws AgentError HOST_COMMAND when the table is not there. */
-export async function readQuotas(): Promise<ReadonlyMap<number, KernelQuota>> {
+export async function readQuotas(nftables: Nftables): Promise<ReadonlyMap<number, KernelQuota>> {
   const quotas = new Map<number, KernelQuota>();
-  for (const entry of await listJson("quotas", "table", "inet", KERNEL_TABLE)) {
+  for (const entry of await nftables.list("quotas", "table", "inet", KERNEL_TABLE)) {
     const { name, bytes, used } = (entry["quota"] ?? {}) as { name?: unknown; bytes?: unknown; used?: unknown };
     const mark = typeof name === "string" ? markOf(name) : null;
     if (mark !== null && typeof bytes === "number" && typeof used === "number") quotas.set(mark, { bytes, used });
@@ -19,19 +17,19 @@ export async function readQuotas(): Promise<ReadonlyMap<number, KernelQuota>> {
 }
 
 /** Returns all that the kernel holds of byte caps but which grants count for them. @throws AgentError HOST_COMMAND */
-export async function readCaps(): Promise<KernelCaps> {
+export async function readCaps(nftables: Nftables): Promise<KernelCaps> {
   const [quotas, links, spent] = await Promise.all([
-    readQuotas(),
-    listJson("map", "inet", KERNEL_TABLE, METER.quota),
-    listJson("set", "inet", KERNEL_TABLE, METER.spent),
+    readQuotas(nftables),
+    nftables.list("map", "inet", KERNEL_TABLE, METER.quota),
+    nftables.list("set", "inet", KERNEL_TABLE, METER.spent),
   ]);
   const linked = elementsOf(links, "map").flatMap((pair) => (Array.isArray(pair) ? numbers(pair[0]) : []));
   return { quotas, linked: new Set(linked), spent: new Set(elementsOf(spent, "set").flatMap(numbers)) };
 }
 
 /** Makes changes in one transaction: all or nothing. @throws AgentError HOST_COMMAND */
-export async function writeCaps(changes: readonly CapChange[]): Promise<void> {
-  if (changes.length > 0) await runChecked(["nft", "-f", "-"], { ...LIMITS, stdin: capText(changes) });
+export async function writeCaps(nftables: Nftables, changes: readonly CapChange[]): Promise<void> {
+  if (changes.length > 0) await nftables.change(capText(changes));
 }
 
 /** Returns changes as text for nft, built from checked numbers alone. @throws RangeError for what is none. */
@@ -71,16 +69,7 @@ function markOf(name: string): number | null {
   return digits === undefined ? null : Number(digits);
 }
 
-type Entry = { readonly [kind: string]: unknown };
-
-async function listJson(...what: readonly string[]): Promise<readonly Entry[]> {
-  const text = await runChecked(["nft", "-j", "list", ...what], LIMITS);
-  const { nftables } = JSON.parse(text) as { readonly nftables?: readonly Entry[] };
-  if (nftables === undefined) throw new AgentError("HOST_COMMAND", `nft lists no ${what.join(" ")}`);
-  return nftables;
-}
-
-function elementsOf(entries: readonly Entry[], kind: "map" | "set"): readonly unknown[] {
+function elementsOf(entries: readonly NftEntry[], kind: "map" | "set"): readonly unknown[] {
   const found = entries.find((entry) => entry[kind] !== undefined)?.[kind] as { readonly elem?: readonly unknown[] };
   return found?.elem ?? [];
 }

@@ -48,8 +48,6 @@ export interface GateStatus {
   /** From questions to their answers, and the pauses in which they waited for an apply. */
   readonly latency: HistogramCounts;
   readonly holds: HistogramCounts;
-  /** How elements are written: `netlink`, or the slower program `nft`. */
-  readonly writer: "netlink" | "nft";
   /** ISO 8601; all counts begin here. */
   readonly startedAt: string;
   readonly denials: DenyTotals;

@@ -32,7 +32,6 @@ export interface GateParts {
   readonly upstream: Upstream;
   readonly records: Pick<DenyRecords, "totals">;
   readonly tally: Pick<DecisionTally, "take">;
-  readonly writer: "netlink" | "nft";
   /** Folder of the gate's run files. */
   readonly folder: string;
   readonly isOwnAddress: (address: string) => boolean;
@@ -198,7 +197,6 @@ export function createControl(parts: GateParts): RunningControl {
       grants: pins.ledger.grants.live.size,
       clients: parts.clients.size(),
       residentBytes: process.memoryUsage.rss(),
-      writer: parts.writer,
       startedAt,
       denials: parts.records.totals(),
       counters: Object.fromEntries([...state.counters].sort(([a], [b]) => (a < b ? -1 : 1))),

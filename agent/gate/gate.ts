@@ -8,7 +8,7 @@ import { openAppendLog } from "../host/append-log.ts";
 import { monotonicMs, nowMs } from "../host/clock.ts";
 import { readFileIfAny, replaceFile } from "../host/files.ts";
 import { createHistogram } from "../host/histogram.ts";
-import { runChecked } from "../host/run.ts";
+import { openNftables } from "../host/nftables.ts";
 import { openServiceManager, type ServiceManager } from "../host/service-manager.ts";
 import { pathsOf } from "../settings/paths.ts";
 import { probeClients, type Settings } from "../settings/settings.ts";
@@ -21,10 +21,11 @@ import type { CountUntold } from "./count-untold.ts";
 import { createDecisionTally } from "./decision-tally.ts";
 import { queryDenial } from "./deny-query.ts";
 import { createDenyRecords, type DenyRecords } from "./deny-records.ts";
+import { readFlowMarks } from "./flow-marks.ts";
 import { createControl, type RunningControl } from "./gate-control.ts";
 import { createHold } from "./hold.ts";
 import { createHoursKeeper } from "./hours-keeper.ts";
-import { readFlowMarks, readKernelState } from "./kernel-read.ts";
+import { readKernelState } from "./kernel-read.ts";
 import { openKernelWriter } from "./kernel-writer.ts";
 import { listenRefused } from "./listen-refused.ts";
 import { listenTcp } from "./listen-tcp.ts";
@@ -57,7 +58,6 @@ const RECORDS_MS = 1000;
 const HOURS_MS = 250;
 const PERSIST_MS = 30_000;
 /** Hundreds of schedules at once, on a slow machine. */
-const WINDOW_TIMEOUT_MS = 30_000;
 const MAX_SAVED_BYTES = 256 * 1024 * 1024;
 
 /**
@@ -68,6 +68,7 @@ const MAX_SAVED_BYTES = 256 * 1024 * 1024;
 export async function runGate(settings: Settings, log: GateLog): Promise<void> {
   const manager = await openServiceManager();
   const paths = pathsOf(settings);
+  const nftables = await openNftables();
   const nowS = (): number => monotonicMs() / 1000;
   const ownAddresses = createOwnAddresses();
   const state: GateState = {
@@ -82,16 +83,14 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     { wallS: () => nowMs() / 1000, monotonicS: nowS },
     await readLatestTime(paths.latestTime),
   );
-  const hours = createHoursKeeper(clock, async (text) => {
-    await runChecked(["nft", "-f", "-"], { timeoutMs: WINDOW_TIMEOUT_MS, stdin: text });
-  });
+  const hours = createHoursKeeper(clock, nftables.change);
   const journal = openAppendLog(join(paths.gate, "grants.jsonl"), { mode: 0o640 });
   const denyLog = openAppendLog(paths.denyRecords, { mode: 0o640, maxBytes: settings.records.maxBytes / 2 });
-  const { writer, by } = await openKernelWriter();
+  const writer = await openKernelWriter();
   const { maxPinsPerClient } = settings.gate;
   const pins = createPins({
     writer,
-    readKernel: readKernelState,
+    readKernel: () => readKernelState(nftables),
     readFlowMarks,
     journal,
     bounds: {
@@ -107,9 +106,9 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     },
   });
   const meters = createMeters({
-    readKernel: readCaps,
-    readQuotas,
-    write: writeCaps,
+    readKernel: () => readCaps(nftables),
+    readQuotas: () => readQuotas(nftables),
+    write: (changes) => writeCaps(nftables, changes),
     load: async () => (await readFileIfAny(paths.usage, MAX_USAGE_BYTES))?.toString("utf8") ?? null,
     save: (text) => replaceFile(paths.usage, text, 0o640),
     nowMs,
@@ -172,7 +171,6 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     upstream,
     records,
     tally,
-    writer: by,
     folder: paths.gate,
     isOwnAddress: ownAddresses.has,
     clock,
@@ -194,7 +192,7 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     listeners.push(...(await listenEverywhere(settings.gate.port, answer, log)));
     await control.start();
     // Before the control socket: who sees that one answer may start ulogd.
-    const refused = await listenRefused(settings, { state, pins, records, tally, meters, nowS });
+    const refused = await listenRefused(settings, { state, pins, records, tally, meters, nftables, nowS });
     listeners.push(refused);
     listeners.push(await serveControl(paths.gateSocket, control));
     hold.end();
@@ -204,7 +202,7 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     keepTime(timers, control, clock, paths.latestTime, log);
     keepTidying(timers, { pins, clients, control, ownAddresses, nowS });
     manager.ready();
-    log.info({ event: "gate-answers", port: settings.gate.port, writer: by, ready: state.named.ok });
+    log.info({ event: "gate-answers", port: settings.gate.port, ready: state.named.ok });
     await stopped;
     manager.stopping();
   } finally {

@@ -1,4 +1,3 @@
-import { addressBytes } from "./addresses.ts";
 import { groupMarkOf, type PinOwner } from "./pin-owner.ts";
 
 /** The table that holds the maps; the apply makes it, the gate only writes elements. */
@@ -47,7 +46,7 @@ export type KernelChange =
     }
   | { readonly kind: "uncap"; readonly group: number; readonly grant: number; readonly before: number };
 
-/** One element of one map or set, ready for either writer. */
+/** One element of one map or set, ready to be written. */
 export interface KernelElement {
   readonly set: (typeof KERNEL_SETS)[number];
   /** Addresses in canonical text, marks as numbers: the parts of the concatenated key. */
@@ -111,36 +110,8 @@ function liveElement(change: Extract<KernelChange, { kind: "live" | "unlive" }>)
   return { set: hours === undefined ? "live" : "name_hours", key: [group, grant], data: hours ?? null, timeoutS: null };
 }
 
-/**
- * Returns the steps as text for `nft -f -`, built from checked numbers and canonical addresses alone.
- * @throws RangeError when a part is neither.
- */
-export function stepsText(steps: readonly KernelStep[]): string {
-  let text = "";
-  for (const step of steps) {
-    for (const set of KERNEL_SETS) {
-      const elements = step.elements.filter((element) => element.set === set);
-      if (elements.length === 0) continue;
-      text += `${step.verb} element inet ${KERNEL_TABLE} ${set} { ${elements.map(elementText).join(", ")} }\n`;
-    }
-  }
-  return text;
-}
-
-function elementText(element: KernelElement): string {
-  const key = element.key.map((part) => (typeof part === "number" ? checkedMark(part) : checkedAddress(part)));
-  const timeout = element.timeoutS === null ? "" : ` timeout ${checkedMark(element.timeoutS)}s`;
-  const data = element.data === null ? "" : ` : ${checkedMark(element.data)}`;
-  return `${key.join(" . ")}${timeout}${data}`;
-}
-
 /** Returns a number of 1 to 2³²−1 as it is. @throws RangeError */
 export function checkedMark(value: number): number {
   if (!Number.isInteger(value) || value < 1 || value > 0xffff_ffff) throw new RangeError(`not a mark: ${value}`);
   return value;
-}
-
-function checkedAddress(text: string): string {
-  if (addressBytes(text) === null) throw new RangeError(`not an address: ${text}`);
-  return text;
 }

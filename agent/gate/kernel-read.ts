@@ -1,18 +1,16 @@
 import { METER } from "../compile/metering.ts";
 import { refusedFlowSets, refusedSets } from "../compile/nft-refuse.ts";
 import { AgentError } from "../errors.ts";
-import { listConnections } from "../host/connections.ts";
-import { runChecked } from "../host/run.ts";
+import type { Nftables } from "../host/nftables.ts";
 import { addressBytes } from "./addresses.ts";
 import { KERNEL_TABLE } from "./kernel-change.ts";
 import { groupOwner } from "./pin-owner.ts";
 import { parseFlowCounts } from "./refused-flows.ts";
 import type { KernelPin, KernelState } from "./restore-ledger.ts";
 
-const READ_LIMITS = { timeoutMs: 20_000, maxOutputBytes: 256 * 1024 * 1024 };
-
 /** Returns what the gate's maps hold in the kernel. @throws AgentError HOST_COMMAND when the table is not there. */
-export async function readKernelState(): Promise<KernelState> {
+export async function readKernelState(nftables: Nftables): Promise<KernelState> {
+  const listElements = elementLister(nftables);
   const pins: KernelPin[] = [];
   for (const family of [4, 6] as const) {
     for (const map of [`pin${family}`, `group_pin${family}`]) {
@@ -43,18 +41,9 @@ function toPair(element: unknown, hours: unknown): KernelState["live"] {
   return [{ group, grant, ...(typeof hours === "number" ? { hours } : {}) }];
 }
 
-/**
- * Returns the marks of all flows that the kernel tracks, which are the grants that are in use; null when the program
- * to list them is missing or fails.
- */
-export async function readFlowMarks(): Promise<ReadonlySet<number> | null> {
-  const lines = await listConnections(READ_LIMITS);
-  if (lines === null) return null;
-  return new Set(lines.flatMap((line) => [...line.matchAll(/\bmark=([0-9]+)/g)].map(([, mark]) => Number(mark))));
-}
-
 /** Returns how many packets of each client were refused, as the base table counts them. @throws AgentError HOST_COMMAND */
-export async function readRefusedCounts(): Promise<ReadonlyMap<string, number>> {
+export async function readRefusedCounts(nftables: Nftables): Promise<ReadonlyMap<string, number>> {
+  const listElements = elementLister(nftables);
   const counts = new Map<string, number>();
   for (const set of refusedSets) {
     for (const element of await listElements("set", set, "clawgress_base")) {
@@ -67,20 +56,24 @@ export async function readRefusedCounts(): Promise<ReadonlyMap<string, number>> 
 }
 
 /** Returns how many packets of each flow of a client were refused, by its name. @throws AgentError HOST_COMMAND */
-export async function readRefusedFlows(): Promise<ReadonlyMap<string, number>> {
+export async function readRefusedFlows(nftables: Nftables): Promise<ReadonlyMap<string, number>> {
+  const listElements = elementLister(nftables);
   const names = Object.values(refusedFlowSets).flat();
   const sets = names.map(async (name) => ({ name, elements: await listElements("set", name, "clawgress_base") }));
   return parseFlowCounts(await Promise.all(sets));
 }
 
-async function listElements(kind: "map" | "set", name: string, table = KERNEL_TABLE): Promise<readonly unknown[]> {
-  const text = await runChecked(["nft", "-j", "list", kind, "inet", table, name], READ_LIMITS);
-  const document = JSON.parse(text) as { readonly nftables: readonly { readonly [key: string]: unknown }[] };
-  const found = document.nftables.find((entry) => entry[kind] !== undefined)?.[kind] as
-    | { readonly elem?: readonly unknown[] }
-    | undefined;
-  if (found === undefined) throw new AgentError("HOST_COMMAND", `nft lists no ${kind} ${name}`);
-  return found.elem ?? [];
+type ElementLister = (kind: "map" | "set", name: string, table?: string) => Promise<readonly unknown[]>;
+
+function elementLister(nftables: Nftables): ElementLister {
+  return async (kind, name, table = KERNEL_TABLE) => {
+    const entries = await nftables.list(kind, "inet", table, name);
+    const found = entries.find((entry) => entry[kind] !== undefined)?.[kind] as
+      | { readonly elem?: readonly unknown[] }
+      | undefined;
+    if (found === undefined) throw new AgentError("HOST_COMMAND", `nftables lists no ${kind} ${name}`);
+    return found.elem ?? [];
+  };
 }
 
 /** An element with a timeout stands as `{elem: {val: {concat}, timeout, expires}}`, one without as `{concat}`. */

@@ -1,8 +1,6 @@
-import { AgentError } from "../errors.ts";
-import { runChecked } from "../host/run.ts";
-import { type KernelChange, type KernelStep, planSteps, stepsText } from "./kernel-change.ts";
+import { type KernelChange, type KernelStep, planSteps } from "./kernel-change.ts";
 import { encodeBatch } from "./netlink-message.ts";
-import { openNetlinkSocket } from "./netlink-socket.ts";
+import { openBatchSocket } from "./netlink-socket.ts";
 
 /** Commits steps as one transaction. @throws AgentError when nothing was changed. */
 export type Commit = (steps: readonly KernelStep[]) => Promise<void>;
@@ -85,32 +83,14 @@ async function commitGroup(commit: Commit, group: readonly Waiting[]): Promise<v
   }
 }
 
-/** Returns a way to commit over netlink, and how to close it. @throws AgentError HOST_MISSING */
-export async function openNetlinkCommit(): Promise<{ readonly commit: Commit; readonly close: () => void }> {
-  const socket = await openNetlinkSocket();
+/** Returns a writer over netlink. @throws AgentError HOST_MISSING */
+export async function openKernelWriter(): Promise<KernelWriter> {
+  const socket = await openBatchSocket();
   let sequence = 1;
-  return {
-    commit: async (steps) => {
-      const batch = encodeBatch(steps, sequence);
-      sequence = batch.nextSequence > 0x7fff_ffff ? 1 : batch.nextSequence;
-      await socket.transact(batch);
-    },
-    close: () => socket.close(),
+  const commit: Commit = async (steps) => {
+    const batch = encodeBatch(steps, sequence);
+    sequence = batch.nextSequence > 0x7fff_ffff ? 1 : batch.nextSequence;
+    await socket.transact(batch);
   };
-}
-
-/** Commits by the nft program: slow (about 5 ms), for machines where the C library cannot be called. */
-export const commitByProgram: Commit = async (steps) => {
-  await runChecked(["nft", "-f", "-"], { timeoutMs: 10_000, stdin: stepsText(steps) });
-};
-
-/** Returns the best writer of this machine and which one it is. */
-export async function openKernelWriter(): Promise<{ readonly writer: KernelWriter; readonly by: "netlink" | "nft" }> {
-  try {
-    const { commit, close } = await openNetlinkCommit();
-    return { writer: createKernelWriter(commit, close), by: "netlink" };
-  } catch (error) {
-    if (!(error instanceof AgentError) || error.code !== "HOST_MISSING") throw error;
-    return { writer: createKernelWriter(commitByProgram), by: "nft" };
-  }
+  return createKernelWriter(commit, socket.close);
 }

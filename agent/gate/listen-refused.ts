@@ -1,3 +1,4 @@
+import type { Nftables } from "../host/nftables.ts";
 import { pathsOf } from "../settings/paths.ts";
 import { probeLink, type Settings } from "../settings/settings.ts";
 import type { GateState } from "./answer-queries.ts";
@@ -26,10 +27,11 @@ export async function listenRefused(
     readonly records: DenyRecords;
     readonly tally: DecisionTally;
     readonly meters: Pick<Meters, "usageOf">;
+    readonly nftables: Nftables;
     readonly nowS: () => number;
   },
 ): Promise<Listener & { readonly untold: CountUntold }> {
-  const { state, pins, records, tally, nowS } = parts;
+  const { state, pins, records, tally, nftables, nowS } = parts;
   const { usageOf } = parts.meters;
   const clientInterfaces = new Set([...settings.interfaces.clients, probeLink.gatewayInterface]);
   const isClientInterface = (name: string): boolean => clientInterfaces.has(name);
@@ -42,8 +44,8 @@ export async function listenRefused(
     packetDenial(packet, { policy: state.policy, namesOf, isClientInterface, usageOf });
   const untold = createCountUntold({
     ...{ records, tally },
-    readClients: readRefusedCounts,
-    readFlows: readRefusedFlows,
+    readClients: () => readRefusedCounts(nftables),
+    readFlows: () => readRefusedFlows(nftables),
     noteFlow: (flow, count) => {
       // Only packets that came from clients are counted so.
       const inInterface = settings.interfaces.clients[0] ?? null;

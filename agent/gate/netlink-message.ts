@@ -1,3 +1,4 @@
+import { FLAG_REQUEST, NLMSG_ERROR } from "../host/netlink.ts";
 import { addressBytes } from "./addresses.ts";
 import { checkedMark, KERNEL_SETS, KERNEL_TABLE, type KernelElement, type KernelStep } from "./kernel-change.ts";
 
@@ -13,8 +14,6 @@ const BATCH_END = 0x11;
 const SUBSYSTEM_NFTABLES = 10;
 const NEW_ELEMENTS = (SUBSYSTEM_NFTABLES << 8) | 12;
 const DELETE_ELEMENTS = (SUBSYSTEM_NFTABLES << 8) | 14;
-const NLMSG_ERROR = 2;
-const FLAG_REQUEST = 1;
 const FLAG_ACK = 4;
 const FLAG_CREATE = 0x400;
 const NESTED = 0x8000;

@@ -45,7 +45,7 @@ export interface Pins {
 export interface PinsOptions {
   readonly writer: KernelWriter;
   readonly readKernel: () => Promise<KernelState>;
-  readonly readFlowMarks: () => Promise<ReadonlySet<number> | null>;
+  readonly readFlowMarks: () => Promise<ReadonlySet<number>>;
   readonly journal: AppendLog;
   readonly bounds: Bounds;
   readonly nowS: () => number;
@@ -146,8 +146,8 @@ export function createPins(options: PinsOptions): Pins {
       sweepExpired(ledger, nowS());
       if (ledger.grants.live.size < bounds.maxLiveGrants * COLLECT_SHARE) return;
       const idle = new Set(unpinnedLive(ledger).map(({ groupMark, grant }) => liveKey(groupMark, grant.mark)));
-      const flowMarks = idle.size === 0 ? null : await options.readFlowMarks();
-      if (flowMarks === null) return;
+      if (idle.size === 0) return;
+      const flowMarks = await options.readFlowMarks();
       // Without a pin before the flows were listed, and none since: no flow can have begun in between.
       const unused = unpinnedLive(ledger).filter(
         ({ groupMark, grant }) => idle.has(liveKey(groupMark, grant.mark)) && !flowMarks.has(grant.mark),

@@ -47,13 +47,11 @@ const daemons: { readonly [name in DaemonName]: { readonly uid: number; readonly
   api: { uid: 904, program: [...node, "api", "--config", context.configFile] },
 };
 const folders = { named: paths.namedWork, proxy: paths.proxy } as const;
-const tools = { gate: ["/usr/sbin/nft", "/usr/sbin/conntrack"] } as const;
 
 function unitOf(name: DaemonName) {
   const { uid, program } = daemons[name];
-  const executes = [program[0] ?? "", ...(name === "gate" ? tools.gate : [])];
   const cwd = name === "named" || name === "proxy" ? folders[name] : "/";
-  return daemonUnit(context, name, { user: { uid, gid: uid }, cwd, executes });
+  return daemonUnit(context, name, { user: { uid, gid: uid }, cwd, executes: [program[0] ?? ""] });
 }
 
 async function exposureOf(name: string, text: string): Promise<number> {
@@ -76,7 +74,7 @@ describe("what the agent asks systemd for", () => {
     },
   );
 
-  test("the gate holds one capability, writes into its own folders and executes what it names", () => {
+  test("the gate holds one capability, writes into its own folders and executes nothing but itself", () => {
     const { properties } = unitOf("gate");
     expect(properties).toContain("CapabilityBoundingSet=CAP_NET_ADMIN");
     expect(properties).toContain("AmbientCapabilities=CAP_NET_ADMIN");
@@ -84,7 +82,7 @@ describe("what the agent asks systemd for", () => {
     expect(properties).toContain("NoExecPaths=/ /run /run/clawgress/gate /var/lib/clawgress/gate");
     const [executed = ""] = properties.filter((property) => property.startsWith("ExecPaths="));
     const programs = executed.split(/[= ]/).filter((path) => path.startsWith("/"));
-    expect(programs).toEqual(["/usr/bin/node", "/usr/sbin/nft", "/usr/sbin/conntrack"]);
+    expect(programs).toEqual(["/usr/bin/node"]);
     for (const line of ["Type=notify", "Restart=on-failure"]) expect(properties).toContain(line);
   });
 

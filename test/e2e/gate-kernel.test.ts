@@ -16,6 +16,8 @@ const table = `table inet clawgress {
   map group_pin4 { type mark . ipv4_addr . mark : mark; flags timeout; }
   map group_pin6 { type mark . ipv6_addr . mark : mark; flags timeout; }
   set live { type mark . mark; flags timeout; }
+  map exfil_of { type mark . mark : mark; }
+  map name_hours { type mark . mark : mark; }
 }
 `;
 const inside = (...argv: string[]): [string, ...string[]] => ["ip", "netns", "exec", namespace, ...argv];
@@ -37,26 +39,49 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "clawgress-kernel-"));
   await writeFile(join(folder, "package.json"), "{}");
   await runChecked(["ln", "-s", join(process.cwd(), "node_modules"), join(folder, "node_modules")], limits);
-  await build({
-    stdin: {
-      contents: `import { commitByProgram, createKernelWriter, openNetlinkCommit } from "./agent/gate/kernel-writer.ts";
+  await bundle(
+    "write.mjs",
+    `import { createKernelWriter, openKernelWriter } from "./agent/gate/kernel-writer.ts";
+import { runChecked } from "./agent/host/run.ts";
+import { stepsText } from "./test/support/steps-text.ts";
 import { readFileSync } from "node:fs";
 const [by, members] = [process.argv[2], readFileSync(0, "utf8")];
-const writer = createKernelWriter(by === "nft" ? commitByProgram : (await openNetlinkCommit()).commit);
+const commit = (steps) => runChecked(["nft", "-f", "-"], { timeoutMs: 10_000, stdin: stepsText(steps) });
+const writer = by === "nft" ? createKernelWriter(commit) : await openKernelWriter();
 const outcomes = await Promise.allSettled(JSON.parse(members).map((changes) => writer.write(changes)));
 console.log(JSON.stringify(outcomes.map(({ status, reason }) => reason?.message ?? status)));`,
-      resolveDir: process.cwd(),
-      loader: "ts",
-    },
+  );
+  await bundle(
+    "read.mjs",
+    `import { readFlowMarks } from "./agent/gate/flow-marks.ts";
+import { readKernelState } from "./agent/gate/kernel-read.ts";
+import { openNftables } from "./agent/host/nftables.ts";
+import { sleepMs } from "./agent/host/clock.ts";
+const nftables = await openNftables();
+const residentMb = [];
+let pins = [];
+for (let time = 0; time < Number(process.argv[2]); time += 1) {
+  pins = (await readKernelState(nftables)).pins;
+  // What was needed for it is given back on another thread.
+  await sleepMs(200);
+  residentMb.push(process.memoryUsage().rss / 2 ** 20);
+}
+console.log(JSON.stringify({ marks: [...await readFlowMarks()], pins: pins.length, first: pins[0], residentMb }));`,
+  );
+  await runChecked(["ip", "netns", "add", namespace], limits);
+});
+
+async function bundle(name: string, contents: string): Promise<void> {
+  await build({
+    stdin: { contents, resolveDir: process.cwd(), loader: "ts" },
     bundle: true,
     platform: "node",
     format: "esm",
     external: ["koffi"],
-    outfile: join(folder, "write.mjs"),
+    outfile: join(folder, name),
     logLevel: "warning",
   });
-  await runChecked(["ip", "netns", "add", namespace], limits);
-});
+}
 
 afterAll(async () => {
   await runChecked(["ip", "netns", "del", namespace], limits);
@@ -153,4 +178,31 @@ test("a transaction larger than an attribute can be is still one", async () => {
 test("without the table nothing is acknowledged", async () => {
   await runChecked(inside("nft", "delete", "table", "inet", "clawgress"), limits);
   expect(await write("netlink", [[pin("192.0.2.1", 70_000, 70_000)]])).toEqual(["nf_tables refused: ENOENT"]);
+});
+
+const read = async (times: number): Promise<{ marks: number[]; pins: number; first?: object; residentMb: number[] }> =>
+  JSON.parse(await runChecked(inside("node", join(folder, "read.mjs"), String(times)), limits));
+
+test("the marks of all tracked flows are read, of both families, over several datagrams", async () => {
+  expect((await read(0)).marks).toEqual([]);
+  const flow = (family: 4 | 6, index: number): string => {
+    const [from, to] = family === 4 ? ["10.0.0.1", "192.0.2.1"] : ["fd00::1", "2001:db8::1"];
+    const ports = `--sport ${1024 + index} --dport 443`;
+    return `-I -p tcp -s ${from} -d ${to} ${ports} --state ESTABLISHED -t 120 -m ${(family === 4 ? 0x1_0000 : 0x2000_0000) + index}\n`;
+  };
+  const flows = Array.from({ length: 1500 }, (_, index) => flow(index % 2 === 0 ? 4 : 6, index));
+  await writeFile(join(folder, "flows"), flows.join(""));
+  await runChecked(inside("conntrack", "--load-file", join(folder, "flows")), limits);
+  const { marks } = await read(0);
+  expect(marks).toHaveLength(1500);
+  expect(marks).toEqual(expect.arrayContaining([0x1_0000, 0x1_0000 + 1498, 0x2000_0000 + 1499]));
+});
+
+test("a large state is read again and again in the same memory", async () => {
+  const many = Array.from({ length: 20_000 }, (_, index) => pin(`198.18.${index >> 8}.${index & 255}`, 7, 70_000, 600));
+  expect(await write("netlink", [many])).toEqual(["fulfilled"]);
+  const { pins, first, residentMb } = await read(8);
+  expect(pins).toBe(20_000);
+  expect(first).toMatchObject({ family: 4, owner: "10.0.0.1", portClass: 0xffff, grant: 70_000 });
+  expect(Math.max(...residentMb.slice(4))).toBeLessThan(Math.max(...residentMb.slice(0, 4)) * 1.3);
 });

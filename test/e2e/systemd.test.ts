@@ -1,6 +1,7 @@
 import { createHmac } from "node:crypto";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { sleepMs } from "../../agent/host/clock.ts";
 import { packageRoot } from "../lab/processes.ts";
 import { eventually } from "../support/eventually.ts";
 import { type Machine, startMachine, whyNoMachine } from "../systemd/machine.ts";
@@ -92,7 +93,7 @@ describe.skipIf(obstacle !== null)("a gateway whose first process is systemd", (
     expect(await show("clawgress-gate", "WatchdogUSec")).toBe("1min");
   });
 
-  test("lets the gate write into its own folders and execute nothing but node, nft and conntrack", async () => {
+  test("lets the gate write into its own folders and execute nothing but itself", async () => {
     const inGate = async (...argv: string[]) => {
       const pid = String(await mainPid("clawgress-gate"));
       return await machine.exec(["nsenter", `--target=${pid}`, "--mount", "--", ...argv]);
@@ -105,10 +106,9 @@ describe.skipIf(obstacle !== null)("a gateway whose first process is systemd", (
       const result = await inGate("/usr/bin/node", "-e", `require("fs").writeFileSync("${path}", "")`);
       expect(result.stderr, path).toMatch(/EROFS|EACCES/);
     }
-    for (const program of ["/usr/bin/sh", "/usr/bin/curl", "/usr/bin/ip", "/usr/sbin/named"]) {
+    for (const program of ["/usr/bin/sh", "/usr/sbin/nft", "/usr/sbin/conntrack", "/usr/sbin/named"]) {
       expect((await inGate(program)).stderr, program).toMatch(/Permission denied/);
     }
-    expect((await inGate("/usr/sbin/nft", "--version")).exitCode).toBe(0);
   });
 
   test("enforces a change, which its timer watched over as a unit", async () => {
@@ -227,6 +227,23 @@ describe.skipIf(obstacle !== null)("a gateway whose first process is systemd", (
     expect([0, agent]).not.toContain(await mainPid("clawgress-agent"));
     expect(await mainPid("clawgress-gate")).toBe(gate);
     expect(await reaches("192.0.2.80")).toBe(true);
+  });
+
+  test("ends a gate that hangs, and starts another", async () => {
+    const gate = await mainPid("clawgress-gate");
+    const startedMs = Date.now();
+    await machine.ask(["kill", "-STOP", String(gate)]);
+    expect(await reaches("192.0.2.80")).toBe(true);
+    expect(await reaches("192.0.2.81")).toBe(false);
+    // Its watchdog is a minute, and it tells of life every five seconds.
+    while ((await mainPid("clawgress-gate")) === gate && Date.now() - startedMs < 75_000) await sleepMs(500);
+    console.log(`a hanging gate was replaced after ${Date.now() - startedMs} ms; WatchdogSec=60`);
+    await eventually("another gate answers", async () => {
+      const { gate: answer } = JSON.parse((await machine.exec(["clawgress", "status", "--json"])).stdout);
+      return answer?.ready === true && ![0, gate].includes(await mainPid("clawgress-gate"));
+    });
+    expect(await reaches("192.0.2.80")).toBe(true);
+    expect(await reaches("192.0.2.81")).toBe(false);
   });
 
   test("keeps enforcing when the agent is stopped, and starts a gate again that ends then", async () => {

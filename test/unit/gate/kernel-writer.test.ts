@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { type KernelChange, type KernelStep, planSteps, stepsText } from "../../../agent/gate/kernel-change.ts";
+import { type KernelChange, type KernelStep, planSteps } from "../../../agent/gate/kernel-change.ts";
 import { createKernelWriter } from "../../../agent/gate/kernel-writer.ts";
 import { encodeBatch } from "../../../agent/gate/netlink-message.ts";
+import { stepsText } from "../../support/steps-text.ts";
 
 const pin = (address: string, before = 70_000, grant = 70_000): KernelChange => ({
   kind: "pin",
@@ -43,9 +44,8 @@ describe("planSteps", () => {
     ["a mark", { ...pin("192.0.2.1"), grant: Number.NaN }],
     ["a mark above 32 bits", { ...pin("192.0.2.1"), grant: 2 ** 32 }],
     ["a timeout", { ...pin("192.0.2.1"), timeoutS: 0.5 }],
-  ])("what is not %s reaches neither form", (_what, change) => {
+  ])("what is not %s is not written", (_what, change) => {
     const steps = planSteps([change as KernelChange]);
-    expect(() => stepsText(steps)).toThrow(RangeError);
     expect(() => encodeBatch(steps, 1)).toThrow(RangeError);
   });
 });

@@ -43,7 +43,10 @@ beforeEach(() => {
       close: () => {},
     },
     readKernel: async () => kernel,
-    readFlowMarks: async () => flowMarks,
+    readFlowMarks: async () => {
+      if (flowMarks === null) throw new Error("not listed");
+      return flowMarks;
+    },
     journal: {
       append: (line) => journal.push(line),
       rewrite: (lines) => {
@@ -108,7 +111,7 @@ test("when the flows cannot be listed, every grant stays", async () => {
   nowS = 1000;
   flowMarks = null;
   const before = written.length;
-  await pins.tidy();
+  await expect(pins.tidy()).rejects.toThrow("not listed");
   expect(pins.collectedGrants()).toBe(0);
   expect(written).toHaveLength(before);
   expect(pins.ledger.grants.live.size).toBe(3);

@@ -1,0 +1,101 @@
+import type koffi from "koffi";
+import { AgentError } from "../errors.ts";
+import { openLibc } from "./libc.ts";
+
+/**
+ * nftables without its program: what `nft` reads and writes, by the library that it is made of (libnftables(3)). Nothing
+ * is executed for it.
+ */
+export interface Nftables {
+  /** Runs commands as one transaction. @throws AgentError HOST_COMMAND with what nft says of them */
+  change(commands: string): Promise<void>;
+  /** Returns what `nft -j list …` prints. @throws AgentError HOST_COMMAND when it is not there */
+  list(...what: readonly string[]): Promise<readonly NftEntry[]>;
+}
+
+/** One object of the list: its kind, and what it is. */
+export type NftEntry = { readonly [kind: string]: unknown };
+
+const LIBRARY = "libnftables.so.1";
+const JSON_OUTPUT = 1 << 4;
+const MAX_REASON = 300;
+/** What was needed to print more is given back at once: 300 MB for 100,000 elements, of each thread that has done it. */
+const SMALL_LENGTH = 256 * 1024;
+
+/** Opens the library. @throws AgentError HOST_MISSING */
+export async function openNftables(): Promise<Nftables> {
+  const run = await loadRun();
+  // It knows one user at a time: what it keeps for all of them is not made for several threads.
+  let last: Promise<unknown> = Promise.resolve();
+  const inTurn = async (commands: string, flags: number): Promise<string> => {
+    const turn = last.then(() => run(commands, flags));
+    last = turn.catch(() => {});
+    return await turn;
+  };
+  return {
+    change: async (commands) => {
+      await inTurn(commands, 0);
+    },
+    list: async (...what) => {
+      const text = await inTurn(`list ${what.join(" ")}\n`, JSON_OUTPUT);
+      const { nftables } = JSON.parse(text) as { readonly nftables?: readonly NftEntry[] };
+      if (nftables === undefined) throw new AgentError("HOST_COMMAND", `nftables lists no ${what.join(" ")}`);
+      return nftables;
+    },
+  };
+}
+
+async function loadRun(): Promise<(commands: string, flags: number) => Promise<string>> {
+  const library = await loadLibrary();
+  const { library: libc } = await openLibc();
+  const trim = libc.func("int malloc_trim(uintptr_t kept)");
+  const create = library.func("void *nft_ctx_new(uint32_t flags)");
+  const free = library.func("void nft_ctx_free(void *context)");
+  const setFlags = library.func("void nft_ctx_output_set_flags(void *context, unsigned int flags)");
+  const bufferOutput = library.func("int nft_ctx_buffer_output(void *context)");
+  const bufferErrors = library.func("int nft_ctx_buffer_error(void *context)");
+  const outputOf = library.func("const char *nft_ctx_get_output_buffer(void *context)");
+  const errorsOf = library.func("const char *nft_ctx_get_error_buffer(void *context)");
+  const runCommands = library.func("int nft_run_cmd_from_buffer(void *context, const void *commands)");
+  return async (commands, flags) => {
+    // One for each call: it keeps what it has read and printed.
+    const context: unknown = create(0);
+    let length = commands.length;
+    if (context === null) throw new AgentError("HOST_COMMAND", "nftables has no netlink socket");
+    try {
+      if (bufferOutput(context) !== 0 || bufferErrors(context) !== 0) {
+        throw new AgentError("HOST_COMMAND", "nftables has no memory for its output");
+      }
+      setFlags(context, flags);
+      const text = Buffer.from(`${commands}\0`);
+      const code = await new Promise<number>((resolve, reject) => {
+        runCommands.async(context, text, (error: Error | null, result: number) => {
+          if (error === null || error === undefined) resolve(result);
+          else reject(error);
+        });
+      });
+      if (code === 0) {
+        const output = outputOf(context) as string;
+        length += output.length;
+        return output;
+      }
+      const reason = String(errorsOf(context)).trim().slice(0, MAX_REASON);
+      throw new AgentError("HOST_COMMAND", `nftables refuses: ${reason}`);
+    } finally {
+      free(context);
+      if (length > SMALL_LENGTH) trim.async(0, () => {});
+    }
+  };
+}
+
+/** koffi brings a native library of its own, which a machine may lack: so it is imported when it is needed. */
+async function loadLibrary(): Promise<ReturnType<typeof koffi.load>> {
+  try {
+    return (await import("koffi")).default.load(LIBRARY);
+  } catch (error) {
+    throw new AgentError("HOST_MISSING", `cannot use ${LIBRARY}: ${(error as Error).message}`, {
+      remedy: "install libnftables1",
+      cause: error,
+    });
+  }
+}
