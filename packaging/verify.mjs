@@ -23,28 +23,51 @@ function check(name, argv) {
   else failed++;
 }
 
+/** Of files that fail beside others, so many are run once more, one at a time; more than that is no bad luck. */
+const MAX_UNSTEADY_FILES = 3;
+const unsteady = [];
+
 function tests(project) {
-  const report = join(scratch, `${project}.json`);
+  const first = runTests(project, []);
+  const failing = first.files.filter(({ isFailed }) => isFailed);
+  // Labs share two cores, and whoever waits for time may wait too long: a second time it has the machine to itself.
+  const isWorthIt = project !== "unit" && failing.length > 0 && failing.length <= MAX_UNSTEADY_FILES;
+  if (!isWorthIt) {
+    passed += first.passed;
+    failed += first.failed;
+    return;
+  }
+  const names = failing.map(({ name }) => name);
+  const second = runTests(project, names);
+  passed += first.passed - failing.reduce((sum, file) => sum + file.passed, 0) + second.passed;
+  failed += second.failed;
+  if (second.failed === 0) unsteady.push(...names);
+}
+
+/** Runs a project's tests, or only some of its files and one at a time, and returns what came of them. */
+function runTests(project, files) {
+  const isAgain = files.length > 0;
+  const report = join(scratch, `${project}${isAgain ? "-again" : ""}.json`);
   const argv = [
     "node_modules/.bin/vitest",
     "run",
-    "--project",
-    project,
-    "--reporter=default",
-    "--reporter=json",
-    `--outputFile.json=${report}`,
+    ...["--project", project, "--reporter=default", "--reporter=json", `--outputFile.json=${report}`],
+    ...(isAgain ? ["--no-file-parallelism", ...files] : []),
   ];
-  const ok = step(`tests: ${project}`, argv);
+  const ok = step(`tests: ${project}${isAgain ? ", what failed once more" : ""}`, argv);
   try {
     const totals = JSON.parse(readFileSync(report, "utf8"));
-    passed += totals.numPassedTests;
-    failed += totals.numFailedTests;
+    const results = totals.testResults.map(({ name, status, assertionResults }) => ({
+      name,
+      isFailed: status === "failed",
+      passed: assertionResults.filter((result) => result.status === "passed").length,
+    }));
     // A file that does not load, or a run that ends early, has no failed test but is a failure all the same.
-    if (!ok && totals.numFailedTests === 0) failed++;
-    if (totals.numPassedTests + totals.numFailedTests === 0) failed++;
+    const isIncomplete = totals.numPassedTests + totals.numFailedTests === 0 || (!ok && totals.numFailedTests === 0);
+    return { passed: totals.numPassedTests, failed: totals.numFailedTests + (isIncomplete ? 1 : 0), files: results };
   } catch (error) {
     console.error(`no test report for ${project}: ${error.message}`);
-    failed++;
+    return { passed: 0, failed: 1, files: [] };
   }
 }
 
@@ -58,5 +81,6 @@ tests("e2e");
 tests("alone");
 rmSync(scratch, { recursive: true, force: true });
 
+for (const name of unsteady) console.log(`\n! passed at the second attempt only, alone: ${name}`);
 console.log(`\n${passed} passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;
