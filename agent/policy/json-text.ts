@@ -21,6 +21,9 @@ export interface JsonDocument {
   locate(pointer: string, part?: "value" | "key"): Place;
   /** Returns whether an element of a list stands at a place of this file; costs next to nothing. */
   isItemAt(listPointer: string, index: number, place: Place): boolean;
+  /** Where everything begins, and each line, as offsets of the text. */
+  readonly spot: Spot;
+  readonly lineStarts: readonly number[];
 }
 
 export type JsonResult = JsonDocument | { readonly ok: false; readonly issues: readonly TextIssue[] };
@@ -36,7 +39,7 @@ export interface JsonTextOptions {
 
 const DEFAULT_MAX_BYTES = 1024 * 1024;
 /** What `maxBytes` may be raised to: 100,000 entries with owner, reason and ticket each. */
-const HIGHEST_MAX_BYTES = 64 * 1024 * 1024;
+export const HIGHEST_MAX_BYTES = 64 * 1024 * 1024;
 const DEFAULT_MAX_DEPTH = 64;
 const HIGHEST_MAX_DEPTH = 1000;
 
@@ -61,7 +64,12 @@ export function parseJsonText(bytes: Uint8Array, options: JsonTextOptions): Json
   }
   const scanned = scanJson(text);
   if (scanned.issues.length > 0) return { ok: false, issues: toTextIssues(file, text, scanned) };
-  return { ok: true, value: scanned.value, ...buildLocator(file, text, scanned.spot) };
+  return documentOf(file, scanned.value, scanned.spot, findLineStarts(text));
+}
+
+/** Returns a document of what was found in a text. */
+export function documentOf(file: string, value: Json, spot: Spot, lineStarts: readonly number[]): JsonDocument {
+  return { ok: true, value, spot, lineStarts, ...buildLocator(file, lineStarts, spot) };
 }
 
 /** Returns one line for people: `file:line:column: message; remedy`. */
@@ -118,8 +126,11 @@ function findSyntaxError(text: string): number {
   return 0;
 }
 
-function buildLocator(file: string, text: string, root: Spot): Pick<JsonDocument, "locate" | "isItemAt"> {
-  const lineStarts = findLineStarts(text);
+function buildLocator(
+  file: string,
+  lineStarts: readonly number[],
+  root: Spot,
+): Pick<JsonDocument, "locate" | "isItemAt"> {
   const placeAt = (offset: number, pointer: string): Place => {
     const line = countUpTo(lineStarts, offset);
     return { file, line, column: offset - (lineStarts[line - 1] ?? 0) + 1, pointer };

@@ -13,6 +13,8 @@ export interface LabelBook {
   take(entry: string): string | null;
   /** Warns of every label whose entry stands in no list. */
   reportUnused(): void;
+  /** There is no label at all. */
+  readonly isEmpty: boolean;
 }
 
 /** Returns the book of the labels of all files; an entry that is no name or network, or is labelled twice, is an error. */
@@ -35,6 +37,7 @@ export function readLabels(sources: readonly PolicySource[]): LabelBook {
     }
   }
   return {
+    isEmpty: book.size === 0,
     take: (entry) => {
       const found = book.get(entry);
       if (found === undefined) return null;

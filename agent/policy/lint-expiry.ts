@@ -1,3 +1,4 @@
+import { hasExpiring } from "./expiring.ts";
 import { patternText } from "./pattern-text.ts";
 import type { Issue, Policy, PolicyEntry } from "./policy.ts";
 import { DAY_S, instantText } from "./wall-time.ts";
@@ -25,12 +26,9 @@ export function lintExpiry(policy: Policy, nowS: number): readonly Issue[] {
 }
 
 function* entriesOf(policy: Policy): Generator<PolicyEntry> {
-  for (const { names, networks } of [policy, ...policy.groups].flatMap(({ deny }) => deny ?? [])) {
-    yield* names;
-    yield* networks;
-  }
-  for (const { names, networks } of policy.groups) {
-    yield* names;
-    yield* networks;
+  const denied = [policy, ...policy.groups].flatMap(({ deny }) => deny ?? []);
+  for (const { names, networks } of [...denied, ...policy.groups]) {
+    if (hasExpiring(names)) yield* names;
+    if (hasExpiring(networks)) yield* networks;
   }
 }

@@ -1,7 +1,14 @@
 import type { PolicyDocument } from "./document.ts";
 import { createIssueLog, type IssueSink } from "./issue-log.ts";
+import { type KnownText, patchJsonText } from "./json-patch.ts";
 import { joinPointer } from "./json-pointer.ts";
-import { parseJsonText, type TextIssue } from "./json-text.ts";
+import {
+  HIGHEST_MAX_BYTES,
+  type JsonDocument,
+  type JsonTextOptions,
+  parseJsonText,
+  type TextIssue,
+} from "./json-text.ts";
 import { quoteText } from "./parsed.ts";
 import type { Place } from "./policy.ts";
 import { validate } from "./policy-validator.generated.mjs";
@@ -31,6 +38,8 @@ export interface LoadOptions {
   readonly maxDepth?: number;
   /** Path from the root of the repository → bytes, of the files that may be included. */
   readonly files?: ReadonlyMap<string, Uint8Array>;
+  /** The texts that were read last, by file. */
+  readonly texts?: Map<string, KnownText>;
 }
 
 /**
@@ -95,11 +104,23 @@ function readSource(bytes: Uint8Array, file: string, options: LoadOptions, sink:
     for (const issue of issues) sink.add({ severity: "error", code: "POLICY_INVALID", ...issue });
     return null;
   };
-  const { files: _files, ...limits } = options;
-  const text = parseJsonText(bytes, { ...limits, file });
+  const { files: _files, texts, ...limits } = options;
+  const again = rereadText(texts?.get(file), bytes, { ...limits, file });
+  const text = again ?? parseJsonText(bytes, { ...limits, file });
   if (!text.ok) return report(text.issues);
-  if (!validate(text.value)) return report(explainSchemaErrors(validate.errors, text.locate));
+  if (again === null && !validate(text.value)) return report(explainSchemaErrors(validate.errors, text.locate));
+  texts?.set(file, { bytes, document: text });
   return { document: text.value as unknown as PolicyDocument, log: createIssueLog(text, sink) };
+}
+
+/** Of a text of which all but one name is known, that name alone is looked at; it may stand in the list that everybody has. */
+function rereadText(known: KnownText | undefined, bytes: Uint8Array, options: JsonTextOptions): JsonDocument | null {
+  if (known === undefined || bytes.length > Math.min(options.maxBytes ?? 0, HIGHEST_MAX_BYTES)) return null;
+  const patched = patchJsonText(known, bytes, options);
+  if (patched === null) return null;
+  const { list, text } = patched.edit;
+  const isAllowList = list.join("/") === "allow/domains";
+  return isAllowList && validate({ version: 1, allow: { domains: [text] } }) ? patched.document : null;
 }
 
 function checkKeys({ document, log }: PolicySource): void {

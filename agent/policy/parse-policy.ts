@@ -3,7 +3,7 @@ import { lintExpiry } from "./lint-expiry.ts";
 import { type LoadOptions, loadSources } from "./load-sources.ts";
 import { normalizePolicy } from "./normalize.ts";
 import type { PolicyResult } from "./policy.ts";
-import { beginPolicy, endPolicy, type PolicyMemory } from "./policy-memory.ts";
+import { beginPolicy, endPolicy, forgetTexts, type PolicyMemory } from "./policy-memory.ts";
 import { runPolicyTests } from "./policy-tests.ts";
 import { findUnsupported } from "./unsupported.ts";
 
@@ -24,7 +24,9 @@ export interface PolicyOptions extends LoadOptions {
 export function parsePolicy(bytes: Uint8Array, file: string, options: PolicyOptions = {}): PolicyResult {
   const { tests, memory, nowS, ...loading } = options;
   const sink = createIssueSink();
-  const sources = loadSources(bytes, file, loading, sink);
+  const texts = memory === undefined ? {} : { texts: memory.texts };
+  const sources = loadSources(bytes, file, { ...loading, ...texts }, sink);
+  if (memory !== undefined) forgetTexts(memory, sources);
   const inOrder = () => sortIssues(sink.issues, [file, ...sources.map(({ log }) => log.locate("").file)]);
   const [main] = sources;
   if (main === undefined || hasErrors(sink)) return { ok: false, issues: inOrder() };

@@ -1,4 +1,5 @@
 import type { Drafts } from "./drafts.ts";
+import type { KnownText } from "./json-patch.ts";
 import type { NamePattern, NameRule, PortRange } from "./policy.ts";
 import { portText } from "./ports.ts";
 import type { PolicySource } from "./source-document.ts";
@@ -8,6 +9,8 @@ import type { PolicySource } from "./source-document.ts";
  * objects where nothing changed. It changes how long reading takes and never what comes out.
  */
 export interface PolicyMemory {
+  /** Files of which the text has the shape of a policy. */
+  readonly texts: Map<string, KnownText>;
   /** Entries that mean a name and give no warning, by their text. */
   readonly patterns: Map<string, KnownPattern>;
   /** Lists by file and pointer. */
@@ -38,6 +41,10 @@ export interface KnownList {
   readonly entries: readonly unknown[];
   /** By entry: its rule, when the text says all that it says and nothing is to be said about it; else null. */
   readonly byEntry: readonly (NameRule | null)[];
+  /** The rules in order: what came out. */
+  readonly names: readonly NameRule[];
+  /** Each entry is one name, which stands there once and has neither label nor warning. */
+  readonly isPlain: boolean;
 }
 
 const MAX_PATTERNS = 500_000;
@@ -45,7 +52,7 @@ const MAX_LISTS = 1000;
 
 /** Returns a memory of nothing. */
 export function createPolicyMemory(): PolicyMemory {
-  return { patterns: new Map(), lists: new Map(), besides: null, isSameBesides: false, next: null };
+  return { texts: new Map(), patterns: new Map(), lists: new Map(), besides: null, isSameBesides: false, next: null };
 }
 
 /** A list of fewer names is read as quickly as it is compared. */
@@ -58,6 +65,12 @@ export function beginPolicy(memory: PolicyMemory, sources: readonly PolicySource
   // Until it has been read to the end, nothing of it is known.
   memory.besides = null;
   memory.next = besides;
+}
+
+/** Forgets the texts of files that a policy does not have any more. */
+export function forgetTexts({ texts }: PolicyMemory, sources: readonly PolicySource[]): void {
+  const files = new Set(sources.map(({ log }) => log.locate("").file));
+  for (const file of texts.keys()) if (!files.has(file)) texts.delete(file);
 }
 
 /** Ends the reading of a policy that was accepted. */

@@ -18,6 +18,7 @@ import {
   samePorts,
   sameRule,
 } from "./policy-memory.ts";
+import { rereadNames } from "./reread-names.ts";
 
 export interface RuleContext {
   readonly log: IssueLog;
@@ -54,6 +55,12 @@ export function readNames(
   const reading: Reading = { context, pointer, ports, withBelow, last, rules: new Map(), fresh: [] };
   const entries = allow.domains ?? [];
   const isSame = memory?.isSameBesides === true && !withBelow;
+  const isBare = context.labels.isEmpty;
+  const known = isSame && isBare && last?.ports === ports ? rereadNames(last, entries, pointer, log) : null;
+  if (memory !== undefined && known !== null) {
+    rememberList(memory, key, known);
+    return known.names;
+  }
   const byEntry = entries.map((entry, index) => {
     const same = isSame && last?.entries[index] === entry ? (last.byEntry[index] ?? null) : null;
     if (same === null || !log.isItemAt(pointer, index, same.place)) return readName(reading, entry, index);
@@ -64,8 +71,10 @@ export function readNames(
   });
   const { rules, fresh } = reading;
   const sorted = last === undefined ? sortTexts(rules.keys()) : mergeTexts(last.sorted, rules, fresh);
-  if (memory !== undefined) rememberList(memory, key, { ports, rules, sorted, entries, byEntry });
-  return finishNames(rules, log, sorted);
+  const names = finishNames(rules, log, sorted);
+  const isPlain = isBare && rules.size === entries.length && !byEntry.includes(null);
+  if (memory !== undefined) rememberList(memory, key, { ports, rules, sorted, entries, byEntry, names, isPlain });
+  return names;
 }
 
 /** Reads an entry; returns its rule when the text alone says it and nothing is to be said about it, else null. */
