@@ -4,6 +4,7 @@ import type { Logger } from "pino";
 import type { ApplyContext } from "./apply/context.ts";
 import { createStepTimes, plainStep, type RunStep, timeSteps } from "./apply/step.ts";
 import { createGateControl } from "./gate/control-client.ts";
+import { createFileDigests } from "./host/file-digests.ts";
 import { createMachineTurn } from "./host/machine-turn.ts";
 import { requireSystemd } from "./host/systemd.ts";
 import { createTurn } from "./host/turn.ts";
@@ -34,6 +35,7 @@ export async function openApplyContext(
     },
     gate: createGateControl(paths.gateSocket),
     verdicts: new Map(),
+    digests: createFileDigests(),
     gateReleases: new Map(),
     inTurn: createTurn(),
     locked: createMachineTurn(paths.applyLock),

@@ -1,6 +1,7 @@
 import type { GateRelease } from "../compile/release.ts";
 import type { GateControl } from "../gate/control-client.ts";
 import type { EventLog } from "../host/event-log.ts";
+import type { FileDigests } from "../host/file-digests.ts";
 import type { Turn } from "../host/turn.ts";
 import type { UserIds } from "../host/users.ts";
 import type { Paths } from "../settings/paths.ts";
@@ -8,7 +9,7 @@ import type { Settings } from "../settings/settings.ts";
 import type { Verdicts } from "./check-artifacts.ts";
 import type { RunStep, StepTimes } from "./step.ts";
 
-/** What every apply step works with. One is built at start; only `verdicts`, `gateReleases` and `stepTimes` change while the program runs. */
+/** What every apply step works with. One is built at start; only `verdicts`, `digests`, `gateReleases` and `stepTimes` change while the program runs. */
 export interface ApplyContext {
   readonly settings: Settings;
   readonly paths: Paths;
@@ -21,6 +22,8 @@ export interface ApplyContext {
   readonly gate: GateControl;
   /** What was checked already: @see checkArtifacts. */
   readonly verdicts: Verdicts;
+  /** What is in the files of releases and of named. */
+  readonly digests: FileDigests;
   /** Release → what it says, of the last few that this process compiled or read: a large one takes a second to read. */
   readonly gateReleases: Map<string, GateRelease>;
   /** Runs applies and repairs of this process one after the other: a repair never meets a swap. */

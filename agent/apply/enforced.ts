@@ -58,7 +58,8 @@ async function openIfWhole(context: ApplyContext, only?: string | null): Promise
 export async function openConfirmed(context: ApplyContext, only?: string | null): Promise<CheckedRelease> {
   const { paths } = context;
   const release = only === undefined ? await findInForce(paths) : only;
-  const stored = release === null ? await storeDenyAll(context) : await openRelease(paths.releases, release);
+  const stored =
+    release === null ? await storeDenyAll(context) : await openRelease(paths.releases, release, context.digests);
   return await checkArtifacts(stored, context.verdicts);
 }
 

@@ -102,12 +102,12 @@ async function readArtifact(release: StoredRelease, name: string): Promise<Buffe
 
 /** Returns whether a file that named is given is another one than the release's. @throws AgentError HOST_FILE */
 export async function differsFromRelease(
-  { paths }: Pick<ApplyContext, "paths">,
+  { paths, digests }: Pick<ApplyContext, "paths" | "digests">,
   release: StoredRelease,
   name: string,
 ): Promise<boolean> {
-  const present = await readFileIfAny(join(paths.named, name), MAX_FILE_BYTES);
-  return present?.equals(await readArtifact(release, name)) !== true;
+  const present = await digests.of(join(paths.named, name), MAX_FILE_BYTES);
+  return present === null || present !== (await digests.of(join(release.folder, name), MAX_FILE_BYTES));
 }
 
 /**

@@ -3,8 +3,9 @@ import { link, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { joinShards, type NamesShardFile } from "../compile/name-shards.ts";
 import type { Artifact, GateRelease, Provenance, Release } from "../compile/release.ts";
-import { PLACES_FILE, SHARDS, shardNamesFile } from "../compile/shards.ts";
+import { SHARDS, shardNamesFile, shardPlacesFile } from "../compile/shards.ts";
 import { AgentError, type Json } from "../errors.ts";
+import { createFileDigests, type FileDigests } from "../host/file-digests.ts";
 import { makeFolder, readFileBytes, readFileIfAny, replaceFile, syncFolder } from "../host/files.ts";
 
 const MAX_ARTIFACT_BYTES = 256 * 1024 * 1024;
@@ -20,7 +21,7 @@ export interface StoredRelease {
 /**
  * Step 1, stage: writes a release's artifacts into its folder, fsynced, the manifest last, so that a folder with a
  * manifest is complete. Writing the same release again changes nothing but its provenance, and what is damaged. A file
- * that the release `like` has too, byte by byte, becomes another link to it: a long list costs what changed.
+ * that the release `like` has too becomes another link to it: a long list costs what changed.
  * @throws AgentError HOST_FILE
  */
 export async function storeRelease(
@@ -28,10 +29,11 @@ export async function storeRelease(
   release: Release,
   provenance: Provenance,
   like: string | null = null,
+  digests: FileDigests = createFileDigests(),
 ): Promise<StoredRelease> {
   const folder = join(releases, release.digest);
   const manifestPath = join(folder, "manifest.json");
-  if (!(await isWhole(releases, release.digest))) {
+  if (!(await isWhole(releases, release.digest, digests))) {
     // Gone first: a folder that is half written never has a manifest.
     await rm(manifestPath, { force: true });
     await makeFolder(folder);
@@ -39,7 +41,14 @@ export async function storeRelease(
     if (manifest === undefined) throw new AgentError("HOST_FILE", "the compiled release has no manifest.json");
     const others = release.artifacts.filter((artifact) => artifact !== manifest);
     const model = like === null || like === release.digest ? null : join(releases, like);
-    await Promise.all(others.map((artifact) => placeArtifact(folder, artifact, model)));
+    const isInModel = async ({ path, digest }: Artifact): Promise<boolean> =>
+      model !== null && (await digests.of(join(model, path), MAX_ARTIFACT_BYTES)) === digest;
+    await Promise.all(
+      others.map(async (artifact) => {
+        const isLinked = (await isInModel(artifact)) && (await linkArtifact(model ?? "", folder, artifact.path));
+        if (!isLinked) await writeArtifact(folder, artifact);
+      }),
+    );
     await syncFolder(folder);
     await writeArtifact(folder, manifest);
     await syncFolder(releases);
@@ -49,9 +58,9 @@ export async function storeRelease(
 }
 
 /** Returns whether a release is stored and every file of it is what its digest says. */
-export async function isWhole(releases: string, digest: string): Promise<boolean> {
+export async function isWhole(releases: string, digest: string, digests?: FileDigests): Promise<boolean> {
   try {
-    await openRelease(releases, digest);
+    await openRelease(releases, digest, digests);
     return true;
   } catch (error) {
     if (error instanceof AgentError) return false;
@@ -59,17 +68,17 @@ export async function isWhole(releases: string, digest: string): Promise<boolean
   }
 }
 
-/** Files of a release are replaced and never written into, so that links to them stay what they are. */
-async function placeArtifact(folder: string, artifact: Artifact, model: string | null): Promise<void> {
-  const { path, bytes } = artifact;
-  const present = model === null ? null : await readIfUsable(join(model, path), bytes.length);
-  if (model === null || present?.equals(bytes) !== true) return await writeArtifact(folder, artifact);
+/**
+ * Files of a release are replaced and never written into, so that links to them stay what they are. Returns false where
+ * there are no links, or too many to one file.
+ */
+async function linkArtifact(model: string, folder: string, path: string): Promise<boolean> {
   try {
     await rm(join(folder, path), { force: true });
     await link(join(model, path), join(folder, path));
+    return true;
   } catch {
-    // A file system without links, or a file with too many of them.
-    await writeArtifact(folder, artifact);
+    return false;
   }
 }
 
@@ -79,17 +88,22 @@ async function writeArtifact(folder: string, artifact: Artifact): Promise<void> 
 
 /**
  * Returns a stored release after checking every artifact against the manifest and the manifest against the digest.
+ * `digests` remembers what was read before.
  * @throws AgentError APPLY_RELEASE_DAMAGED naming the file that differs or is missing.
  */
-export async function openRelease(releases: string, digest: string): Promise<StoredRelease> {
+export async function openRelease(
+  releases: string,
+  digest: string,
+  digests: FileDigests = createFileDigests(),
+): Promise<StoredRelease> {
   const folder = join(releases, digest);
   const manifestBytes = await readIfUsable(join(folder, "manifest.json"), MAX_MANIFEST_BYTES);
   if (manifestBytes === null) throw damaged(folder, "manifest.json is missing");
   if (sha256(manifestBytes) !== digest) throw damaged(folder, "manifest.json does not have the release's digest");
   for (const [path, expected] of Object.entries(JSON.parse(manifestBytes.toString("utf8")) as Record<string, string>)) {
-    const bytes = await readIfUsable(join(folder, path), MAX_ARTIFACT_BYTES);
-    if (bytes === null) throw damaged(folder, `${path} is missing`);
-    if (sha256(bytes) !== expected) throw damaged(folder, `${path} does not match its digest`);
+    const found = await digests.of(join(folder, path), MAX_ARTIFACT_BYTES);
+    if (found === null) throw damaged(folder, `${path} is missing`);
+    if (found !== expected) throw damaged(folder, `${path} does not match its digest`);
   }
   return { digest, folder };
 }
@@ -103,9 +117,10 @@ export async function readGateRelease({ folder }: Pick<StoredRelease, "folder">)
     const read = (file: string): Promise<Buffer> => readFileBytes(join(folder, file), MAX_ARTIFACT_BYTES);
     const gate = JSON.parse((await read("gate.json")).toString("utf8")) as GateRelease;
     if (gate.sharded === undefined) return gate;
-    const [places, ...shards] = await Promise.all([PLACES_FILE, ...SHARDS.map(shardNamesFile)].map(read));
+    const places = await Promise.all(SHARDS.map(shardPlacesFile).map(read));
+    const shards = await Promise.all(SHARDS.map(shardNamesFile).map(read));
     const lists = shards.map((bytes) => JSON.parse(bytes.toString("utf8")) as NamesShardFile);
-    return joinShards(gate, lists, places ?? Buffer.of());
+    return joinShards(gate, lists, places);
   } catch (error) {
     throw damaged(folder, (error as Error).message);
   }

@@ -4,6 +4,7 @@ import { createInterface } from "node:readline";
 import { createGateControl } from "../gate/control-client.ts";
 import { findDaemon } from "../host/daemon.ts";
 import { createLineLog } from "../host/event-log.ts";
+import { createFileDigests } from "../host/file-digests.ts";
 import { createMachineTurn } from "../host/machine-turn.ts";
 import { createTurn } from "../host/turn.ts";
 import { pathsOf } from "../settings/paths.ts";
@@ -26,6 +27,7 @@ function contextOf({ settings, configFile, programFolder, users, transactionFold
     ...{ settings, paths, configFile, programFolder, users },
     gate: createGateControl(paths.gateSocket),
     verdicts: new Map(),
+    digests: createFileDigests(),
     gateReleases: new Map(),
     inTurn: createTurn(),
     locked: createMachineTurn(paths.applyLock),

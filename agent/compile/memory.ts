@@ -1,5 +1,6 @@
 import type { NamePattern, NameRule } from "../policy/policy.ts";
-import type { NamesShard } from "./name-shards.ts";
+import { type Cutter, createCutter } from "./cut-shards.ts";
+import type { ShardFile } from "./name-shards.ts";
 import type { ZoneShard } from "./rpz.ts";
 
 /**
@@ -7,9 +8,10 @@ import type { ZoneShard } from "./rpz.ts";
  * bytes, so that they need not be made again. It changes how long a compilation takes and never what comes out.
  */
 export interface CompileMemory {
-  readonly zones: Recall<NamePattern, ZoneShard>;
-  readonly names: Recall<NameRule, NamesShard>;
-  readonly places: Recall<NameRule, Buffer>;
+  readonly cutter: Cutter;
+  readonly zones: Recall<{ readonly pattern: NamePattern }, ZoneShard>;
+  readonly names: Recall<NameRule, ShardFile>;
+  readonly places: Recall<NameRule, ShardFile>;
 }
 
 /** Results of a function of some objects and a text, the last one of each shard. */
@@ -26,9 +28,10 @@ interface Input<Part> {
 /** Returns a memory of nothing. */
 export function createCompileMemory(): CompileMemory {
   return {
-    zones: createRecall(isIdentical),
+    cutter: createCutter(),
+    zones: createRecall((a, b) => a.pattern === b.pattern),
     names: createRecall(isSameButPlace),
-    places: createRecall(isIdentical),
+    places: createRecall((a, b) => a === b),
   };
 }
 
@@ -38,16 +41,15 @@ function createRecall<Part, Result>(isSame: (a: Part, b: Part) => boolean): Reca
     recall: (shard, { parts, text }, render) => {
       const last = known.get(shard);
       const isKnown = last?.text === text && last.parts.length === parts.length;
-      if (isKnown && parts.every((part, index) => isSame(part, last.parts[index] as Part))) return last.result;
+      const isSameShare = isKnown && last.parts === parts;
+      if (isSameShare || (isKnown && parts.every((part, index) => isSame(part, last.parts[index] as Part)))) {
+        return last.result;
+      }
       const result = render();
       known.set(shard, { parts, text, result });
       return result;
     },
   };
-}
-
-function isIdentical(a: object, b: object): boolean {
-  return a === b;
 }
 
 /** Whatever a rule may have: each of its parts but the place must be the very same. */

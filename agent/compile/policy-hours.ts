@@ -1,5 +1,6 @@
 import { compareTexts } from "../policy/compare-texts.ts";
 import { buildDecider, type Decider } from "../policy/decide.ts";
+import { hasExpiring } from "../policy/expiring.ts";
 import { type Hours, type Schedule, scheduleText } from "../policy/hours.ts";
 import { patternText } from "../policy/pattern-text.ts";
 import type { Cidr, Group, NamePattern, NetworkRule, Place, Policy, PortRange } from "../policy/policy.ts";
@@ -116,7 +117,7 @@ export function withoutDenials({ deny: _deny, ...policy }: Policy): Policy {
 /** Returns whether anything that a group may reach is open at times only. */
 export function hasHours(group: Group, { nameWindows }: Pick<Policy, "nameWindows">): boolean {
   if (group.window !== undefined || group.nameWindows !== undefined || nameWindows !== undefined) return true;
-  return [...group.names, ...group.networks].some(({ expiresS }) => expiresS !== undefined);
+  return hasExpiring(group.names) || hasExpiring(group.networks);
 }
 
 /** A network on a range of ports of a group, and when it is open. */

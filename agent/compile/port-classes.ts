@@ -1,6 +1,6 @@
 import { AgentError } from "../errors.ts";
 import { compareTexts } from "../policy/compare-texts.ts";
-import type { Policy, PortRange } from "../policy/policy.ts";
+import type { Group, Policy, PortRange } from "../policy/policy.ts";
 import { portText, splitAtoms } from "../policy/ports.ts";
 import { assignMark, CLASS_MAX, CLASS_MIN } from "./marks.ts";
 import type { PortClass } from "./release.ts";
@@ -18,10 +18,10 @@ export function portClasses(policy: Policy): readonly PortClass[] {
   // Entries of one list share their ports.
   const seen = new Set<readonly PortRange[]>();
   for (const group of policy.groups) {
-    for (const rule of [...group.names, ...group.networks]) {
-      if (seen.has(rule.ports)) continue;
-      seen.add(rule.ports);
-      for (const range of rule.ports) ranges.set(portText(range), range);
+    for (const ports of portsOf(group)) {
+      if (seen.has(ports)) continue;
+      seen.add(ports);
+      for (const range of ports) ranges.set(portText(range), range);
       if (ranges.size > MAX_RANGES) {
         throw new AgentError("POLICY_INVALID", `the policy writes more than ${MAX_RANGES} different ranges of ports`, {
           remedy: "write neighbouring ports as one range, and the same ranges where the same thing is meant",
@@ -35,6 +35,15 @@ export function portClasses(policy: Policy): readonly PortClass[] {
     taken.add(mark);
     return { protocol: atom.protocol, first: atom.first, last: atom.last, mark };
   });
+}
+
+/** Returns the ports of each rule; of neighbours that share them, once. */
+function portsOf({ names, networks }: Group): readonly (readonly PortRange[])[] {
+  const found: (readonly PortRange[])[] = [];
+  for (const rules of [names, networks]) {
+    for (const { ports } of rules) if (ports !== found.at(-1)) found.push(ports);
+  }
+  return found;
 }
 
 /** Returns the classes that a range covers; every range of the policy is a union of whole classes. */

@@ -4,9 +4,10 @@ import { buildDenialTable } from "../policy/denial-table.ts";
 import type { DomainName, NamePattern, Place, Policy } from "../policy/policy.ts";
 import { auditedGroups } from "./audited-groups.ts";
 import { comparePlaces } from "./compare-places.ts";
+import { createCutter } from "./cut-shards.ts";
 import type { CompileMemory } from "./memory.ts";
 import { ALLOW_ZONE, AUDIT_SOURCE, BLOCK_CANARY_NAME, BLOCK_ZONE, CANARY_NAME, DENY_ZONE } from "./release.ts";
-import { MAX_WHOLE_NAMES, SHARDS, shardCanaryName, shardOf, shardZone } from "./shards.ts";
+import { MAX_WHOLE_NAMES, SHARDS, shardCanaryName, shardZone } from "./shards.ts";
 import { nameToken, placeToken, refuseRule } from "./tokens.ts";
 
 /** The response policy zones as master files (RFC 1035 §5), and what proves which of them named serves. */
@@ -76,26 +77,38 @@ export function renderZones(policy: Policy, memory?: CompileMemory): RpzZones {
     blockSerial,
     allowSerial,
     denySerial,
-    shards: isLong ? renderShards(names, memory) : [],
+    shards: isLong ? renderShards(policy, names, memory) : [],
   };
 }
 
-function renderShards(names: readonly NameEntry[], memory: CompileMemory | undefined): readonly ZoneShard[] {
-  const shares: NameEntry[][] = SHARDS.map(() => []);
-  const wildcards = new Set<string>();
-  for (const entry of names) {
-    const { kind, name } = entry.pattern;
-    shares[shardOf(name)]?.push(entry);
-    if (kind === "subdomains") wildcards.add(name);
-  }
+function renderShards(
+  { groups }: Policy,
+  names: readonly NameEntry[],
+  memory: CompileMemory | undefined,
+): readonly ZoneShard[] {
+  // The list of a group, which is cut for the gate as well, or those of all groups together.
+  const list = groups.find((group) => group.names === names)?.name ?? "";
+  const { cut } = memory?.cutter ?? createCutter();
+  const shares = cut(list, names);
+  const wildcards = new Set(shares.flatMap(wildcardsOf));
   // What is below a wildcard is left out wherever it would be, so all shards depend on all wildcards.
   const covers = [...wildcards].sort(compareTexts).join(" ");
   return SHARDS.map((shard) => {
-    const share = shares[shard] ?? [];
-    const patterns = share.map(({ pattern }) => pattern);
-    const render = (): ZoneShard => renderShard(shard, ownersOf(share, wildcards));
-    return memory === undefined ? render() : memory.zones.recall(shard, { parts: patterns, text: covers }, render);
+    const parts = shares[shard] ?? [];
+    const render = (): ZoneShard => renderShard(shard, ownersOf(parts, wildcards));
+    return memory === undefined ? render() : memory.zones.recall(shard, { parts, text: covers }, render);
   });
+}
+
+const knownWildcards = new WeakMap<readonly NameEntry[], readonly string[]>();
+
+/** Returns the wildcards of a share, which is looked through once. */
+function wildcardsOf(share: readonly NameEntry[]): readonly string[] {
+  const known = knownWildcards.get(share);
+  if (known !== undefined) return known;
+  const wildcards = share.flatMap(({ pattern: { kind, name } }) => (kind === "subdomains" ? [name] : []));
+  knownWildcards.set(share, wildcards);
+  return wildcards;
 }
 
 function renderShard(shard: number, owners: readonly Owner[]): ZoneShard {
@@ -130,16 +143,17 @@ function reverseNames({ groups }: Policy): readonly NameEntry[] {
 /** Returns what any group may resolve; an entry that is denied whole for its group is none. */
 function allowedNames(policy: Policy): readonly NameEntry[] {
   const everyone = buildDenialTable(policy.deny);
-  const allowed: NameEntry[] = [];
+  const lists: (readonly NameEntry[])[] = [];
   for (const group of policy.groups) {
     const isWhole = policy.deny === undefined && group.deny === undefined;
     const denied = isWhole ? [] : [everyone, buildDenialTable(group.deny)];
     const names = isWhole
       ? group.names
       : group.names.filter(({ pattern }) => !denied.some(({ coversPattern }) => coversPattern(pattern)));
-    for (const name of names) allowed.push(name);
+    if (names.length > 0) lists.push(names);
   }
-  return allowed;
+  const [only] = lists;
+  return lists.length === 1 && only !== undefined ? only : lists.flat();
 }
 
 interface Owner {

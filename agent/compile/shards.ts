@@ -1,3 +1,4 @@
+import { hasExpiring } from "../policy/expiring.ts";
 import type { Group, Policy } from "../policy/policy.ts";
 
 /**
@@ -20,8 +21,7 @@ export function shardOf(name: string): number {
 
 /** Returns the groups whose names are in shards, by name: long lists in which each name stands once, whatever expires. */
 export function shardedGroups(policy: Policy): readonly string[] {
-  const isSharded = ({ names }: Group): boolean =>
-    names.length > MAX_WHOLE_NAMES && names.every(({ expiresS }) => expiresS === undefined);
+  const isSharded = ({ names }: Group): boolean => names.length > MAX_WHOLE_NAMES && !hasExpiring(names);
   return policy.groups.filter(isSharded).map(({ name }) => name);
 }
 
@@ -47,5 +47,7 @@ export function shardNamesFile(shard: number): string {
   return `names-${digits(shard)}.json`;
 }
 
-/** Where each rule of the shards is written. */
-export const PLACES_FILE = "places.txt";
+/** Returns the file that says where each rule of a shard is written. */
+export function shardPlacesFile(shard: number): string {
+  return `places-${digits(shard)}.txt`;
+}

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { setImmediate as otherWork } from "node:timers/promises";
 import { findPlace, type NamesShardFile } from "../compile/name-shards.ts";
-import { PLACES_FILE, SHARDS, shardNamesFile, shardOf } from "../compile/shards.ts";
+import { SHARDS, shardNamesFile, shardOf, shardPlacesFile } from "../compile/shards.ts";
 import { readFileBytes } from "../host/files.ts";
 import { buildNameTable, type NameLookup, type NameTable } from "../policy/name-table.ts";
 import type { NameRule, Place, PolicyEntry } from "../policy/policy.ts";
@@ -19,6 +19,8 @@ export interface LoadedShards {
 interface Shard {
   readonly digest: string;
   readonly tables: ReadonlyMap<string, NameTable>;
+  readonly placesDigest: string;
+  readonly places: Buffer;
 }
 
 const MAX_FILE_BYTES = 256 * 1024 * 1024;
@@ -38,15 +40,15 @@ export async function loadShards(
 ): Promise<LoadedShards> {
   const parts: Shard[] = [];
   for (const shard of SHARDS) {
-    const file = shardNamesFile(shard);
-    const digest = String(digests[file]);
+    const [file, placesFile] = [shardNamesFile(shard), shardPlacesFile(shard)];
+    const [digest, placesDigest] = [String(digests[file]), String(digests[placesFile])];
     const same = known?.parts[shard];
-    parts.push(
-      same?.digest === digest ? same : { digest, tables: indexShard(await readChecked(folder, file, digest)) },
-    );
+    const tables = same?.digest === digest ? same.tables : indexShard(await readChecked(folder, file, digest));
+    const isMoved = same?.placesDigest !== placesDigest;
+    const places = isMoved ? await readChecked(folder, placesFile, placesDigest) : same.places;
+    parts.push({ digest, tables, placesDigest, places });
     if (same?.digest !== digest) await otherWork();
   }
-  const places = await readChecked(folder, PLACES_FILE, String(digests[PLACES_FILE]));
   const tables = new Map(groups.map((group) => [group, joinTables(group, parts)]));
   const groupOf = ({ pattern }: NameRule, rule: PolicyEntry): string | undefined =>
     groups.find(
@@ -62,12 +64,13 @@ export async function loadShards(
     placeOf: (entry) => {
       if (entry.place !== ELSEWHERE || !("pattern" in entry)) return entry.place;
       const group = groupOf(entry as NameRule, entry);
-      return group === undefined ? entry.place : findPlace(places, group, entry.pattern);
+      const places = parts[shardOf(entry.pattern.name)]?.places;
+      return group === undefined || places === undefined ? entry.place : findPlace(places, group, entry.pattern);
     },
   };
 }
 
-/** Hashed beside the thread that answers clients: places.txt has a hundred bytes a name. */
+/** Hashed beside the thread that answers clients. */
 async function readChecked(folder: string, file: string, digest: string): Promise<Buffer> {
   const bytes = await readFileBytes(join(folder, file), MAX_FILE_BYTES);
   const found = Buffer.from(await crypto.subtle.digest("SHA-256", bytes)).toString("hex");

@@ -34,7 +34,7 @@ export async function confirmUnchanged(agent: Agent, cycle: Cycle): Promise<Step
  * revert may not have ended yet. A gate that does not answer is started again with it, which is nobody's to wait for here.
  */
 async function isInForce(apply: ApplyContext, digest: string): Promise<boolean> {
-  if ((await hasUnfinished(apply)) || !(await isWhole(apply.paths.releases, digest))) return false;
+  if ((await hasUnfinished(apply)) || !(await isWhole(apply.paths.releases, digest, apply.digests))) return false;
   const status = await apply.gate.status().catch(() => null);
   return status === null || status.digest === digest;
 }
@@ -53,7 +53,9 @@ export async function stageRelease(agent: Agent, cycle: Cycle): Promise<StepResu
     const [next, previous, before] = await Promise.all([
       apply.step("1-stage", async () => {
         const { confirmed } = await readPointers(paths.pointers);
-        const stored = await storeRelease(paths.releases, release, provenanceOf(agent, cycle), confirmed.release);
+        const provenance = provenanceOf(agent, cycle);
+        const { digests } = apply;
+        const stored = await storeRelease(paths.releases, release, provenance, confirmed.release, digests);
         rememberGateRelease(apply, release.digest, release.gate);
         return await checkArtifacts(stored, apply.verdicts);
       }),

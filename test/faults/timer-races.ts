@@ -9,6 +9,7 @@ import { armTransaction, confirmInTime, type Transaction, winTransaction } from 
 import { createGateControl } from "../../agent/gate/control-client.ts";
 import { bootTimeMs, monotonicMs, sleepMs } from "../../agent/host/clock.ts";
 import { createLineLog } from "../../agent/host/event-log.ts";
+import { createFileDigests } from "../../agent/host/file-digests.ts";
 import { createMachineTurn } from "../../agent/host/machine-turn.ts";
 import { readProcess } from "../../agent/host/process-table.ts";
 import { createTurn } from "../../agent/host/turn.ts";
@@ -133,7 +134,12 @@ function contextOf(folder: string, programFolder: string): ApplyContext {
   const paths = pathsOf(settings);
   return {
     ...{ settings, paths, programFolder, configFile: join(folder, "agent.json"), users: ROUND_USERS },
-    ...{ gate: createGateControl(paths.gateSocket), verdicts: new Map(), gateReleases: new Map() },
+    ...{
+      gate: createGateControl(paths.gateSocket),
+      verdicts: new Map(),
+      digests: createFileDigests(),
+      gateReleases: new Map(),
+    },
     ...{ inTurn: createTurn(), locked: createMachineTurn(paths.applyLock), step: plainStep },
     ...{ stepTimes: createStepTimes(), log: createLineLog("races", 2) },
   };

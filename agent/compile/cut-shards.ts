@@ -1,0 +1,76 @@
+import { findListEdits } from "../policy/list-edits.ts";
+import type { NamePattern } from "../policy/policy.ts";
+import { SHARDS, shardOf } from "./shards.ts";
+
+/** What is cut by its name. */
+interface Named {
+  readonly pattern: NamePattern;
+}
+
+/** Cuts long lists into shards. */
+export interface Cutter {
+  /**
+   * Returns the items of each shard, in the order of the list. Of a list that was cut before under the same name, shards in
+   * which nothing changed are the very same arrays.
+   */
+  cut<Item extends Named>(list: string, items: readonly Item[]): Shares<Item>;
+}
+
+/** By shard. */
+export type Shares<Item> = readonly (readonly Item[])[];
+
+interface Cut {
+  readonly items: readonly Named[];
+  /** By item: its shard. */
+  readonly shards: Uint8Array;
+  readonly shares: Shares<Named>;
+}
+
+/** Returns a cutter that has cut nothing. */
+export function createCutter(): Cutter {
+  const known = new Map<string, Cut>();
+  return {
+    cut: <Item extends Named>(list: string, items: readonly Item[]): Shares<Item> => {
+      const last = known.get(list);
+      const next = (last === undefined ? null : cutAgain(last, items)) ?? cutWhole(items);
+      known.set(list, next);
+      return next.shares as Shares<Item>;
+    },
+  };
+}
+
+function cutWhole(items: readonly Named[]): Cut {
+  const shares: Named[][] = SHARDS.map(() => []);
+  const shards = new Uint8Array(items.length);
+  for (const [index, item] of items.entries()) {
+    const shard = shardOf(item.pattern.name);
+    shards[index] = shard;
+    shares[shard]?.push(item);
+  }
+  return { items, shards, shares };
+}
+
+/** Returns null when too much has changed. */
+function cutAgain(last: Cut, items: readonly Named[]): Cut | null {
+  if (last.items === items) return last;
+  const edits = findListEdits(last.items, items);
+  if (edits === null) return null;
+  const shards = new Uint8Array(items.length);
+  const changed = new Set<number>();
+  let [lastEnd, end] = [0, 0];
+  for (const { lastAt, at, removed, added } of edits) {
+    shards.set(last.shards.subarray(lastEnd, lastAt), end);
+    for (const shard of last.shards.subarray(lastAt, lastAt + removed)) changed.add(shard);
+    for (let index = at; index < at + added; index++) {
+      const shard = shardOf(items[index]?.pattern.name ?? "");
+      shards[index] = shard;
+      changed.add(shard);
+    }
+    [lastEnd, end] = [lastAt + removed, at + added];
+  }
+  shards.set(last.shards.subarray(lastEnd), end);
+  const shares = last.shares.map((share, shard) =>
+    changed.has(shard) ? items.filter((_item, index) => shards[index] === shard) : share,
+  );
+  return { items, shards, shares };
+}
