@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import type { LivePair } from "../compile/live-delta.ts";
 import { refilledMaps, refilledSets, staticMaps, staticSets } from "../compile/nft-objects.ts";
 import { AgentError, type Json } from "../errors.ts";
+import { type Nftables, openNftables } from "../host/nftables.ts";
 import { run, runChecked } from "../host/run.ts";
 import { compareTexts } from "../policy/compare-texts.ts";
 
@@ -20,19 +21,53 @@ function nft(prefix: NamespacePrefix, ...args: readonly string[]): readonly [str
   return [first ?? "nft", ...rest];
 }
 
+let library: Promise<Nftables | null> | null = null;
+
+/** Returns nftables in this process, which has not to fork for it (10 ms in a large one); null where there is none. */
+async function openLibrary(): Promise<Nftables | null> {
+  library ??= openNftables().catch((error: unknown) => {
+    if (error instanceof AgentError && error.code === "HOST_MISSING") return null;
+    throw error;
+  });
+  return await library;
+}
+
+/** What is longer is loaded by a program: it needs memory, which goes with it, and time, which is bounded. */
+const MAX_SHORT_LENGTH = 64 * 1024;
+
 /** Loads one file of nft commands as one transaction. @throws AgentError APPLY_FAILED with what nft says. */
 export async function loadRuleset(text: string | Buffer, prefix: NamespacePrefix = []): Promise<void> {
-  const result = await run(nft(prefix, "-f", "-"), { stdin: text, timeoutMs: LOAD_TIMEOUT_MS });
-  if (result.exitCode === 0) return;
-  throw new AgentError("APPLY_FAILED", `nft refuses the ruleset: ${firstLine(result.stderr)}`, {
-    details: { stderr: result.stderr.slice(0, 4096) },
+  const nftables = prefix.length === 0 && text.length <= MAX_SHORT_LENGTH ? await openLibrary() : null;
+  const refusal = nftables === null ? await loadByProgram(text, prefix) : await loadByLibrary(nftables, text);
+  if (refusal === null) return;
+  throw new AgentError("APPLY_FAILED", `nft refuses the ruleset: ${firstLine(refusal)}`, {
+    details: { stderr: refusal.slice(0, 4096) },
   });
+}
+
+async function loadByProgram(text: string | Buffer, prefix: NamespacePrefix): Promise<string | null> {
+  const result = await run(nft(prefix, "-f", "-"), { stdin: text, timeoutMs: LOAD_TIMEOUT_MS });
+  return result.exitCode === 0 ? null : result.stderr;
+}
+
+async function loadByLibrary(nftables: Nftables, text: string | Buffer): Promise<string | null> {
+  try {
+    await nftables.change(text.toString());
+    return null;
+  } catch (error) {
+    if (error instanceof AgentError) return String(error.details["said"] ?? error.message);
+    throw error;
+  }
 }
 
 /** Returns whether a table of the inet family stands. */
 export async function hasTable(name: string): Promise<boolean> {
-  const result = await run(nft([], "-t", "list", "table", "inet", name), { timeoutMs: COMMAND_TIMEOUT_MS });
-  return result.exitCode === 0;
+  try {
+    return (await listTableEntries()).some((table) => table.name === name);
+  } catch (error) {
+    if (error instanceof AgentError) return false;
+    throw error;
+  }
 }
 
 /** Our tables as the kernel numbers them: a table that was deleted and made anew has another handle. Null: it is not there. */
@@ -41,10 +76,15 @@ export interface TableHandles {
   readonly policy: number | null;
 }
 
-/** Returns the handles of both tables; costs one process and looks at no rule. @throws AgentError HOST_COMMAND */
+async function listTableEntries(): Promise<readonly TableEntry[]> {
+  const entries = await listJson([], ["list", "tables", "inet"]);
+  return entries.flatMap(({ table }) => (table === undefined ? [] : [table as unknown as TableEntry]));
+}
+
+/** Returns the handles of both tables, without a look at any rule. @throws AgentError HOST_COMMAND */
 export async function readTableHandles(): Promise<TableHandles> {
-  const tables = (await listJson([], ["list", "tables", "inet"])).map(({ table }) => table as TableEntry | undefined);
-  const handleOf = (name: string): number | null => tables.find((table) => table?.name === name)?.handle ?? null;
+  const tables = await listTableEntries();
+  const handleOf = (name: string): number | null => tables.find((table) => table.name === name)?.handle ?? null;
   return { base: handleOf(BASE_TABLE), policy: handleOf(POLICY_TABLE) };
 }
 
@@ -85,6 +125,13 @@ export type Entry = { readonly [kind: string]: Json };
 
 /** Returns what a `list` command of nft finds. @throws AgentError HOST_COMMAND when it is not there */
 export async function listJson(prefix: NamespacePrefix, args: readonly string[]): Promise<readonly Entry[]> {
+  const nftables = prefix.length === 0 ? await openLibrary() : null;
+  if (nftables !== null) {
+    const isTerse = args[0] === "-t";
+    const what = args.slice(isTerse ? 2 : 1);
+    const found = isTerse ? await nftables.listTerse(...what) : await nftables.list(...what);
+    return (found as readonly Entry[]).filter(isNoHeader);
+  }
   const text = await runChecked(nft(prefix, "-j", ...args), {
     timeoutMs: LOAD_TIMEOUT_MS,
     maxOutputBytes: MAX_LISTING_BYTES,
@@ -94,7 +141,11 @@ export async function listJson(prefix: NamespacePrefix, args: readonly string[])
 
 function parseListing(text: string): readonly Entry[] {
   const { nftables } = JSON.parse(text) as { nftables: readonly Entry[] };
-  return nftables.filter((entry) => entry["metainfo"] === undefined);
+  return nftables.filter(isNoHeader);
+}
+
+function isNoHeader(entry: Entry): boolean {
+  return entry["metainfo"] === undefined;
 }
 
 /**

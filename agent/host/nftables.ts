@@ -11,6 +11,8 @@ export interface Nftables {
   change(commands: string): Promise<void>;
   /** Returns what `nft -j list …` prints. @throws AgentError HOST_COMMAND when it is not there */
   list(...what: readonly string[]): Promise<readonly NftEntry[]>;
+  /** The same as `nft -j -t list …`: without the elements of sets and maps. */
+  listTerse(...what: readonly string[]): Promise<readonly NftEntry[]>;
 }
 
 /** One object of the list: its kind, and what it is. */
@@ -18,7 +20,8 @@ export type NftEntry = { readonly [kind: string]: unknown };
 
 const LIBRARY = "libnftables.so.1";
 const JSON_OUTPUT = 1 << 4;
-const MAX_REASON = 300;
+const TERSE_OUTPUT = 1 << 11;
+const MAX_REASON = 4096;
 /** What was needed to print more is given back at once: 300 MB for 100,000 elements, of each thread that has done it. */
 const SMALL_LENGTH = 256 * 1024;
 
@@ -32,16 +35,18 @@ export async function openNftables(): Promise<Nftables> {
     last = turn.catch(() => {});
     return await turn;
   };
+  const list = async (what: readonly string[], flags: number): Promise<readonly NftEntry[]> => {
+    const text = await inTurn(`list ${what.join(" ")}\n`, flags);
+    const { nftables } = JSON.parse(text) as { readonly nftables?: readonly NftEntry[] };
+    if (nftables === undefined) throw new AgentError("HOST_COMMAND", `nftables lists no ${what.join(" ")}`);
+    return nftables;
+  };
   return {
     change: async (commands) => {
       await inTurn(commands, 0);
     },
-    list: async (...what) => {
-      const text = await inTurn(`list ${what.join(" ")}\n`, JSON_OUTPUT);
-      const { nftables } = JSON.parse(text) as { readonly nftables?: readonly NftEntry[] };
-      if (nftables === undefined) throw new AgentError("HOST_COMMAND", `nftables lists no ${what.join(" ")}`);
-      return nftables;
-    },
+    list: (...what) => list(what, JSON_OUTPUT),
+    listTerse: (...what) => list(what, JSON_OUTPUT | TERSE_OUTPUT),
   };
 }
 
@@ -79,8 +84,8 @@ async function loadRun(): Promise<(commands: string, flags: number) => Promise<s
         length += output.length;
         return output;
       }
-      const reason = String(errorsOf(context)).trim().slice(0, MAX_REASON);
-      throw new AgentError("HOST_COMMAND", `nftables refuses: ${reason}`);
+      const said = String(errorsOf(context)).trim().slice(0, MAX_REASON);
+      throw new AgentError("HOST_COMMAND", `nftables refuses: ${said}`, { details: { said } });
     } finally {
       free(context);
       if (length > SMALL_LENGTH) trim.async(0, () => {});
