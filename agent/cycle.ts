@@ -3,6 +3,7 @@ import type { RevertTimer } from "./apply/revert-timer-client.ts";
 import type { Release } from "./compile/release.ts";
 import type { AgentError } from "./errors.ts";
 import type { ProbeResult } from "./health/probe.ts";
+import type { ReadyProbes } from "./health/run-probes.ts";
 import type { Policy } from "./policy/policy.ts";
 import type { Outcome } from "./report/describe.ts";
 import type { CommitId, CommitReader } from "./source/source.ts";
@@ -30,6 +31,7 @@ export interface Cycle {
   readonly previous?: CheckedRelease;
   readonly before?: readonly ProbeResult[];
   readonly timer?: RevertTimer;
+  readonly probes?: ReadyProbes;
 }
 
 /** What trust makes of a commit. */

@@ -5,7 +5,7 @@ import type { Cycle, CycleOutcome, StepResult } from "./cycle.ts";
 import { type AgentError, codes, type Response, toStepError } from "./errors.ts";
 import { nowMs } from "./host/clock.ts";
 import { noteCycle } from "./report/agent-memory.ts";
-import { applyStaged, confirmUnchanged, stageRelease } from "./steps/apply-steps.ts";
+import { applyStaged, confirmUnchanged, stageRelease, startPrograms } from "./steps/apply-steps.ts";
 import { approveCommit } from "./steps/commit-steps.ts";
 import { guardTrust, narrowIfDistrusted } from "./steps/guard-trust.ts";
 import { checkHistory } from "./steps/history-steps.ts";
@@ -24,6 +24,7 @@ const steps: { readonly [Name in (typeof cycleSteps)[number]]: (agent: Agent, cy
   approveContent,
   checkHistory,
   rememberVerified,
+  startPrograms,
   readPolicy,
   narrowIfDistrusted,
   compileCommit,
@@ -53,6 +54,10 @@ export async function reconcile(agent: Agent, signal: AbortSignal): Promise<Cycl
       throw new Error("the last step did not end the cycle");
     } catch (error) {
       return endWithError(cycle, toStepError(error, "the cycle failed"));
+    } finally {
+      // They were started before it was known whether there is anything to apply.
+      cycle.timer?.dismiss();
+      cycle.probes?.dismiss();
     }
   })();
   await agent.apply.step("report", () => settle(agent, outcome, nowMs() - startedAtMs));

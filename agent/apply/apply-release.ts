@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { AgentError, toAgentError, toStepError } from "../errors.ts";
 import { judgeProbes } from "../health/judge.ts";
 import type { ProbeResult } from "../health/probe.ts";
-import { runProbes } from "../health/run-probes.ts";
+import { type ReadyProbes, startProbes } from "../health/run-probes.ts";
 import { bootTimeMs, monotonicMs } from "../host/clock.ts";
 import { takeBallast } from "./ballast.ts";
 import type { CheckedRelease } from "./check-artifacts.ts";
@@ -57,9 +57,12 @@ export interface Change {
  * Step 2, rehearse: runs every probe before anything is changed. What does not pass now proves nothing about the change.
  * It needs nothing of the new release, so it may run while that is staged.
  */
-export async function rehearse(context: ApplyContext, extraProbes: ExtraProbes): Promise<readonly ProbeResult[]> {
-  const { settings, programFolder } = context;
-  const results = await Promise.all([runProbes(settings, { programFolder }), extraProbes()]);
+export async function rehearse(
+  context: ApplyContext,
+  extraProbes: ExtraProbes,
+  ready: ReadyProbes = startProbes(context.settings, context),
+): Promise<readonly ProbeResult[]> {
+  const results = await Promise.all([ready.run(), extraProbes()]);
   return results.flat();
 }
 

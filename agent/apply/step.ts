@@ -30,6 +30,7 @@ export const cycleSteps = [
   "approveContent",
   "checkHistory",
   "rememberVerified",
+  "startPrograms",
   "readPolicy",
   "narrowIfDistrusted",
   "compileCommit",

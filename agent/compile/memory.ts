@@ -43,6 +43,8 @@ function createRecall<Part, Result>(isSame: (a: Part, b: Part) => boolean): Reca
       const isKnown = last?.text === text && last.parts.length === parts.length;
       const isSameShare = isKnown && last.parts === parts;
       if (isSameShare || (isKnown && parts.every((part, index) => isSame(part, last.parts[index] as Part)))) {
+        // The same list again is told by itself.
+        known.set(shard, { parts, text, result: last.result });
         return last.result;
       }
       const result = render();

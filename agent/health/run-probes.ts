@@ -20,15 +20,48 @@ export interface ProbePlace {
   readonly programFolder: string;
 }
 
-/**
- * Step 6, probe: runs every built-in and configured probe, from the gateway and as a client, at the same time.
- * Returns one result each, built-in ones first. Never throws for a probe that fails; a namespace that is broken fails
- * every client probe with the reason.
- */
-export async function runProbes(
-  settings: Pick<Settings, "health" | "dns">,
-  place: ProbePlace,
-): Promise<readonly ProbeResult[]> {
+/** Probes whose program has started, which takes longer than they do. */
+export interface ReadyProbes {
+  /**
+   * Runs every built-in and configured probe, from the gateway and as a client, at the same time.
+   * Returns one result each, built-in ones first. Never throws for a probe that fails; a namespace that is broken fails
+   * every client probe with the reason. To be called once.
+   */
+  run(): Promise<readonly ProbeResult[]>;
+  /** Ends a program that has nothing to do. */
+  dismiss(): void;
+}
+
+/** Starts what probes as a client, in its namespace, and returns at once. */
+export function startProbes(settings: Pick<Settings, "health" | "dns">, place: ProbePlace): ReadyProbes {
+  const { clientTasks, gatewayTasks } = listTasks(settings);
+  const { namespace } = settings.health;
+  const order = JSON.stringify(clientTasks);
+  let give = (): void => {};
+  let dismiss = (): void => {};
+  const given = new Promise<string>((resolve, reject) => {
+    give = () => resolve(order);
+    dismiss = () => reject(new Error("there is nothing to probe"));
+  });
+  let hasEnded = false;
+  const waiting = runAsClient(clientTasks, given, namespace, place).finally(() => {
+    hasEnded = true;
+  });
+  return {
+    run: async () => {
+      // One that ended before it was asked has found out nothing.
+      const asClient = hasEnded ? runAsClient(clientTasks, Promise.resolve(order), namespace, place) : waiting;
+      give();
+      return (await Promise.all([asClient, Promise.all(gatewayTasks.map(runProbe))])).flat();
+    },
+    dismiss,
+  };
+}
+
+function listTasks(settings: Pick<Settings, "health" | "dns">): {
+  readonly clientTasks: readonly ProbeTask[];
+  readonly gatewayTasks: readonly ProbeTask[];
+} {
   const addresses = probeAddresses(settings.health);
   const gatewayTasks: ProbeTask[] = [];
   const clientTasks: ProbeTask[] = addresses.map((address) => deniedCanary(address));
@@ -36,11 +69,7 @@ export async function runProbes(
     if ("gateway" in probe.from) gatewayTasks.push(gatewayTask(probe, settings));
     else clientTasks.push(clientTask(probe, probe.from.host, addresses));
   }
-  const [asClient, asGateway] = await Promise.all([
-    runAsClient(clientTasks, settings.health.namespace, place),
-    Promise.all(gatewayTasks.map(runProbe)),
-  ]);
-  return [...asClient, ...asGateway];
+  return { clientTasks, gatewayTasks };
 }
 
 function deniedCanary(address: ProbeAddress): ProbeTask {
@@ -82,6 +111,7 @@ function common(probe: ProbeSettings): Omit<ProbeTask, "servers" | "source4" | "
 
 async function runAsClient(
   tasks: readonly ProbeTask[],
+  stdin: Promise<string>,
   namespace: string,
   place: ProbePlace,
 ): Promise<readonly ProbeResult[]> {
@@ -89,7 +119,7 @@ async function runAsClient(
   const program = join(place.programFolder, "client-probe.mjs");
   try {
     const answer = await runChecked(["nsenter", `--net=/run/netns/${namespace}`, process.execPath, program], {
-      stdin: JSON.stringify(tasks),
+      stdin,
       timeoutMs: longestMs + PROGRAM_SLACK_MS,
     });
     return JSON.parse(answer) as readonly ProbeResult[];

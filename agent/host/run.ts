@@ -5,7 +5,8 @@ export interface RunOptions {
   readonly timeoutMs: number;
   /** Default 8 MiB; stdout and stderr each. */
   readonly maxOutputBytes?: number;
-  readonly stdin?: string | Buffer;
+  /** What the program reads. It starts before a promised text is known, has its time from then on, and ends when none comes. */
+  readonly stdin?: string | Buffer | Promise<string>;
   readonly env?: { readonly [name: string]: string };
   readonly cwd?: string;
   /** A file of ours that the program gets as its descriptor 3. */
@@ -46,7 +47,11 @@ export async function run(argv: readonly [string, ...string[]], options: RunOpti
       child.stdout.destroy();
       child.stderr.destroy();
     };
-    const timer = setTimeout(() => kill(`took longer than ${options.timeoutMs} ms`), options.timeoutMs);
+    let timer: NodeJS.Timeout | undefined;
+    const begin = (stdin: string | Buffer): void => {
+      timer = setTimeout(() => kill(`took longer than ${options.timeoutMs} ms`), options.timeoutMs);
+      child.stdin.end(stdin);
+    };
     const collect = (stream: "stdout" | "stderr") => (chunk: Buffer) => {
       outputBytes += chunk.length;
       if (outputBytes > maxOutputBytes) kill(`printed more than ${maxOutputBytes} bytes`);
@@ -56,7 +61,8 @@ export async function run(argv: readonly [string, ...string[]], options: RunOpti
     child.stderr.on("data", collect("stderr"));
     // A program that exits without reading its input gives EPIPE here; its exit code tells the story.
     child.stdin.on("error", () => {});
-    child.stdin.end(options.stdin ?? "");
+    if (options.stdin instanceof Promise) options.stdin.then(begin, () => kill("was not needed"));
+    else begin(options.stdin ?? "");
     child.on("error", (error: NodeJS.ErrnoException) => {
       clearTimeout(timer);
       const missing = error.code === "ENOENT";

@@ -15,6 +15,7 @@ import type { Provenance } from "../compile/release.ts";
 import { type Cycle, type CycleOutcome, need, type StepResult } from "../cycle.ts";
 import { AgentError, type Code } from "../errors.ts";
 import type { ProbeResult } from "../health/probe.ts";
+import { startProbes } from "../health/run-probes.ts";
 import { nowMs } from "../host/clock.ts";
 import { readPointers, writeConfirmed } from "../host/pointer-store.ts";
 import { comparePolicies, countChanges } from "../policy/compare-policies.ts";
@@ -40,14 +41,24 @@ async function isInForce(apply: ApplyContext, digest: string): Promise<boolean> 
 }
 
 /**
- * Steps 1 and 2, stage and rehearse: writes the artifacts, lets named and the kernel judge them, and probes meanwhile. The
- * revert timer starts at the same time.
+ * Starts the programs that an apply needs, the revert timer and what probes as a client, while the policy is read, which
+ * leaves a core idle. Where no timer starts, staging will say so.
  */
+export async function startPrograms({ apply, log }: Agent): Promise<StepResult> {
+  try {
+    return { timer: await startRevertTimer(apply), probes: startProbes(apply.settings, apply) };
+  } catch (error) {
+    log.debug({ event: "timer-not-started", reason: (error as Error).message });
+    return {};
+  }
+}
+
+/** Steps 1 and 2, stage and rehearse: writes the artifacts, lets named and the kernel judge them, and probes meanwhile. */
 export async function stageRelease(agent: Agent, cycle: Cycle): Promise<StepResult> {
   const { apply, paths } = agent;
   const release = need(cycle.release, "release");
   checkProxyUser(apply, need(cycle.policy, "policy"));
-  const timer = await startRevertTimer(apply);
+  const timer = cycle.timer ?? (await startRevertTimer(apply));
   try {
     // Probes wait for the network; writing and judging need the machine.
     const [next, previous, before] = await Promise.all([
@@ -60,7 +71,7 @@ export async function stageRelease(agent: Agent, cycle: Cycle): Promise<StepResu
         return await checkArtifacts(stored, apply.verdicts);
       }),
       openEnforced(apply),
-      apply.step("2-rehearse", () => rehearse(apply, () => probeForge(agent, cycle))),
+      apply.step("2-rehearse", () => rehearse(apply, () => probeForge(agent, cycle), cycle.probes)),
     ]);
     agent.log.info({ event: "release-staged", commit: cycle.commit, release: next.digest });
     return { next, previous, before, timer };
