@@ -120,6 +120,32 @@ test("with mode commit a signature whose key is revoked ends what it brought, wi
   await write("repository", { url: repository.url });
 });
 
+test("after a rollback it is the older commit's signature that is judged", async () => {
+  const revokedFile = join(lab.folder, "revoked");
+  const revoke = async (person: string): Promise<void> => {
+    const text = execFileSync("ssh-keygen", ["-l", "-f", `${gateway.keys[person]}.pub`], { encoding: "utf8" });
+    await writeFile(revokedFile, `${text.split(" ")[1]} stolen\n`);
+    await gateway.sync();
+  };
+  const own = (await git("config", "user.signingkey")).trim();
+  await git("config", "user.signingkey", gateway.keys["bob"] ?? "");
+  await gateway.commit(policy("rotate.allowed.test"), { signers: [] });
+  await git("config", "user.signingkey", own);
+  expect(await gateway.sync()).toMatchObject({ ok: true, outcome: "confirmed" });
+  const rollback = ["rollback", "--reason", "alice's was right", "--config", gateway.configFile];
+  const { exitCode, stderr } = await gateway.clawgress(rollback);
+  expect(exitCode, stderr).toBe(0);
+  expect(await reaches("b.allowed.test")).toBe(true);
+
+  await revoke("bob");
+  expect(await reaches("b.allowed.test")).toBe(true);
+  await revoke("alice");
+  expect(await reaches("b.allowed.test")).toBe(false);
+  await writeFile(revokedFile, "# both were found again\n");
+  await gateway.sync();
+  expect(await reaches("b.allowed.test")).toBe(true);
+});
+
 test("with mode commit a root of trust that asks for two approvals is refused at the start", async () => {
   const config = JSON.parse(await readFile(gateway.configFile, "utf8")) as { trust: { root: string } };
   const root = JSON.parse(await readFile(config.trust.root, "utf8")) as { roles: { policy: { threshold: number } } };
