@@ -40,20 +40,22 @@ export function createCutter(): Cutter {
 }
 
 function cutWhole(items: readonly Named[]): Cut {
+  const shards = Uint8Array.from(items, ({ pattern }) => shardOf(pattern.name));
+  return { items, shards, shares: share(items, shards) };
+}
+
+function share(items: readonly Named[], shards: Uint8Array): Shares<Named> {
   const shares: Named[][] = SHARDS.map(() => []);
-  const shards = new Uint8Array(items.length);
-  for (const [index, item] of items.entries()) {
-    const shard = shardOf(item.pattern.name);
-    shards[index] = shard;
-    shares[shard]?.push(item);
-  }
-  return { items, shards, shares };
+  for (let index = 0; index < items.length; index++) shares[shards[index] ?? 0]?.push(items[index] as Named);
+  return shares;
 }
 
 /** Returns null when too much has changed. */
 function cutAgain(last: Cut, items: readonly Named[]): Cut | null {
   if (last.items === items) return last;
-  const edits = findListEdits(last.items, items);
+  const same = findListEdits(last.items, items);
+  // With a line more, half of the items are new objects of the same names.
+  const edits = same ?? findListEdits(last.items, items, (a, b) => a.pattern === b.pattern);
   if (edits === null) return null;
   const shards = new Uint8Array(items.length);
   const changed = new Set<number>();
@@ -69,8 +71,9 @@ function cutAgain(last: Cut, items: readonly Named[]): Cut | null {
     [lastEnd, end] = [lastAt + removed, at + added];
   }
   shards.set(last.shards.subarray(lastEnd), end);
-  const shares = last.shares.map((share, shard) =>
-    changed.has(shard) ? items.filter((_item, index) => shards[index] === shard) : share,
+  if (same === null) return { items, shards, shares: share(items, shards) };
+  const shares = last.shares.map((known, shard) =>
+    changed.has(shard) ? items.filter((_item, index) => shards[index] === shard) : known,
   );
   return { items, shards, shares };
 }

@@ -57,7 +57,11 @@ function createRecall<Part, Result>(isSame: (a: Part, b: Part) => boolean): Reca
 /** Whatever a rule may have: each of its parts but the place must be the very same. */
 function isSameButPlace(a: NameRule, b: NameRule): boolean {
   if (a === b) return true;
-  const keys = Object.keys(a) as (keyof NameRule)[];
-  if (keys.length !== Object.keys(b).length) return false;
-  return keys.every((key) => key === "place" || a[key] === b[key]);
+  let count = 0;
+  for (const key in a) {
+    if (key !== "place" && a[key as keyof NameRule] !== b[key as keyof NameRule]) return false;
+    count++;
+  }
+  for (const _key in b) count--;
+  return count === 0;
 }

@@ -1,11 +1,12 @@
 import { createHash } from "node:crypto";
 import { compareTexts } from "../policy/compare-texts.ts";
 import { patternText } from "../policy/pattern-text.ts";
-import type { Group, NamePattern, NameRule, Place, Policy } from "../policy/policy.ts";
+import type { Group, NameRule, Policy } from "../policy/policy.ts";
 import { canonicalJson } from "./canonical-json.ts";
 import { createCutter } from "./cut-shards.ts";
 import type { CompileMemory } from "./memory.ts";
 import type { GateRelease } from "./release.ts";
+import { readPlaces, renderPlaces } from "./shard-places.ts";
 import { SHARDS, shardedGroups } from "./shards.ts";
 
 /** A rule as a shard holds it: its place is in a file of its own, because it moves with every line that is added above it. */
@@ -52,7 +53,7 @@ export function takeShards(
     return memory === undefined ? render() : memory.names.recall(shard, inputOf(lists), render);
   });
   const places = shares.map(({ shard, lists }) => {
-    const render = (): ShardFile => renderPlaces(taken, lists);
+    const render = (): ShardFile => shardFile(renderPlaces(lists.flatMap((rules) => rules.map(({ place }) => place))));
     return memory === undefined ? render() : memory.places.recall(shard, inputOf(lists), render);
   });
   return { rest, shards: { groups, names, places } };
@@ -84,38 +85,9 @@ function createRuleText(): (rule: NameRule) => string {
   };
 }
 
-function renderPlaces(groups: readonly Group[], lists: readonly (readonly NameRule[])[]): ShardFile {
-  const lines: string[] = [];
-  let last = { file: "", text: quote("") };
-  for (const [index, { name }] of groups.entries()) {
-    for (const { pattern, place } of lists[index] ?? []) {
-      const { file, line, column, pointer } = place;
-      if (file !== last.file) last = { file, text: quote(file) };
-      // None of the first four holds a tab, and none of all a line feed: both are refused in every text of a policy.
-      lines.push(`${name}\t${patternText(pattern)}\t${line}\t${column}\t[${last.text},${quote(pointer)}]\n`);
-    }
-  }
-  return shardFile(lines.join(""));
-}
-
-/** As JSON.stringify does, which takes longer over a text without anything to escape. */
-function quote(text: string): string {
-  return /^[\w./~*-]*$/.test(text) ? `"${text}"` : JSON.stringify(text);
-}
-
 function shardFile(text: string): ShardFile {
   const bytes = Buffer.from(text);
   return { bytes, digest: createHash("sha256").update(bytes).digest("hex") };
-}
-
-/** Returns the place of a rule of a shard, out of the shard's places. @throws RangeError when they have none */
-export function findPlace(places: Buffer, group: string, pattern: NamePattern): Place {
-  const start = `${group}\t${patternText(pattern)}\t`;
-  const isFirst = places.subarray(0, Buffer.byteLength(start)).equals(Buffer.from(start));
-  const at = isFirst ? 0 : places.indexOf(`\n${start}`) + 1;
-  if (at === 0 && !isFirst) throw new RangeError(`no place of ${JSON.stringify(patternText(pattern))}`);
-  const end = places.indexOf("\n", at);
-  return parsePlace(places.subarray(at, end).toString("utf8")).place;
 }
 
 /**
@@ -128,30 +100,24 @@ export function joinShards(
   places: readonly Buffer[],
 ): GateRelease {
   const { sharded = [], ...rest } = gate;
-  const known = new Map<string, Place>();
-  for (const line of places.flatMap((file) => file.toString("utf8").split("\n").slice(0, -1))) {
-    const { key, place } = parsePlace(line);
-    known.set(key, place);
+  const lists = new Map<string, NameRule[]>(sharded.map((group) => [group, []]));
+  for (const [index, shard] of shards.entries()) {
+    // In the order in which they were written: group after group.
+    const placed = readPlaces(places[index] ?? Buffer.of())[Symbol.iterator]();
+    for (const group of sharded) {
+      for (const rule of shard[group] ?? []) {
+        const { value: place } = placed.next();
+        if (place === undefined) throw new RangeError(`no place of ${JSON.stringify(patternText(rule.pattern))}`);
+        lists.get(group)?.push({ ...rule, place });
+      }
+    }
   }
   const rulesOf = (group: string): readonly NameRule[] => {
-    const rules = shards
-      .flatMap((shard) => shard[group] ?? [])
-      .map((rule) => {
-        const text = patternText(rule.pattern);
-        const place = known.get(`${group}\t${text}`);
-        if (place === undefined) throw new RangeError(`no place of ${JSON.stringify(text)}`);
-        return { text, rule: { ...rule, place } };
-      });
+    const rules = (lists.get(group) ?? []).map((rule) => ({ text: patternText(rule.pattern), rule }));
     return rules.sort((a, b) => compareTexts(a.text, b.text)).map(({ rule }) => rule);
   };
   const groups = gate.policy.groups.map((group) =>
     sharded.includes(group.name) ? { ...group, names: rulesOf(group.name) } : group,
   );
   return { ...rest, policy: { ...gate.policy, groups } };
-}
-
-function parsePlace(text: string): { readonly key: string; readonly place: Place } {
-  const [group = "", pattern = "", line, column, rest = "[]"] = text.split("\t");
-  const [file = "", pointer = ""] = JSON.parse(rest) as readonly string[];
-  return { key: `${group}\t${pattern}`, place: { file, line: Number(line), column: Number(column), pointer } };
 }

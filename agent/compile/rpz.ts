@@ -106,7 +106,8 @@ const knownWildcards = new WeakMap<readonly NameEntry[], readonly string[]>();
 function wildcardsOf(share: readonly NameEntry[]): readonly string[] {
   const known = knownWildcards.get(share);
   if (known !== undefined) return known;
-  const wildcards = share.flatMap(({ pattern: { kind, name } }) => (kind === "subdomains" ? [name] : []));
+  const wildcards: string[] = [];
+  for (const { pattern } of share) if (pattern.kind === "subdomains") wildcards.push(pattern.name);
   knownWildcards.set(share, wildcards);
   return wildcards;
 }

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { setImmediate as otherWork } from "node:timers/promises";
-import { findPlace, type NamesShardFile } from "../compile/name-shards.ts";
+import type { NamesShardFile } from "../compile/name-shards.ts";
+import { readPlace } from "../compile/shard-places.ts";
 import { SHARDS, shardNamesFile, shardOf, shardPlacesFile } from "../compile/shards.ts";
 import { readFileBytes } from "../host/files.ts";
 import { buildNameTable, type NameLookup, type NameTable } from "../policy/name-table.ts";
@@ -18,6 +19,7 @@ export interface LoadedShards {
 
 interface Shard {
   readonly digest: string;
+  readonly lists: ReadonlyMap<string, readonly NameRule[]>;
   readonly tables: ReadonlyMap<string, NameTable>;
   readonly placesDigest: string;
   readonly places: Buffer;
@@ -43,29 +45,27 @@ export async function loadShards(
     const [file, placesFile] = [shardNamesFile(shard), shardPlacesFile(shard)];
     const [digest, placesDigest] = [String(digests[file]), String(digests[placesFile])];
     const same = known?.parts[shard];
-    const tables = same?.digest === digest ? same.tables : indexShard(await readChecked(folder, file, digest));
+    const index = same?.digest === digest ? same : indexShard(await readChecked(folder, file, digest));
     const isMoved = same?.placesDigest !== placesDigest;
     const places = isMoved ? await readChecked(folder, placesFile, placesDigest) : same.places;
-    parts.push({ digest, tables, placesDigest, places });
+    parts.push({ digest, lists: index.lists, tables: index.tables, placesDigest, places });
     if (same?.digest !== digest) await otherWork();
   }
   const tables = new Map(groups.map((group) => [group, joinTables(group, parts)]));
-  const groupOf = ({ pattern }: NameRule, rule: PolicyEntry): string | undefined =>
-    groups.find(
-      (group) =>
-        tables
-          .get(group)
-          ?.[pattern.kind].get(pattern.name)
-          ?.some((own) => own === rule) === true,
-    );
   return {
     tables,
     parts,
     placeOf: (entry) => {
       if (entry.place !== ELSEWHERE || !("pattern" in entry)) return entry.place;
-      const group = groupOf(entry as NameRule, entry);
-      const places = parts[shardOf(entry.pattern.name)]?.places;
-      return group === undefined || places === undefined ? entry.place : findPlace(places, group, entry.pattern);
+      const part = parts[shardOf(entry.pattern.name)];
+      let before = 0;
+      for (const group of groups) {
+        const rules = part?.lists.get(group) ?? [];
+        const index = rules.indexOf(entry as NameRule);
+        if (part !== undefined && index >= 0) return readPlace(part.places, before + index);
+        before += rules.length;
+      }
+      return entry.place;
     },
   };
 }
@@ -78,11 +78,10 @@ async function readChecked(folder: string, file: string, digest: string): Promis
   return bytes;
 }
 
-function indexShard(bytes: Buffer): ReadonlyMap<string, NameTable> {
-  const lists = Object.entries(JSON.parse(bytes.toString("utf8")) as NamesShardFile);
-  return new Map(
-    lists.map(([group, rules]) => [group, buildNameTable(rules.map((rule) => ({ ...rule, place: ELSEWHERE })))]),
-  );
+function indexShard(bytes: Buffer): Pick<Shard, "lists" | "tables"> {
+  const file = Object.entries(JSON.parse(bytes.toString("utf8")) as NamesShardFile);
+  const lists = new Map(file.map(([group, rules]) => [group, rules.map((rule) => ({ ...rule, place: ELSEWHERE }))]));
+  return { lists, tables: new Map([...lists].map(([group, rules]) => [group, buildNameTable(rules)])) };
 }
 
 function joinTables(group: string, parts: readonly Shard[]): NameTable {

@@ -17,17 +17,21 @@ const MAX_EDIT_ITEMS = 16;
  * Returns in what a list differs from the one before, item by item as the same objects or texts, in order; null when
  * that is too much to be told so. It takes a fraction of a millisecond for 100,000 items.
  */
-export function findListEdits<Item>(last: readonly Item[], next: readonly Item[]): readonly ListEdit[] | null {
+export function findListEdits<Item>(
+  last: readonly Item[],
+  next: readonly Item[],
+  isSame: (a: Item, b: Item) => boolean = isIdentical,
+): readonly ListEdit[] | null {
   const edits: ListEdit[] = [];
   let lastAt = 0;
   let at = 0;
   while (lastAt < last.length && at < next.length) {
-    if (last[lastAt] === next[at]) {
+    if (isSame(last[lastAt] as Item, next[at] as Item)) {
       lastAt++;
       at++;
       continue;
     }
-    const edit = findNextSame(last, lastAt, next, at);
+    const edit = findNextSame(last, lastAt, next, at, isSame);
     if (edit === null || edits.length === MAX_EDITS) return null;
     edits.push(edit);
     lastAt += edit.removed;
@@ -39,12 +43,24 @@ export function findListEdits<Item>(last: readonly Item[], next: readonly Item[]
   return edits;
 }
 
-function findNextSame<Item>(last: readonly Item[], lastAt: number, next: readonly Item[], at: number): ListEdit | null {
+function isIdentical(a: unknown, b: unknown): boolean {
+  return a === b;
+}
+
+function findNextSame<Item>(
+  last: readonly Item[],
+  lastAt: number,
+  next: readonly Item[],
+  at: number,
+  isSame: (a: Item, b: Item) => boolean,
+): ListEdit | null {
   for (let count = 1; count <= MAX_EDIT_ITEMS; count++) {
     for (let removed = 0; removed <= count; removed++) {
       const added = count - removed;
       const isInside = lastAt + removed < last.length && at + added < next.length;
-      if (isInside && last[lastAt + removed] === next[at + added]) return { lastAt, at, removed, added };
+      if (isInside && isSame(last[lastAt + removed] as Item, next[at + added] as Item)) {
+        return { lastAt, at, removed, added };
+      }
     }
   }
   return null;
