@@ -73,6 +73,8 @@ test("a change of one name is in force at once, and named loads only the parts t
   expect(await pidOf("named.pid.json")).toBe(named);
   // All of them would be one command without a zone.
   expect(await namedReloads()).toBe(before);
+  // Nothing was executed for it.
+  expect((await gateway.log()).filter(({ event }) => event === "named-by-rndc")).toEqual([]);
 });
 
 test("a denial names the line of the rule that almost allowed it, as the list has it now", async () => {
