@@ -5,9 +5,10 @@ import { build } from "esbuild";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import type { KernelChange } from "../../agent/gate/kernel-change.ts";
 import { runChecked } from "../../agent/host/run.ts";
+import { PATIENCE } from "../support/eventually.ts";
 
 const namespace = `cgk${process.pid}`;
-const limits = { timeoutMs: 30_000 };
+const limits = { timeoutMs: 30_000 * PATIENCE };
 let folder = "";
 
 const table = `table inet clawgress {
