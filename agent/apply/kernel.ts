@@ -10,6 +10,8 @@ import { compareTexts } from "../policy/compare-texts.ts";
 const LOAD_TIMEOUT_MS = 60_000;
 const COMMAND_TIMEOUT_MS = 15_000;
 const MAX_LISTING_BYTES = 512 * 1024 * 1024;
+/** What nft says of a table or set that it does not find: the text of ENOENT, whatever the language of the system. */
+const NOT_THERE = "No such file or directory";
 
 export const POLICY_TABLE = "clawgress";
 export const BASE_TABLE = "clawgress_base";
@@ -260,9 +262,10 @@ export async function readBudgets(): Promise<readonly number[]> {
 
 /** Returns the elements of a set of the policy table without what the kernel keeps with them; none if it does not stand. */
 async function readSet(name: string): Promise<readonly Json[]> {
-  const skeleton = await listJson([], ["-t", "list", "table", "inet", POLICY_TABLE]);
-  if (!skeleton.some((entry) => nameOf(entry["set"]).includes(name))) return [];
-  const [entry] = await listJson([], ["list", "set", "inet", POLICY_TABLE, name]);
+  const [entry] = await listJson([], ["list", "set", "inet", POLICY_TABLE, name]).catch((error: unknown) => {
+    if (error instanceof AgentError && error.message.includes(NOT_THERE)) return [];
+    throw error;
+  });
   const elements = (entry?.["set"] as { readonly elem?: readonly Json[] } | undefined)?.elem ?? [];
   return elements.map((element) => (element as { readonly elem?: { readonly val?: Json } }).elem?.val ?? element);
 }

@@ -2,6 +2,7 @@ import { closeSync, constants, fstatSync, openSync } from "node:fs";
 import { mkdir, readdir, readFile, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { AgentError } from "../errors.ts";
+import { openLibc } from "./libc.ts";
 import { listProcesses, type ProcessRow } from "./process-table.ts";
 import { run } from "./run.ts";
 
@@ -10,6 +11,8 @@ export interface FileLock {
   release(): Promise<void>;
 }
 
+/** LOCK_EX and LOCK_NB of flock(2). */
+const LOCK_EXCLUSIVE_NOW = 2 | 4;
 /** What `flock` is told to answer when another holds the lock: none of its own exit statuses (sysexits.h, 64 to 78). */
 const LOCKED_STATUS = 200;
 /** How long flock may take beyond its wait. */
@@ -18,7 +21,7 @@ const FLOCK_TIMEOUT_MS = 10_000;
 /**
  * Takes the lock of a file (flock(2)), waiting for it up to `waitMs`. Returns null when another process holds it for so
  * long. The file and its folder are made; the file stays: it means nothing by itself, so nothing has to be cleared after a
- * crash. Node has no call for it, so flock(1) takes it on our open file: the lock belongs to that and outlives the program.
+ * crash. Node has no call for it: the C library takes it, or flock(1) on our open file, to which the lock belongs and which outlives the program.
  * @throws AgentError HOST_FILE when the file cannot be opened, HOST_MISSING or HOST_COMMAND when flock does not do its work
  */
 export async function lockFile(path: string, waitMs: number): Promise<FileLock | null> {
@@ -69,12 +72,25 @@ async function openLock(path: string): Promise<number> {
   }
 }
 
+/** A free lock is taken by the call itself; who must wait lets a program wait, which can be ended. */
 async function takeLock(descriptor: number, waitMs: number): Promise<boolean> {
+  if (await tryLock(descriptor)) return true;
   const wait = ["--timeout", String(waitMs / 1_000), "--conflict-exit-code", String(LOCKED_STATUS)];
   const argv = ["flock", "--exclusive", ...wait, "3"] as const;
   const { exitCode, stderr } = await run(argv, { timeoutMs: waitMs + FLOCK_TIMEOUT_MS, descriptor });
   if (exitCode === 0 || exitCode === LOCKED_STATUS) return exitCode === 0;
   throw new AgentError("HOST_COMMAND", `flock failed (${exitCode}): ${stderr.trim()}`);
+}
+
+let flock: Promise<((descriptor: number, operation: number) => number) | null> | null = null;
+
+/** Returns whether the lock was free and is taken now; false also where the C library cannot be called. */
+async function tryLock(descriptor: number): Promise<boolean> {
+  flock ??= openLibc().then(
+    ({ library }) => library.func("int flock(int fd, int operation)"),
+    () => null,
+  );
+  return (await flock)?.(descriptor, LOCK_EXCLUSIVE_NOW) === 0;
 }
 
 async function isStillThere(descriptor: number, path: string): Promise<boolean> {

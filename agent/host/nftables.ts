@@ -1,6 +1,6 @@
 import type koffi from "koffi";
 import { AgentError } from "../errors.ts";
-import { openLibc } from "./libc.ts";
+import { importKoffi, openLibc } from "./libc.ts";
 
 /**
  * nftables without its program: what `nft` reads and writes, by the library that it is made of (libnftables(3)). Nothing
@@ -93,10 +93,9 @@ async function loadRun(): Promise<(commands: string, flags: number) => Promise<s
   };
 }
 
-/** koffi brings a native library of its own, which a machine may lack: so it is imported when it is needed. */
 async function loadLibrary(): Promise<ReturnType<typeof koffi.load>> {
   try {
-    return (await import("koffi")).default.load(LIBRARY);
+    return (await importKoffi()).load(LIBRARY);
   } catch (error) {
     throw new AgentError("HOST_MISSING", `cannot use ${LIBRARY}: ${(error as Error).message}`, {
       remedy: "install libnftables1",
