@@ -1,4 +1,4 @@
-import { createHmac, timingSafeEqual } from "node:crypto";
+import { createHmac, randomInt, timingSafeEqual } from "node:crypto";
 import { connect } from "node:net";
 import { AgentError } from "../errors.ts";
 
@@ -26,6 +26,7 @@ const HMAC_SHA256 = 163;
 const SIGNATURE_BYTES = 88;
 const MAX_ANSWER_BYTES = 64 * 1024;
 const LIFETIME_S = 60;
+const MAX_SERIAL = 2 ** 32 - 1;
 
 /**
  * Tells named on this machine to do something, such as `reload ZONE`, and resolves when it says that it does.
@@ -46,7 +47,8 @@ export async function tellNamed(control: NamedControl, command: string, nowS: nu
 
 function orderOf(command: string, nowS: number, nonce: string | null): ControlTable {
   const numbers: (readonly [string, string])[] = [
-    ["_ser", String(nowS)],
+    // named takes no message twice, and tells them apart by this.
+    ["_ser", String(randomInt(MAX_SERIAL))],
     ["_tim", String(nowS)],
     ["_exp", String(nowS + LIFETIME_S)],
   ];
