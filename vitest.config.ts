@@ -1,22 +1,13 @@
 import { defineConfig } from "vitest/config";
 
 /**
- * Tests that measure time or load, count to the last packet, or hold a flow over a change: with others beside them they
- * would measure those, since changes of the kernel's rules wait for each other over all gateways of a machine.
+ * Tests that measure load or throughput: with others beside them they would measure those, since changes of the kernel's
+ * rules wait for each other over all gateways of a machine.
  */
-const alone = [
-  "bench",
-  "datapath-load",
-  "deny-flood",
-  "faults",
-  "hours",
-  "limits",
-  "limits-sni",
-  "metrics",
-  "policy-language",
-  "sni-flood",
-  "telemetry",
-].map(fileOf);
+const alone = ["bench", "datapath-load", "deny-flood", "limits", "limits-sni", "sni-flood"].map(fileOf);
+
+/** Tests that count to the last packet, keep to the second, or hold a flow over a change: a core each. */
+const pairs = ["faults", "hours", "metrics", "policy-language", "telemetry"].map(fileOf);
 
 /** The long ones, each alone as well: `npm run long`, and no part of every run. */
 const long = ["applies", "disk-full", "half-applied", "systemd"].map(fileOf);
@@ -34,6 +25,7 @@ export default defineConfig({
       {
         test: {
           name: "unit",
+          sequence: { groupOrder: 0 },
           include: ["test/{unit,golden,property,contract,assumptions}/**/*.test.ts"],
           setupFiles: ["test/support/clear-temporary.ts"],
           testTimeout: 30_000,
@@ -44,8 +36,9 @@ export default defineConfig({
       {
         test: {
           name: "e2e",
+          sequence: { groupOrder: 1 },
           include: ["test/e2e/**/*.test.ts"],
-          exclude: [...alone, ...long],
+          exclude: [...alone, ...pairs, ...long],
           testTimeout: 120_000 * patience,
           hookTimeout: 60_000 * patience,
           // Each file has a lab of its own, and most of its time is waiting.
@@ -54,7 +47,18 @@ export default defineConfig({
       },
       {
         test: {
+          name: "pairs",
+          sequence: { groupOrder: 2 },
+          include: pairs,
+          testTimeout: 120_000 * patience,
+          hookTimeout: 60_000 * patience,
+          maxWorkers: 2,
+        },
+      },
+      {
+        test: {
           name: "alone",
+          sequence: { groupOrder: 3 },
           include: alone,
           testTimeout: 120_000 * patience,
           hookTimeout: 60_000 * patience,
@@ -64,6 +68,7 @@ export default defineConfig({
       {
         test: {
           name: "long",
+          sequence: { groupOrder: 4 },
           include: long,
           testTimeout: 120_000 * patience,
           hookTimeout: 60_000 * patience,

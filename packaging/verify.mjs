@@ -78,6 +78,7 @@ check("generated files are current", ["node", "packaging/generate.mjs", "--check
 check("build", ["node", "packaging/bundle.mjs"]);
 tests("unit");
 tests("e2e");
+tests("pairs");
 tests("alone");
 rmSync(scratch, { recursive: true, force: true });
 
