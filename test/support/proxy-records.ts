@@ -33,7 +33,8 @@ export function readProxyRecords(gateway: TestGateway): RecordReader {
   let skipped = 0;
   const all = async (): Promise<readonly ProxyRecord[]> => {
     const text = await readFile(join(gateway.folder, "run", "proxy.jsonl"), "utf8").catch(() => "");
-    return text.split("\n").flatMap((line) => (line === "" ? [] : [parseProxyRecord(line)]));
+    // What follows the last line feed is being written.
+    return text.split("\n").slice(0, -1).map(parseProxyRecord);
   };
   return {
     mark: async () => {
