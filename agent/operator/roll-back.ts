@@ -35,7 +35,7 @@ export async function rollBack(agent: Agent, { serial, by, reason }: RollbackOrd
   const target = await findTarget(agent, confirmed.release, serial);
   const timer = await startRevertTimer(apply);
   try {
-    const next = await checkArtifacts(await openRelease(paths.releases, target.release), apply.verdicts);
+    const next = await checkArtifacts(await openRelease(paths.releases, target.release, apply.digests), apply.verdicts);
     const [previous, before] = await Promise.all([openEnforced(apply), rehearse(apply, async () => [])]);
     const at = new Date(nowMs()).toISOString();
     const { release, serial: targetSerial, commit } = target;
@@ -63,13 +63,13 @@ export async function rollBack(agent: Agent, { serial, by, reason }: RollbackOrd
 }
 
 async function findTarget(
-  { paths }: Agent,
+  { apply, paths }: Agent,
   present: string | null,
   serial: number | null,
 ): Promise<HistoryEntry & { readonly release: string }> {
   const kept: HistoryEntry[] = [];
   for (const entry of [...(await readHistory(paths.history))].reverse()) {
-    if (entry.release !== present && (await isWhole(paths.releases, entry.release))) kept.push(entry);
+    if (entry.release !== present && (await isWhole(paths.releases, entry.release, apply.digests))) kept.push(entry);
   }
   const target = serial === null ? kept[0] : kept.find((entry) => entry.serial === serial);
   if (target !== undefined) return target;
