@@ -63,7 +63,7 @@ const MAX_SAVED_BYTES = 256 * 1024 * 1024;
 /**
  * Runs the DNS gate until SIGTERM, SIGINT or the control call `shutdown`; what it pinned stays in the kernel. It needs
  * CAP_NET_ADMIN, and its port when that is below 1024, and no other privilege.
- * @throws AgentError HOST_FILE, STATE_LOCKED; Error of the system when a port is taken.
+ * @throws AgentError HOST_FILE, HOST_MISSING, STATE_LOCKED; Error of the system when a port is taken.
  */
 export async function runGate(settings: Settings, log: GateLog): Promise<void> {
   const manager = await openServiceManager();

@@ -48,7 +48,9 @@ export async function run(argv: readonly [string, ...string[]], options: RunOpti
       child.stderr.destroy();
     };
     let timer: NodeJS.Timeout | undefined;
+    let hasEnded = false;
     const begin = (stdin: string | Buffer): void => {
+      if (hasEnded) return;
       timer = setTimeout(() => kill(`took longer than ${options.timeoutMs} ms`), options.timeoutMs);
       child.stdin.end(stdin);
     };
@@ -64,6 +66,7 @@ export async function run(argv: readonly [string, ...string[]], options: RunOpti
     if (options.stdin instanceof Promise) options.stdin.then(begin, () => kill("was not needed"));
     else begin(options.stdin ?? "");
     child.on("error", (error: NodeJS.ErrnoException) => {
+      hasEnded = true;
       clearTimeout(timer);
       const missing = error.code === "ENOENT";
       reject(
@@ -74,6 +77,7 @@ export async function run(argv: readonly [string, ...string[]], options: RunOpti
       );
     });
     child.on("close", (exitCode, signal) => {
+      hasEnded = true;
       clearTimeout(timer);
       const stdoutBytes = Buffer.concat(output.stdout);
       const stdout = stdoutBytes.toString("utf8");

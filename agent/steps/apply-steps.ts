@@ -45,9 +45,11 @@ async function isInForce(apply: ApplyContext, digest: string): Promise<boolean> 
  * leaves a core idle. Where no timer starts, staging will say so.
  */
 export async function startPrograms({ apply, log }: Agent): Promise<StepResult> {
+  const probes = startProbes(apply.settings, apply);
   try {
-    return { timer: await startRevertTimer(apply), probes: startProbes(apply.settings, apply) };
+    return { timer: await startRevertTimer(apply), probes };
   } catch (error) {
+    probes.dismiss();
     log.debug({ event: "timer-not-started", reason: (error as Error).message });
     return {};
   }

@@ -28,3 +28,19 @@ describe("run", () => {
     expect(result).toMatchObject({ exitCode: 3, stdout: "in", stderr: "no\n" });
   });
 });
+
+test("a program that ended before its input was known keeps nobody waiting, and one without input is ended", async () => {
+  let give = (_text: string): void => {};
+  const late = new Promise<string>((resolve) => {
+    give = resolve;
+  });
+  expect((await run(["true"], { timeoutMs: 60_000, stdin: late })).exitCode).toBe(0);
+  const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === "Timeout").length;
+  const before = timers();
+  give("too late");
+  await late;
+  expect(timers()).toBe(before);
+  const none = run(["cat"], { timeoutMs: 60_000, stdin: Promise.reject(new Error("nothing to say")) });
+  await expect(none).rejects.toMatchObject({ code: "HOST_COMMAND", message: "cat was not needed" });
+  expect((await run(["cat"], { timeoutMs: 5_000, stdin: Promise.resolve("in time") })).stdout).toBe("in time");
+});
