@@ -53,7 +53,7 @@ export function takeShards(
     return memory === undefined ? render() : memory.names.recall(shard, inputOf(lists), render);
   });
   const places = shares.map(({ shard, lists }) => {
-    const render = (): ShardFile => shardFile(renderPlaces(lists.flatMap((rules) => rules.map(({ place }) => place))));
+    const render = (): ShardFile => shardFile(renderPlaces(joinLists(lists)));
     return memory === undefined ? render() : memory.places.recall(shard, inputOf(lists), render);
   });
   return { rest, shards: { groups, names, places } };
@@ -66,27 +66,27 @@ function joinLists<Item>(lists: readonly (readonly Item[])[]): readonly Item[] {
 
 /** In canonical JSON, as of the whole. */
 function renderNames(groups: readonly Group[], lists: readonly (readonly NameRule[])[]): ShardFile {
-  const textOf = createRuleText();
-  const members = groups.map(({ name }, index) => ({ name, rules: (lists[index] ?? []).map(textOf).join(",") }));
+  const sortKeys = createKeySorter();
+  const members = groups.map(({ name }, index) => ({ name, rules: (lists[index] ?? []).map(sortKeys) }));
   members.sort((a, b) => compareTexts(a.name, b.name));
-  return shardFile(`{${members.map(({ name, rules }) => `${JSON.stringify(name)}:[${rules}]`).join(",")}}\n`);
+  // The platform writes what is in order already in a fifth of the time.
+  const texts = members.map(({ name, rules }) => `${JSON.stringify(name)}:${JSON.stringify(rules)}`);
+  return shardFile(Buffer.from(`{${texts.join(",")}}\n`));
 }
 
-/** Most rules are a pattern, ports that they share, and a label; written out, these take a tenth of the time. */
-function createRuleText(): (rule: NameRule) => string {
-  const shared = new Map<unknown, string>();
-  return (rule) => {
-    const { pattern, ports, label, place: _place, ...rest } = rule;
-    if (Object.keys(rest).length > 0) return canonicalJson({ pattern, ports, label, ...rest }).trimEnd();
-    const portsText = shared.get(ports) ?? canonicalJson(ports).trimEnd();
-    shared.set(ports, portsText);
-    const name = JSON.stringify(pattern.name);
-    return `{"label":${JSON.stringify(label)},"pattern":{"kind":"${pattern.kind}","name":${name}},"ports":${portsText}}`;
+/** Returns what copies a rule, without its place, with the keys of canonical JSON. */
+function createKeySorter(): (rule: NameRule) => unknown {
+  const shared = new Map<unknown, unknown>();
+  const sorted = (value: unknown): unknown => JSON.parse(canonicalJson(value));
+  return ({ pattern, ports, label, place: _place, ...rest }) => {
+    if (Object.keys(rest).length > 0) return sorted({ pattern, ports, label, ...rest });
+    const sortedPorts = shared.get(ports) ?? sorted(ports);
+    shared.set(ports, sortedPorts);
+    return { label, pattern: { kind: pattern.kind, name: pattern.name }, ports: sortedPorts };
   };
 }
 
-function shardFile(text: string): ShardFile {
-  const bytes = Buffer.from(text);
+function shardFile(bytes: Buffer): ShardFile {
   return { bytes, digest: createHash("sha256").update(bytes).digest("hex") };
 }
 

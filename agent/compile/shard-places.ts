@@ -9,30 +9,61 @@ import type { Place } from "../policy/policy.ts";
 /** What the place of an entry that is in no list has for an index. */
 const NO_INDEX = "-";
 
-/** Returns the text of some places. */
-export function renderPlaces(places: Iterable<Place>): string {
+/** Returns the bytes of the places of some rules. */
+export function renderPlaces(rules: readonly { readonly place: Place }[]): Buffer {
   const lists = new Map<string, number>();
-  const lines: string[] = [];
   let last = { file: "", pointer: "", list: -1 };
-  for (const { file, line, column, pointer } of places) {
-    const [listPointer, index] = splitPlace(pointer);
-    if (last.file !== file || last.pointer !== listPointer || last.list < 0) {
-      const key = JSON.stringify([file, listPointer]);
-      const list = lists.get(key) ?? lists.size;
-      lists.set(key, list);
-      last = { file, pointer: listPointer, list };
+  let lines = Buffer.allocUnsafe(LINE_BYTES * (rules.length + 1));
+  let end = 0;
+  for (const { place } of rules) {
+    const { file, line, column, pointer } = place;
+    const slash = findIndex(pointer);
+    const listEnd = slash < 0 ? pointer.length : slash;
+    const isSameList = listEnd === last.pointer.length && pointer.startsWith(last.pointer) && file === last.file;
+    if (!isSameList || last.list < 0) {
+      const list = pointer.slice(0, listEnd);
+      const key = JSON.stringify([file, list]);
+      const number = lists.get(key) ?? lists.size;
+      lists.set(key, number);
+      last = { file, pointer: list, list: number };
     }
-    lines.push(`${line} ${column} ${last.list} ${index}\n`);
+    if (end + LINE_BYTES > lines.length) lines = Buffer.concat([lines], 2 * lines.length);
+    end = writeNumber(lines, end, line, SPACE);
+    end = writeNumber(lines, end, column, SPACE);
+    end = writeNumber(lines, end, last.list, SPACE);
+    if (slash >= 0) for (let at = slash + 1; at < pointer.length; at++) lines[end++] = pointer.charCodeAt(at);
+    else lines[end++] = NO_INDEX.charCodeAt(0);
+    lines[end++] = LINE_FEED;
   }
-  return `[${[...lists.keys()].join(",")}]\n${lines.join("")}`;
+  return Buffer.concat([Buffer.from(`[${[...lists.keys()].join(",")}]\n`), lines.subarray(0, end)]);
 }
 
-function splitPlace(pointer: string): readonly [list: string, index: string] {
-  const slash = pointer.lastIndexOf("/");
-  for (let at = slash + 1; at < pointer.length; at++) if (!isDigit(pointer.charCodeAt(at))) return [pointer, NO_INDEX];
-  const isIndexed = slash >= 0 && slash < pointer.length - 1;
-  return isIndexed ? [pointer.slice(0, slash), pointer.slice(slash + 1)] : [pointer, NO_INDEX];
+/** Longest line: three numbers and an index, of sixteen digits at most. */
+const LINE_BYTES = 80;
+const SPACE = 0x20;
+const LINE_FEED = 0x0a;
+const ZERO = 0x30;
+
+/** Writes a number from 0 to 2^31 - 1 and a character; returns where the next one goes. Texts of numbers would be most of the time. */
+function writeNumber(bytes: Buffer, start: number, number: number, behind: number): number {
+  let digits = 1;
+  for (let rest = number; rest >= 10; rest = (rest / 10) | 0) digits++;
+  const end = start + digits;
+  for (let at = end - 1, rest = number; at >= start; at--, rest = (rest / 10) | 0) bytes[at] = ZERO + (rest % 10);
+  bytes[end] = behind;
+  return end + 1;
 }
+
+/** Returns where the slash stands before the index that ends a pointer; -1 when it ends with none. */
+function findIndex(pointer: string): number {
+  let at = pointer.length - 1;
+  while (at >= 0 && isDigit(pointer.charCodeAt(at))) at--;
+  const isIndex = at >= 0 && at < pointer.length - 1 && pointer.length - at <= MAX_INDEX_DIGITS;
+  return isIndex && pointer.charCodeAt(at) === SLASH ? at : -1;
+}
+
+const MAX_INDEX_DIGITS = 16;
+const SLASH = 0x2f;
 
 function isDigit(code: number): boolean {
   return code >= 0x30 && code <= 0x39;

@@ -6,7 +6,7 @@ import { quoteText } from "./parsed.ts";
 /** Where a value begins in the text: an offset alone for a plain value, with those inside for a container. */
 export type Spot = number | ArraySpot | ObjectSpot;
 
-interface ArraySpot {
+export interface ArraySpot {
   readonly start: number;
   readonly items: readonly Spot[];
 }

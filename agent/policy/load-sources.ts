@@ -113,14 +113,24 @@ function readSource(bytes: Uint8Array, file: string, options: LoadOptions, sink:
   return { document: text.value as unknown as PolicyDocument, log: createIssueLog(text, sink) };
 }
 
-/** Of a text of which all but one name is known, that name alone is looked at; it may stand in the list that everybody has. */
+/** Longer lists are read whole, so that the schema says whether they are too long. */
+const MAX_PATCHED_ITEMS = 500_000;
+
+/** Of a text of which all but some names are known, these alone are looked at; they stand in a list of allowed names. */
 function rereadText(known: KnownText | undefined, bytes: Uint8Array, options: JsonTextOptions): JsonDocument | null {
   if (known === undefined || bytes.length > Math.min(options.maxBytes ?? 0, HIGHEST_MAX_BYTES)) return null;
   const patched = patchJsonText(known, bytes, options);
   if (patched === null) return null;
-  const { list, text } = patched.edit;
-  const isAllowList = list.join("/") === "allow/domains";
-  return isAllowList && validate({ version: 1, allow: { domains: [text] } }) ? patched.document : null;
+  const { list, texts, count } = patched.patch;
+  const isKnown = isNameList(list) && count <= MAX_PATCHED_ITEMS && validate({ version: 1, allow: { domains: texts } });
+  return isKnown ? patched.document : null;
+}
+
+/** Returns whether the schema asks of a list's items what it asks of those of `allow.domains`. */
+function isNameList([first, ...rest]: readonly string[]): boolean {
+  if (rest.at(-1) !== "domains") return false;
+  if (first === "allow") return rest.length === 1;
+  return first === "groups" ? rest.length === 2 : first === "hosts" && rest.length === 3 && rest[1] === "allow";
 }
 
 function checkKeys({ document, log }: PolicySource): void {

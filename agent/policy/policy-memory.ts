@@ -1,4 +1,3 @@
-import type { Drafts } from "./drafts.ts";
 import type { KnownText } from "./json-patch.ts";
 import type { NamePattern, NameRule, PortRange } from "./policy.ts";
 import { portText } from "./ports.ts";
@@ -35,14 +34,13 @@ export interface KnownPattern {
 
 export interface KnownList {
   readonly ports: readonly PortRange[];
-  readonly rules: Drafts<NameRule>;
-  /** The keys of the rules, in order. */
-  readonly sorted: readonly string[];
-  readonly entries: readonly unknown[];
-  /** By entry: its rule, when the text says all that it says and nothing is to be said about it; else null. */
-  readonly byEntry: readonly (NameRule | null)[];
   /** The rules in order: what came out. */
   readonly names: readonly NameRule[];
+  /** Their keys. */
+  readonly sorted: readonly string[];
+  readonly entries: readonly unknown[];
+  /** By entry: which rule is its own, when the text says all that it says and nothing is to be said about it; else -1. */
+  readonly order: Int32Array;
   /** Each entry is one name, which stands there once and has neither label nor warning. */
   readonly isPlain: boolean;
 }

@@ -10,7 +10,6 @@ import { quoteText } from "./parsed.ts";
 import { patternText } from "./pattern-text.ts";
 import type { NameRule, Place, PortRange } from "./policy.ts";
 import {
-  type KnownList,
   type KnownPattern,
   type PolicyMemory,
   rememberList,
@@ -33,8 +32,8 @@ interface Reading {
   readonly ports: readonly PortRange[];
   /** Names below each name are in the list too. */
   readonly withBelow: boolean;
-  /** The same list of the policy that was read last. */
-  readonly last: KnownList | undefined;
+  /** The rules of the same list of the policy that was read last, by key. */
+  readonly last: ReadonlyMap<string, NameRule> | null;
   readonly rules: Drafts<NameRule>;
   /** Keys that the last list did not have. */
   readonly fresh: string[];
@@ -52,7 +51,6 @@ export function readNames(
   const last = memory?.lists.get(key);
   const ports = samePorts(last?.ports, listPorts);
   const withBelow = allow.subdomains === true;
-  const reading: Reading = { context, pointer, ports, withBelow, last, rules: new Map(), fresh: [] };
   const entries = allow.domains ?? [];
   const isSame = memory?.isSameBesides === true && !withBelow;
   const isBare = context.labels.isEmpty;
@@ -61,9 +59,13 @@ export function readNames(
     rememberList(memory, key, known);
     return known.names;
   }
+  const lastRules =
+    last === undefined ? null : new Map(last.sorted.map((text, order) => [text, last.names[order] as NameRule]));
+  const reading: Reading = { context, pointer, ports, withBelow, last: lastRules, rules: new Map(), fresh: [] };
   const byEntry = entries.map((entry, index) => {
-    const same = isSame && last?.entries[index] === entry ? (last.byEntry[index] ?? null) : null;
-    if (same === null || !log.isItemAt(pointer, index, same.place)) return readName(reading, entry, index);
+    const order = isSame && last?.entries[index] === entry ? (last.order[index] ?? -1) : -1;
+    const same = order === -1 ? undefined : last?.names[order];
+    if (same === undefined || !log.isItemAt(pointer, index, same.place)) return readName(reading, entry, index);
     const text = patternText(same.pattern);
     context.labels.take(text);
     add(reading, ruleKey(text, same), same);
@@ -72,9 +74,16 @@ export function readNames(
   const { rules, fresh } = reading;
   const sorted = last === undefined ? sortTexts(rules.keys()) : mergeTexts(last.sorted, rules, fresh);
   const names = finishNames(rules, log, sorted);
-  const isPlain = isBare && rules.size === entries.length && !byEntry.includes(null);
-  if (memory !== undefined) rememberList(memory, key, { ports, rules, sorted, entries, byEntry, names, isPlain });
+  if (memory !== undefined) {
+    const isPlain = isBare && rules.size === entries.length && !byEntry.includes(null);
+    rememberList(memory, key, { ports, names, sorted, entries, order: orderOf(byEntry, names), isPlain });
+  }
   return names;
+}
+
+function orderOf(byEntry: readonly (NameRule | null)[], names: readonly NameRule[]): Int32Array {
+  const places = new Map<NameRule | null, number>(names.map((rule, order) => [rule, order]));
+  return Int32Array.from(byEntry, (rule) => places.get(rule) ?? -1);
 }
 
 /** Reads an entry; returns its rule when the text alone says it and nothing is to be said about it, else null. */
@@ -90,8 +99,8 @@ function readName(
   const { pattern, text, below } = known;
   const written = { pattern, ports: ports ?? reading.ports, label: label ?? context.labels.take(text), ...rest };
   const key = ruleKey(text, written);
-  const earlier = last?.rules.get(key);
-  const rule = earlier !== undefined && "place" in earlier ? sameRule(earlier, written) : written;
+  const earlier = last?.get(key);
+  const rule = earlier === undefined ? written : sameRule(earlier, written);
   const isFirst = add(reading, key, rule);
   if (reading.withBelow && pattern.kind === "exact")
     addBelow(reading, ruleKey(`*.${text}`, rule), { ...rule, pattern: below });
@@ -100,7 +109,7 @@ function readName(
 
 /** Returns whether it is the first of its text. */
 function add({ context, last, rules, fresh }: Reading, text: string, rule: NameRule): boolean {
-  if (last !== undefined && !last.rules.has(text) && !rules.has(text)) fresh.push(text);
+  if (last !== null && !last.has(text) && !rules.has(text)) fresh.push(text);
   const earlier = addRule(rules, text, rule);
   if (earlier === null) return true;
   const { log } = context;
@@ -109,7 +118,7 @@ function add({ context, last, rules, fresh }: Reading, text: string, rule: NameR
 }
 
 function addBelow({ last, rules, fresh }: Reading, text: string, rule: NameRule): void {
-  if (last !== undefined && !last.rules.has(text) && !rules.has(text)) fresh.push(text);
+  if (last !== null && !last.has(text) && !rules.has(text)) fresh.push(text);
   addRule(rules, text, rule);
 }
 

@@ -8,9 +8,18 @@ import { patternText } from "./pattern-text.ts";
 import type { NameRule, Place } from "./policy.ts";
 import type { KnownList } from "./policy-memory.ts";
 
+/** A list that is read again. */
+interface Reread {
+  readonly last: KnownList;
+  readonly entries: readonly DomainEntry[];
+  readonly edits: readonly ListEdit[];
+  readonly pointer: string;
+  readonly log: IssueLog;
+}
+
 /**
- * Returns a list of names that differs from the last one in a few entries, each in the place of another, without reading
- * the others; null when there is anything else to it, so that it must be read whole. What comes out is the same.
+ * Returns a list of names that differs from the last one in a few entries, new, gone or in the place of others, without
+ * reading the others; null when there is anything else to it, so that it must be read whole. What comes out is the same.
  */
 export function rereadNames(
   last: KnownList,
@@ -18,33 +27,26 @@ export function rereadNames(
   pointer: string,
   log: IssueLog,
 ): KnownList | null {
-  if (!last.isPlain || entries.length !== last.entries.length) return null;
+  if (!last.isPlain) return null;
   const edits = findListEdits(last.entries, entries);
-  if (edits === null || edits.some(({ removed, added }) => removed !== added)) return null;
-  const rules = edits.flatMap((edit) => readEdit(edit, last, entries, pointer, log) ?? []);
-  const gone = edits.flatMap(({ at, removed }) => last.byEntry.slice(at, at + removed));
-  if (rules.length !== gone.length || !isEveryOtherInPlace(last, edits, pointer, log)) return null;
-  return replaceRules(last, entries, edits, rules);
+  if (edits === null) return null;
+  const reread: Reread = { last, entries, edits, pointer, log };
+  const fresh = edits.flatMap(({ at, added }) => readAdded(reread, at, added));
+  const rules = fresh.filter((rule) => rule !== null);
+  const gone = new Set(edits.flatMap(({ lastAt, removed }) => [...last.order.subarray(lastAt, lastAt + removed)]));
+  if (rules.length < fresh.length || !isEachNew(reread, rules, gone)) return null;
+  return putTogether(reread, moveRules(reread), gone, rules);
 }
 
-/** Returns the rules of entries that are names and nothing else, and of which nothing is to be said. */
-function readEdit(
-  { at, added }: ListEdit,
-  last: KnownList,
-  entries: readonly DomainEntry[],
-  pointer: string,
-  log: IssueLog,
-): readonly NameRule[] | null {
-  const rules: NameRule[] = [];
-  for (let index = at; index < at + added; index++) {
-    const entry = entries[index];
+/** Returns the rules of entries that are names and nothing else, and of which nothing is to be said; null for each other. */
+function readAdded({ last, entries, pointer, log }: Reread, at: number, added: number): readonly (NameRule | null)[] {
+  return entries.slice(at, at + added).map((entry, offset) => {
     const parsed = typeof entry === "string" ? parseDomainPattern(entry) : null;
     if (parsed?.ok !== true) return null;
-    const place = log.locate(joinPointer(pointer, index));
+    const place = log.locate(joinPointer(pointer, at + offset));
     if (hasWarning(parsed.value, place, log)) return null;
-    rules.push({ pattern: parsed.value, ports: last.ports, label: null, place });
-  }
-  return rules;
+    return { pattern: parsed.value, ports: last.ports, label: null, place };
+  });
 }
 
 function hasWarning(pattern: NameRule["pattern"], place: Place, log: IssueLog): boolean {
@@ -56,61 +58,90 @@ function hasWarning(pattern: NameRule["pattern"], place: Place, log: IssueLog): 
   return isWarned;
 }
 
-function isEveryOtherInPlace(
-  { byEntry }: KnownList,
-  edits: readonly ListEdit[],
-  pointer: string,
-  log: IssueLog,
-): boolean {
-  let next = 0;
-  for (let index = 0; index < byEntry.length; index++) {
-    const edit = edits[next];
-    if (edit !== undefined && index === edit.at) {
-      index += edit.added - 1;
-      next++;
-      continue;
-    }
-    const rule = byEntry[index];
-    if (rule === null || rule === undefined || !log.isItemAt(pointer, index, rule.place)) return false;
-  }
-  return true;
+/** Returns false when a name would stand there twice. */
+function isEachNew({ last }: Reread, rules: readonly NameRule[], gone: ReadonlySet<number>): boolean {
+  const texts = rules.map(({ pattern }) => patternText(pattern));
+  const isFree = (text: string): boolean => {
+    const at = placeInOrder(last.sorted, text);
+    return last.sorted[at] !== text || gone.has(at);
+  };
+  return new Set(texts).size === texts.length && texts.every(isFree);
 }
 
-/** Returns null when a name would stand there twice. */
-function replaceRules(
-  last: KnownList,
-  entries: readonly DomainEntry[],
-  edits: readonly ListEdit[],
-  fresh: readonly NameRule[],
-): KnownList | null {
-  const gone = new Set(edits.flatMap(({ at, removed }) => last.byEntry.slice(at, at + removed)));
-  const goneTexts = new Set([...gone].map((rule) => (rule === null ? "" : patternText(rule.pattern))));
-  const texts = fresh.map(({ pattern }) => patternText(pattern));
-  const isNew = (text: string): boolean => !last.rules.has(text) || goneTexts.has(text);
-  if (new Set(texts).size !== texts.length || !texts.every(isNew)) return null;
-  const byEntry = [...last.byEntry];
-  let taken = 0;
-  for (const { at, added } of edits) {
-    for (let index = at; index < at + added; index++) byEntry[index] = fresh[taken++] ?? null;
-  }
-  // The rules of the last list are nobody's any more: what is remembered of it is replaced by this one.
-  const { rules } = last;
-  const sorted = [...last.sorted];
+/** Returns the rules of the last list, in its order; one that has moved, in the text or among the entries, is a new object. */
+function moveRules({ last, edits, pointer, log }: Reread): readonly NameRule[] {
   const names = [...last.names];
-  for (const text of goneTexts) {
-    const at = placeInOrder(sorted, text);
-    sorted.splice(at, 1);
-    names.splice(at, 1);
-    rules.delete(text);
+  /** The text is that of the entry which stood there. */
+  const pointerOf = (at: number): string => last.names[last.order[at] ?? -1]?.place.pointer ?? joinPointer(pointer, at);
+  let lines = 0;
+  forEachKept(last.entries.length, edits, (lastAt, at) => {
+    const order = last.order[lastAt] ?? 0;
+    const rule = names[order] as NameRule;
+    const { place } = rule;
+    if (lastAt === at && log.isItemAt(pointer, at, place)) return;
+    const { file, line, column } = place;
+    // Most have moved by as many lines as the one before.
+    const moved: Place = { file, line: line + lines, column, pointer: pointerOf(at) };
+    const found = log.isItemAt(pointer, at, moved) ? moved : log.locate(moved.pointer);
+    lines = found.line - line;
+    names[order] = { ...rule, place: found };
+  });
+  return names;
+}
+
+/** Calls for each entry that is in the list before and now. */
+function forEachKept(lastCount: number, edits: readonly ListEdit[], call: (lastAt: number, at: number) => void): void {
+  let [lastAt, at] = [0, 0];
+  for (const edit of edits) {
+    while (lastAt < edit.lastAt) call(lastAt++, at++);
+    lastAt += edit.removed;
+    at += edit.added;
   }
-  for (const [index, text] of texts.entries()) {
-    const rule = fresh[index] as NameRule;
-    const at = placeInOrder(sorted, text);
-    sorted.splice(at, 0, text);
-    names.splice(at, 0, rule);
-    rules.set(text, rule);
+  while (lastAt < lastCount) call(lastAt++, at++);
+}
+
+/** Returns the list without rules that are gone, and with others in their order. */
+function putTogether(
+  { last, entries, edits }: Reread,
+  moved: readonly NameRule[],
+  gone: ReadonlySet<number>,
+  fresh: readonly NameRule[],
+): KnownList {
+  const added = fresh.map((rule, index) => {
+    const text = patternText(rule.pattern);
+    return { text, rule, index, before: placeInOrder(last.sorted, text) };
+  });
+  added.sort((a, b) => (a.text < b.text ? -1 : 1));
+  const cuts = [...new Set([...gone, ...added.map(({ before }) => before), moved.length])].sort((a, b) => a - b);
+  const sorted: (readonly string[])[] = [];
+  const names: (readonly NameRule[])[] = [];
+  /** Where a rule of the last list is now, and a new one. */
+  const places = { last: new Int32Array(moved.length), fresh: new Int32Array(fresh.length) };
+  let [kept, count] = [0, 0];
+  for (const cut of cuts) {
+    sorted.push(last.sorted.slice(kept, cut));
+    names.push(moved.slice(kept, cut));
+    for (; kept < cut; kept++) places.last[kept] = count++;
+    const here = added.filter(({ before }) => before === cut);
+    sorted.push(here.map(({ text }) => text));
+    names.push(here.map(({ rule }) => rule));
+    for (const { index } of here) places.fresh[index] = count++;
+    if (gone.has(cut)) kept = cut + 1;
   }
-  return { ...last, sorted, names, entries, byEntry };
+  const order = new Int32Array(entries.length);
+  forEachKept(last.entries.length, edits, (lastAt, at) => {
+    order[at] = places.last[last.order[lastAt] ?? 0] ?? 0;
+  });
+  let taken = 0;
+  for (const { at, added: count } of edits) {
+    for (let index = at; index < at + count; index++) order[index] = places.fresh[taken++] ?? 0;
+  }
+  return { ...last, sorted: joinParts(sorted), names: joinParts(names), entries, order };
+}
+
+/** As `flat`, in a tenth of its time. */
+function joinParts<Item>(parts: readonly (readonly Item[])[]): readonly Item[] {
+  return ([] as Item[]).concat(...parts);
 }
 
 /** Returns where a text stands among sorted texts, or would. */

@@ -15,17 +15,17 @@ const places = [
 ];
 
 test("each place is read as it was written, by its number and with the others", () => {
-  const bytes = Buffer.from(renderPlaces(places));
+  const bytes = renderPlaces(places.map((place) => ({ place })));
   expect(readPlaces(bytes)).toEqual(places);
   for (const [ordinal, expected] of places.entries()) expect(readPlace(bytes, ordinal)).toEqual(expected);
 });
 
 test("a place that is not there is an error", () => {
-  const bytes = Buffer.from(renderPlaces(places));
+  const bytes = renderPlaces(places.map((place) => ({ place })));
   for (const ordinal of [places.length, places.length + 1, 1000]) {
     expect(() => readPlace(bytes, ordinal)).toThrow(RangeError);
   }
   expect(() => readPlace(Buffer.of(), 0)).toThrow(RangeError);
-  expect(readPlaces(Buffer.from(renderPlaces([])))).toEqual([]);
+  expect(readPlaces(renderPlaces([]))).toEqual([]);
   expect(() => readPlaces(Buffer.from('[["policy.json","/allow/domains"]]\n3 7 1 0\n'))).toThrow(RangeError);
 });
