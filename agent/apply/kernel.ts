@@ -150,27 +150,54 @@ function isNoHeader(entry: Entry): boolean {
   return entry["metainfo"] === undefined;
 }
 
+/** So many are 64 KiB. */
+const MAX_SHORT_ELEMENTS = 500;
+
+/** Whether all that was listed last was short, so that listing it again needs no memory to speak of. */
+let isShort = false;
+
 /**
- * Returns what each of several `list` commands prints. They are told to one program, one after the other, since each costs
- * a process otherwise; an object that is not there lists nothing. In one command nft 1.0.6 finds only one of several maps.
+ * Returns what each of several `list` commands prints, the first without elements; an object that is not there lists
+ * nothing. What was short is listed in this process. Else all are told to one program, one after the other, since each
+ * costs a process otherwise; in one command nft 1.0.6 finds only one of several maps.
  */
 export async function listEach(
   prefix: NamespacePrefix,
   commands: readonly (readonly string[])[],
 ): Promise<readonly (readonly Entry[])[]> {
-  const [terse, ...others] = commands;
+  const [terse = [], ...others] = commands;
+  if (isShort && prefix.length === 0 && (await openLibrary()) !== null)
+    return await listOneByOne(prefix, terse, others);
   const [first, text] = await Promise.all([
-    listJson(prefix, terse ?? []),
+    listJson(prefix, terse),
     run(nft(prefix, "-j", "-i"), {
       stdin: others.map((command) => `${command.join(" ")}\n`).join(""),
       timeoutMs: LOAD_TIMEOUT_MS,
       maxOutputBytes: MAX_LISTING_BYTES,
     }),
   ]);
+  if (prefix.length === 0) isShort = text.stdout.length < MAX_SHORT_LENGTH;
   const lines = text.stdout.split("\n").filter((line) => line.startsWith('{"nftables"'));
   if (lines.length === others.length && text.stderr === "") return [first, ...lines.map(parseListing)];
   // An nft that talks in another way, or a table of an older version, which lacks some.
-  return [first, ...(await Promise.all(others.map((command) => listIfAny(prefix, command, first))))];
+  return await listOneByOne(prefix, terse, others);
+}
+
+function countElements(entry: Entry): number {
+  const { elem } = (entry["map"] ?? entry["set"] ?? {}) as { readonly elem?: Json };
+  return Array.isArray(elem) ? elem.length : 0;
+}
+
+async function listOneByOne(
+  prefix: NamespacePrefix,
+  terse: readonly string[],
+  others: readonly (readonly string[])[],
+): Promise<readonly (readonly Entry[])[]> {
+  const first = await listJson(prefix, terse);
+  const lists = await Promise.all(others.map((command) => listIfAny(prefix, command, first)));
+  if (prefix.length === 0)
+    isShort &&= lists.flat().reduce((sum, entry) => sum + countElements(entry), 0) < MAX_SHORT_ELEMENTS;
+  return [first, ...lists];
 }
 
 async function listIfAny(

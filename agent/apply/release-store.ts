@@ -6,7 +6,7 @@ import type { Artifact, GateRelease, Provenance, Release } from "../compile/rele
 import { SHARDS, shardNamesFile, shardPlacesFile } from "../compile/shards.ts";
 import { AgentError, type Json } from "../errors.ts";
 import { createFileDigests, type FileDigests } from "../host/file-digests.ts";
-import { makeFolder, readFileBytes, readFileIfAny, replaceFile, syncFolder } from "../host/files.ts";
+import { makeFolder, readFileBytes, readFileIfAny, replaceFile, syncFolder, writeUnreadFile } from "../host/files.ts";
 
 const MAX_ARTIFACT_BYTES = 256 * 1024 * 1024;
 const MAX_MANIFEST_BYTES = 64 * 1024;
@@ -46,11 +46,11 @@ export async function storeRelease(
     await Promise.all(
       others.map(async (artifact) => {
         const isLinked = (await isInModel(artifact)) && (await linkArtifact(model ?? "", folder, artifact.path));
-        if (!isLinked) await writeArtifact(folder, artifact);
+        if (!isLinked) await writeUnreadFile(join(folder, artifact.path), artifact.bytes);
       }),
     );
     await syncFolder(folder);
-    await writeArtifact(folder, manifest);
+    await replaceFile(manifestPath, manifest.bytes);
     await syncFolder(releases);
   }
   await replaceFile(join(folder, "provenance.json"), `${JSON.stringify(provenance, null, 2)}\n`);
@@ -73,17 +73,14 @@ export async function isWhole(releases: string, digest: string, digests?: FileDi
  * there are no links, or too many to one file.
  */
 async function linkArtifact(model: string, folder: string, path: string): Promise<boolean> {
-  try {
-    await rm(join(folder, path), { force: true });
-    await link(join(model, path), join(folder, path));
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-async function writeArtifact(folder: string, artifact: Artifact): Promise<void> {
-  await replaceFile(join(folder, artifact.path), artifact.bytes);
+  const [from, to] = [join(model, path), join(folder, path)];
+  const tryLink = (): Promise<boolean> =>
+    link(from, to).then(
+      () => true,
+      () => false,
+    );
+  // Nothing is there but what an attempt before has left, which hardly ever is.
+  return (await tryLink()) || (await rm(to, { force: true }).then(tryLink, () => false));
 }
 
 /**

@@ -96,6 +96,33 @@ export async function replaceFile(path: string, bytes: Buffer | string, mode = 0
   }
 }
 
+/**
+ * Writes a file that nobody reads before its folder says that it is whole; one that stands there goes first, and links to
+ * it stay as they are. Its bytes are durable on return, its name once the folder is: @see syncFolder.
+ */
+export async function writeUnreadFile(path: string, bytes: Buffer): Promise<void> {
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+  const create = () => open(path, flags, UNREAD_MODE);
+  try {
+    const handle = await create().catch(async (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EEXIST") throw error;
+      await unlink(path);
+      return await create();
+    });
+    try {
+      await handle.writeFile(bytes);
+      await handle.chmod(UNREAD_MODE);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    throw new AgentError("HOST_FILE", `cannot write ${path}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+const UNREAD_MODE = 0o644;
+
 /** Makes a folder and those above it that are missing; once it returns, no loss of power takes them away again. */
 export async function makeFolder(path: string, mode?: number): Promise<void> {
   const first = await mkdir(path, { recursive: true, ...(mode === undefined ? {} : { mode }) });
