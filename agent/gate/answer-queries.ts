@@ -14,6 +14,7 @@ import {
   wouldRefuse,
 } from "./judge-query.ts";
 import type { NameAccess } from "./ledger.ts";
+import type { Machines } from "./machines.ts";
 import type { NamedHealth } from "./named-check.ts";
 import type { Pins } from "./pins.ts";
 import type { Upstream } from "./upstream.ts";
@@ -44,6 +45,7 @@ export interface AnswerOptions {
   /** named without the policy's zones, for what an audit lets pass. */
   readonly auditUpstream: Upstream;
   readonly clients: ClientTable;
+  readonly machines: Machines;
   readonly noteRefusal: (
     refusal: Refusal,
     from: { readonly client: string; readonly query: Query | null },
@@ -120,7 +122,7 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
     if (!state.named.ok || access === null) return notReady(from, state.named.detail);
     if (!state.isKernelKnown) return notReady(from, "the kernel's maps are not there");
     if (decision.wouldDeny !== null) noteWouldDeny(wouldRefuse(policy, decision.wouldDeny, name), from);
-    if (isOneOfMany(decision) && !clients.takeName(from.client, name, nowS())) {
+    if (isOneOfMany(decision) && !clients.takeName(from.machine, name, nowS())) {
       return refuse(refuseForNow("dns-rate", decision.client, `too many names under a wildcard: ${name}`), from);
     }
     const answer = await (decision.wouldDeny === null ? ask : askUnderAudit)(from.query, name, from.transport);
@@ -137,7 +139,10 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
     const message = buildAnswer(answer, from.query, from.maxBytes);
     // An answer that does not fit carries no address, and the client comes back over TCP.
     if (answer.addresses.length === 0 || message.readUInt16BE(6) === 0) return done(message, from, decision);
-    const outcome = await options.pins.pin({ client: from.client, name, access, addresses: answer.addresses });
+    const outcome = await options.pins.pin({
+      ...{ client: from.client, siblings: options.machines.addressesOf(from.client), name, access },
+      addresses: answer.addresses,
+    });
     if (outcome === "pinned") return done(message, from, decision);
     if (outcome === "failed") return fail("pin-failed", "the addresses could not be opened", from, decision);
     return refuse(refuseForNow("dns-rate", decision.client, `too many open addresses for ${name}`), from);
@@ -147,12 +152,18 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
     options.noteQuery(from, "allowed", decision);
     return message;
   };
-  const answerParsed = async (from: From): Promise<Buffer> => {
-    if (!clients.takeQuery(from.client, nowS())) {
-      return refuse(refuseForNow("dns-rate", null, "too many queries"), from);
-    }
+  /** Returns why a question is not even looked at; null when it is under way from now on. */
+  const begin = (from: From): Buffer | null => {
+    const tooMany = (what: string): Buffer => refuse(refuseForNow("dns-rate", null, what), from);
+    if (!clients.takeQuery(from.machine, nowS())) return tooMany("too many queries");
     if (underWay >= MAX_UNDER_WAY) return notReady(from, "too many queries are under way");
+    if (!clients.begin(from.machine)) return tooMany("too many queries of this client are under way");
     underWay += 1;
+    return null;
+  };
+  const answerParsed = async (from: From): Promise<Buffer> => {
+    const refusal = begin(from);
+    if (refusal !== null) return refusal;
     try {
       if (hold.isHeld && !(await waitForHold())) return notReady(from, "a new policy is taking effect");
       for (let tries = 0; tries < MAX_TRIES; tries++) {
@@ -165,6 +176,7 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
       return notReady(from, "the policy keeps changing");
     } finally {
       underWay -= 1;
+      clients.end(from.machine);
     }
   };
   const answerMessage: AnswerQuery = async (message, client, transport) => {
@@ -177,11 +189,11 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
       count("dns-malformed");
       const refusal = { ...refuseForNow("dns-malformed", null, "malformed"), rcode: parsed.rcode };
       options.noteRefusal(refusal, { client, query: null }, state.policy, "deny");
-      return clients.takeQuery(client, nowS()) ? parsed.answer : null;
+      return clients.takeQuery(options.machines.of(client), nowS()) ? parsed.answer : null;
     }
     const { query } = parsed;
     const maxBytes = transport === "tcp" ? MAX_TCP_BYTES : (query.edns?.udpBytes ?? MIN_UDP_BYTES);
-    return await answerParsed({ query, client, transport, maxBytes });
+    return await answerParsed({ query, client, machine: options.machines.of(client), transport, maxBytes });
   };
   return async (message, client, transport) => {
     const begunS = nowS();
@@ -202,6 +214,7 @@ type Forward = Extract<QueryVerdict, { kind: "forward" }>;
 interface From {
   readonly query: Query;
   readonly client: string;
+  readonly machine: string;
   readonly transport: Transport;
   readonly maxBytes: number;
 }

@@ -1,7 +1,10 @@
-/** Bounds per client address: queries a second, and different names asked under wildcards. Times are seconds of a monotonic clock. */
+/** Bounds per machine: queries a second, those under way, and different names asked under wildcards. Times are seconds of a monotonic clock. */
 export interface ClientTable {
   /** Returns whether a client may ask now, and takes one query from its bound. */
   takeQuery(client: string, nowS: number): boolean;
+  /** Returns whether a client may have one more query under way; it counts until `end`. */
+  begin(client: string): boolean;
+  end(client: string): void;
   /** Returns whether a client may ask for one more name under a wildcard; a name it asked lately is free. */
   takeName(client: string, name: string, nowS: number): boolean;
   size(): number;
@@ -16,6 +19,8 @@ interface ClientState {
   names: Map<string, number> | null;
 }
 
+/** Of all that may be under way, what one client may have: named may take seconds for each. */
+const MAX_UNDER_WAY = 512;
 /** Over this, the client that came first is forgotten: it begins anew with a full bound. */
 const MAX_CLIENTS = 65_536;
 /** How long a name counts after it was last asked. Names are counted when asked, not when answered: asking is what a tunnel does. */
@@ -27,6 +32,7 @@ export function createClientTable(limits: {
   readonly maxNamesPerClient: number;
 }): ClientTable {
   const clients = new Map<string, ClientState>();
+  const underWay = new Map<string, number>();
   const stateOf = (client: string, nowS: number): ClientState => {
     const known = clients.get(client);
     if (known !== undefined) return known;
@@ -47,6 +53,17 @@ export function createClientTable(limits: {
       if (state.tokens < 1) return false;
       state.tokens -= 1;
       return true;
+    },
+    begin: (client) => {
+      const count = underWay.get(client) ?? 0;
+      if (count >= MAX_UNDER_WAY) return false;
+      underWay.set(client, count + 1);
+      return true;
+    },
+    end: (client) => {
+      const left = (underWay.get(client) ?? 1) - 1;
+      if (left === 0) underWay.delete(client);
+      else underWay.set(client, left);
     },
     takeName: (client, name, nowS) => {
       const state = stateOf(client, nowS);

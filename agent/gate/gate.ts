@@ -30,7 +30,9 @@ import { openKernelWriter } from "./kernel-writer.ts";
 import { listenRefused } from "./listen-refused.ts";
 import { listenTcp } from "./listen-tcp.ts";
 import { type Listener, listenUdp } from "./listen-udp.ts";
+import { createMachines } from "./machines.ts";
 import { createMeters, type Meters } from "./meters.ts";
+import { openNeighbours } from "./neighbours.ts";
 import { createPins, type Pins } from "./pins.ts";
 import { repeat, type Timers } from "./repeat.ts";
 import { createTally } from "./tally.ts";
@@ -44,8 +46,9 @@ const UPSTREAM_TIMEOUT_MS = 4000;
 const MAX_UPSTREAM_IN_FLIGHT = 4000;
 const MAX_WAITING_IN_HOLD = 4096;
 const MAX_PINS = 262_144;
+const SPARED_PINS = 1024;
 const MAX_PINS_PER_GROUP = MAX_PINS / 4;
-const MAX_LIVE_GRANTS = 131_072;
+const MAX_LIVE_GRANTS = 262_144;
 const MAX_START_HOLD_MS = 10_000;
 const CHECK_MS = 5000;
 const CHECK_NOT_READY_MS = 500;
@@ -97,7 +100,9 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
       maxPinsPerClient,
       maxPinsPerGroup: MAX_PINS_PER_GROUP,
       maxPins: MAX_PINS,
+      sparedPins: SPARED_PINS,
       maxLiveGrants: MAX_LIVE_GRANTS,
+      maxLiveGrantsPerGroup: MAX_LIVE_GRANTS / 2,
     },
     nowS,
     onMismatch: (error) => {
@@ -115,6 +120,7 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     log,
   });
   const clients = createClientTable(settings.gate);
+  const machines = createMachines({ read: await openNeighbours(), nowS });
   const hold = createHold(MAX_WAITING_IN_HOLD);
   const named = {
     address: "127.0.0.1",
@@ -145,6 +151,7 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     upstream,
     auditUpstream,
     clients,
+    machines,
     noteRefusal: (...refusal) => {
       const denial = queryDenial(...refusal);
       records.note(denial);

@@ -27,13 +27,38 @@ export function withHours({ groupMark, groupName, grant }: LiveGrant, hours: num
 export interface GrantTable {
   readonly byText: Map<string, Grant>;
   readonly byMark: Map<number, Grant>;
-  /** Key: `liveKey`. */
+  /** Key: `liveKey`. Changed by `putLive` and `dropLive` alone. */
   readonly live: Map<string, LiveGrant>;
+  /** Group's mark → how many pairs it has in force. */
+  readonly liveOf: Map<number, number>;
 }
 
 /** Returns an empty table. */
 export function createGrantTable(): GrantTable {
-  return { byText: new Map(), byMark: new Map(), live: new Map() };
+  return { byText: new Map(), byMark: new Map(), live: new Map(), liveOf: new Map() };
+}
+
+/** Records a pair as in force; one that it replaces is returned. */
+export function putLive(table: GrantTable, live: LiveGrant): LiveGrant | undefined {
+  const key = liveKey(live.groupMark, live.grant.mark);
+  const before = table.live.get(key);
+  table.live.set(key, live);
+  if (before === undefined) table.liveOf.set(live.groupMark, (table.liveOf.get(live.groupMark) ?? 0) + 1);
+  return before;
+}
+
+/** Records that no pair is in force. */
+export function clearLive({ live, liveOf }: GrantTable): void {
+  live.clear();
+  liveOf.clear();
+}
+
+/** Records that a pair is not in force any more. */
+export function dropLive(table: GrantTable, { groupMark, grant }: LiveGrant): void {
+  if (!table.live.delete(liveKey(groupMark, grant.mark))) return;
+  const left = (table.liveOf.get(groupMark) ?? 1) - 1;
+  if (left === 0) table.liveOf.delete(groupMark);
+  else table.liveOf.set(groupMark, left);
 }
 
 export function liveKey(groupMark: number, grantMark: number): string {

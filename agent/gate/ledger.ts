@@ -5,6 +5,7 @@ import {
   grantOf,
   type LiveGrant,
   liveKey,
+  putLive,
   withHours,
 } from "./grant-table.ts";
 import type { KernelChange } from "./kernel-change.ts";
@@ -35,8 +36,9 @@ export interface Ledger {
   readonly grants: GrantTable;
   /** Owner → answered address. */
   readonly owners: Map<PinOwner, Map<string, PinnedAddress>>;
-  /** Elements over all owners. */
+  /** Elements over all owners, and of each; changed by `countPins` alone. */
   pins: number;
+  readonly pinsOf: Map<PinOwner, number>;
 }
 
 /** How a client may reach a name under the policy in force: its group's mark, and the classes with their ranges. */
@@ -69,25 +71,33 @@ const KERNEL_LAG_S = 5;
 
 /** Returns an empty ledger. */
 export function createLedger(): Ledger {
-  return { grants: createGrantTable(), owners: new Map(), pins: 0 };
+  return { grants: createGrantTable(), owners: new Map(), pins: 0, pinsOf: new Map() };
+}
+
+/** Counts elements that an owner has more, or fewer. */
+export function countPins(ledger: Ledger, owner: PinOwner, more: number): void {
+  ledger.pins += more;
+  const count = (ledger.pinsOf.get(owner) ?? 0) + more;
+  if (count === 0) ledger.pinsOf.delete(owner);
+  else ledger.pinsOf.set(owner, count);
 }
 
 /** Forgets what the kernel has dropped by itself. */
 export function sweepExpired(ledger: Ledger, nowS: number): void {
   for (const [owner, own] of ledger.owners) {
     for (const [address, pinned] of own) {
-      sweepAddress(ledger, pinned, nowS);
+      sweepAddress(ledger, owner, pinned, nowS);
       if (pinned.names.size === 0 && pinned.elements.size === 0) own.delete(address);
     }
     if (own.size === 0) ledger.owners.delete(owner);
   }
 }
 
-function sweepAddress(ledger: Ledger, pinned: PinnedAddress, nowS: number): void {
+function sweepAddress(ledger: Ledger, owner: PinOwner, pinned: PinnedAddress, nowS: number): void {
   for (const [portClass, element] of pinned.elements) {
     if (element.expiresS + KERNEL_LAG_S > nowS) continue;
     pinned.elements.delete(portClass);
-    ledger.pins -= 1;
+    countPins(ledger, owner, -1);
   }
   for (const [name, untilS] of pinned.names) if (untilS <= nowS) pinned.names.delete(name);
 }
@@ -128,9 +138,7 @@ export function missingLive(ledger: Ledger, access: NameAccess, planned: readonl
 /** Records pairs as in force and returns the changes that make them so. */
 export function addLive(ledger: Ledger, added: readonly LiveGrant[]): readonly KernelChange[] {
   return added.flatMap((live) => {
-    const key = liveKey(live.groupMark, live.grant.mark);
-    const before = ledger.grants.live.get(key);
-    ledger.grants.live.set(key, live);
+    const before = putLive(ledger.grants, live);
     return before === undefined ? [liveChange("live", live)] : [liveChange("unlive", before), liveChange("live", live)];
   });
 }
@@ -152,7 +160,7 @@ export interface PinPlace {
 export function setElement(ledger: Ledger, place: PinPlace, grant: number, untilS: number, nowS: number): KernelChange {
   const { owner, address, pinned, portClass } = place;
   const before = pinned.elements.get(portClass);
-  if (before === undefined) ledger.pins += 1;
+  if (before === undefined) countPins(ledger, owner, 1);
   const timeoutS = Math.max(1, Math.ceil(untilS - nowS));
   pinned.elements.set(portClass, { grant, expiresS: nowS + timeoutS });
   const old = before?.grant ?? grant;

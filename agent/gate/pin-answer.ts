@@ -15,11 +15,16 @@ import { pinTimeoutS } from "./pin-plan.ts";
 import type { AnsweredAddress } from "./wire-answer.ts";
 
 export interface Bounds {
+  /** Of a machine, whatever addresses it takes. */
   readonly maxPinsPerClient: number;
   /** A client asks for its whole group over the other address family: one must not use up what all groups share. */
   readonly maxPinsPerGroup: number;
   readonly maxPins: number;
+  /** When more than half of all pins are taken, a machine is given more up to these. */
+  readonly sparedPins: number;
   readonly maxLiveGrants: number;
+  /** Fewer than all of them, so that no group takes those of the others. */
+  readonly maxLiveGrantsPerGroup: number;
 }
 
 /** An element is written anew when the kernel would drop it less than this after the client's answer ends. */
@@ -27,6 +32,8 @@ const REFRESH_MARGIN_S = 10;
 
 export interface PinRequest {
   readonly client: string;
+  /** The addresses of its machine, its own among them. */
+  readonly siblings: readonly string[];
   readonly name: string;
   readonly access: NameAccess;
   readonly addresses: readonly AnsweredAddress[];
@@ -45,13 +52,13 @@ export function pinAnswer(ledger: Ledger, request: PinRequest, bounds: Bounds, n
   const { name, access } = request;
   const planned = planPins(ledger, name, access);
   const added = missingLive(ledger, access, planned);
-  if (added.length > 0 && ledger.grants.live.size + added.length > bounds.maxLiveGrants) {
+  if (added.length > 0 && isOverGrants(ledger, access.groupMark, added.length, bounds)) {
     // The numbers just given to a refused name must not pile up.
     if (ledger.grants.byText.size > 2 * bounds.maxLiveGrants) forgetUnused(ledger.grants);
     return { ok: false, bound: "grants" };
   }
   const parts = splitByOwner(ledger, request);
-  if (isOverBound(ledger, parts, planned, bounds)) return { ok: false, bound: "pins" };
+  if (isOverBound(ledger, parts, { planned, siblings: request.siblings }, bounds)) return { ok: false, bound: "pins" };
   const changes: KernelChange[] = [...addLive(ledger, added)];
   for (const part of parts) {
     changes.push(
@@ -79,13 +86,28 @@ function splitByOwner(ledger: Ledger, { client, access, addresses }: PinRequest)
   });
 }
 
-function isOverBound(ledger: Ledger, parts: readonly Part[], planned: readonly PlannedPin[], bounds: Bounds): boolean {
+function isOverGrants({ grants }: Ledger, groupMark: number, more: number, bounds: Bounds): boolean {
+  const ofGroup = (grants.liveOf.get(groupMark) ?? 0) + more;
+  return ofGroup > bounds.maxLiveGrantsPerGroup || grants.live.size + more > bounds.maxLiveGrants;
+}
+
+function isOverBound(
+  ledger: Ledger,
+  parts: readonly Part[],
+  { planned, siblings }: { readonly planned: readonly PlannedPin[]; readonly siblings: readonly string[] },
+  bounds: Bounds,
+): boolean {
   let total = 0;
   for (const { owner, own, answered } of parts) {
     const fresh = countFresh(own, answered.keys(), planned);
-    const most = groupMarkOf(owner) === null ? bounds.maxPinsPerClient : bounds.maxPinsPerGroup;
-    if (fresh > 0 && countElements(own) + fresh > most) return true;
+    if (fresh === 0) continue;
     total += fresh;
+    const pinsOf = (of: PinOwner): number => ledger.pinsOf.get(of) ?? 0;
+    const isGroup = groupMarkOf(owner) !== null;
+    const held = isGroup ? pinsOf(owner) : siblings.reduce((sum, sibling) => sum + pinsOf(sibling), 0);
+    const isScarce = !isGroup && ledger.pins + total > bounds.maxPins / 2;
+    const most = isGroup ? bounds.maxPinsPerGroup : bounds.maxPinsPerClient;
+    if (held + fresh > (isScarce ? Math.min(most, bounds.sparedPins) : most)) return true;
   }
   return total > 0 && ledger.pins + total > bounds.maxPins;
 }
@@ -145,10 +167,4 @@ function longestOfEach(addresses: readonly AnsweredAddress[]): ReadonlyMap<strin
     if (known === undefined || known.ttlS < answered.ttlS) longest.set(answered.address, answered);
   }
   return longest;
-}
-
-function countElements(own: ReadonlyMap<string, PinnedAddress>): number {
-  let count = 0;
-  for (const { elements } of own.values()) count += elements.size;
-  return count;
 }

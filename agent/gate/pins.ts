@@ -1,6 +1,6 @@
 import type { AppendLog } from "../host/append-log.ts";
 import { type CapOf, createCapPairs } from "./cap-pairs.ts";
-import { type LiveGrant, liveKey } from "./grant-table.ts";
+import { dropLive, type LiveGrant, liveKey } from "./grant-table.ts";
 import type { GroupMoves } from "./group-moves.ts";
 import { journalLine } from "./journal.ts";
 import type { KernelChange } from "./kernel-change.ts";
@@ -153,7 +153,7 @@ export function createPins(options: PinsOptions): Pins {
         ({ groupMark, grant }) => idle.has(liveKey(groupMark, grant.mark)) && !flowMarks.has(grant.mark),
       );
       collected += unused.length;
-      for (const { groupMark, grant } of unused) ledger.grants.live.delete(liveKey(groupMark, grant.mark));
+      for (const live of unused) dropLive(ledger.grants, live);
       const changes = unused.map((live) => liveChange("unlive", live));
       const uncounted = capPairs.reconcile(ledger.grants.live.values(), capOf);
       if (await write([], [...changes, ...uncounted])) rewriteJournal();

@@ -1,8 +1,9 @@
-import { forgetUnused, type LiveGrant, liveKey, withHours } from "./grant-table.ts";
+import { dropLive, forgetUnused, type LiveGrant, liveKey, withHours } from "./grant-table.ts";
 import type { GroupMoves } from "./group-moves.ts";
 import type { KernelChange } from "./kernel-change.ts";
 import {
   addLive,
+  countPins,
   type Ledger,
   liveChange,
   missingLive,
@@ -32,9 +33,9 @@ export function reconcile(ledger: Ledger, view: PolicyView, nowS: number): Recon
     fresh.push(...addLive(ledger, missing));
     added.push(...missing);
   };
-  for (const [key, live] of ledger.grants.live) {
+  for (const live of ledger.grants.live.values()) {
     if (!view.stands(live)) {
-      ledger.grants.live.delete(key);
+      dropLive(ledger.grants, live);
       changes.push(liveChange("unlive", live));
       continue;
     }
@@ -98,7 +99,7 @@ function reconcileAddress(
   for (const [portClass, element] of pinned.elements) {
     if (wanted.has(portClass)) continue;
     pinned.elements.delete(portClass);
-    ledger.pins -= 1;
+    countPins(ledger, owner, -1);
     changes.push({ kind: "unpin", family: pinned.family, owner, address, portClass, before: element.grant });
   }
   for (const [portClass, { grant, untilS }] of wanted) {

@@ -1,9 +1,9 @@
 import { NAME_GRANT_MAX, NAME_GRANT_MIN } from "../compile/marks.ts";
 import type { PortRange } from "../policy/policy.ts";
 import type { CapPair } from "./cap-pairs.ts";
-import { adoptGrant, type Grant, type LiveGrant, liveKey, withHours } from "./grant-table.ts";
+import { adoptGrant, clearLive, type Grant, type LiveGrant, liveKey, putLive, withHours } from "./grant-table.ts";
 import type { KernelChange } from "./kernel-change.ts";
-import type { Ledger } from "./ledger.ts";
+import { countPins, type Ledger } from "./ledger.ts";
 import type { PinOwner } from "./pin-owner.ts";
 
 /** An element of a pin map as the kernel has it. */
@@ -50,13 +50,13 @@ export function restoreLedger(
     told.set(liveKey(entry.groupMark, entry.grant), live);
   }
   const changes: KernelChange[] = [];
-  ledger.grants.live.clear();
+  clearLive(ledger.grants);
   for (const pair of kernel.live) {
     const { group, grant } = pair;
     if (grant < NAME_GRANT_MIN || grant > NAME_GRANT_MAX) continue;
     const live = told.get(liveKey(group, grant));
     if (live === undefined) changes.push({ kind: "unlive", ...pair });
-    else ledger.grants.live.set(liveKey(group, grant), withHours(live, pair.hours));
+    else putLive(ledger.grants, withHours(live, pair.hours));
   }
   changes.push(...restorePins(ledger, kernel.pins, nowS));
   return changes;
@@ -66,6 +66,7 @@ function restorePins(ledger: Ledger, pins: readonly KernelPin[], nowS: number): 
   const changes: KernelChange[] = [];
   for (const own of ledger.owners.values()) for (const { elements } of own.values()) elements.clear();
   ledger.pins = 0;
+  ledger.pinsOf.clear();
   for (const { family, owner, address, portClass, grant, expiresInS } of pins) {
     const known = ledger.grants.byMark.get(grant);
     if (known === undefined) {
@@ -77,7 +78,7 @@ function restorePins(ledger: Ledger, pins: readonly KernelPin[], nowS: number): 
     const pinned = own.get(address) ?? { family, names: new Map(), elements: new Map() };
     own.set(address, pinned);
     pinned.elements.set(portClass, { grant, expiresS: nowS + expiresInS });
-    ledger.pins += 1;
+    countPins(ledger, owner, 1);
     if (!pinned.names.has(known.name)) pinned.names.set(known.name, nowS + expiresInS);
   }
   return changes;

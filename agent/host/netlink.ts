@@ -2,7 +2,7 @@ import { endianness } from "node:os";
 import { AgentError } from "../errors.ts";
 import { openLibc } from "./libc.ts";
 
-/** A netlink socket of netfilter (linux/netlink.h, linux/netfilter/nfnetlink.h), which the kernel answers within the call. */
+/** A netlink socket (linux/netlink.h, linux/netfilter/nfnetlink.h), which the kernel answers within the call. */
 export interface NetlinkSocket {
   /** @throws AgentError HOST_COMMAND with the kernel's errno */
   send(bytes: Buffer): void;
@@ -18,6 +18,8 @@ export interface NetlinkSocket {
 export interface NetlinkOptions {
   /** How much may be on the way in either direction; needs CAP_NET_ADMIN above the system's bound. */
   readonly bufferBytes?: number;
+  /** Default: netfilter. */
+  readonly protocol?: number;
   /** Acknowledgements without a copy of what they are for. */
   readonly isBrief?: boolean;
 }
@@ -34,6 +36,7 @@ const ATTRIBUTE_TYPE = 0x3fff;
 
 const AF_NETLINK = 16;
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
+export const NETLINK_ROUTE = 0;
 const NETLINK_NETFILTER = 12;
 const SOL_SOCKET = 1;
 const SO_SNDBUFFORCE = 32;
@@ -44,7 +47,8 @@ const MSG_DONTWAIT = 0x40;
 const MAX_DATAGRAM_BYTES = 64 * 1024;
 
 /** Returns an open socket. @throws AgentError HOST_MISSING when the C library cannot be called or the kernel refuses it. */
-export async function openNetlink({ bufferBytes, isBrief = false }: NetlinkOptions = {}): Promise<NetlinkSocket> {
+export async function openNetlink(options: NetlinkOptions = {}): Promise<NetlinkSocket> {
+  const { bufferBytes, isBrief = false, protocol = NETLINK_NETFILTER } = options;
   if (endianness() !== "LE") throw new AgentError("HOST_MISSING", "netlink is written for little-endian machines");
   const { library, errno } = await openLibc();
   const open = library.func("int socket(int domain, int type, int protocol)");
@@ -52,7 +56,7 @@ export async function openNetlink({ bufferBytes, isBrief = false }: NetlinkOptio
   const send = library.func("intptr_t send(int fd, const void *buffer, uintptr_t length, int flags)");
   const receive = library.func("intptr_t recv(int fd, void *buffer, uintptr_t length, int flags)");
   const close = library.func("int close(int fd)");
-  const fd: number = open(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_NETFILTER);
+  const fd: number = open(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol);
   if (fd < 0) throw new AgentError("HOST_MISSING", `no netlink socket: ${errno()}`);
   const number = Buffer.alloc(4);
   const setNumber = (level: number, name: number, value: number): void => {
@@ -103,14 +107,15 @@ export function requestHeader(type: number, flags: number, sequence: number, fam
   return message;
 }
 
-/** Returns where the value of an attribute lies in a message that begins at `start`, or null when it is not there. */
+/** Returns where the value of an attribute lies in a message that begins at `start`, behind its headers; null when it is not there. */
 export function findAttribute(
   bytes: Buffer,
   start: number,
   end: number,
   type: number,
+  headerBytes = HEADER_BYTES,
 ): { readonly at: number; readonly length: number } | null {
-  for (let at = start + HEADER_BYTES; at + ATTRIBUTE_BYTES <= end; ) {
+  for (let at = start + headerBytes; at + ATTRIBUTE_BYTES <= end; ) {
     const length = bytes.readUInt16LE(at);
     if (length < ATTRIBUTE_BYTES || at + length > end) return null;
     if ((bytes.readUInt16LE(at + 2) & ATTRIBUTE_TYPE) === type) {

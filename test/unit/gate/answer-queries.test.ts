@@ -58,6 +58,8 @@ let noted: Refusal[];
 let audited: Refusal[];
 let exceptions: unknown[];
 let outcome: PinOutcome;
+/** Client → its machine, where that has other addresses too. */
+let machineOf: ReadonlyMap<string, string>;
 /** Clients and addresses that they were answered with. */
 let given: readonly string[];
 /** CNAME records that an answer has before its addresses, one leading to the next. */
@@ -76,6 +78,7 @@ beforeEach(() => {
   };
   hold = createHold(2);
   [askedUnderAudit, audited, given] = [[], [], []];
+  machineOf = new Map();
   [asked, pinned, noted, exceptions, outcome, aliases] = [[], [], [], [], "pinned", []];
   named = async () => ["198.51.100.1"];
   const upstreamTo = (list: Question[]): Upstream => ({
@@ -105,6 +108,7 @@ beforeEach(() => {
     nowS: () => 1000,
     onError: (error) => exceptions.push(error),
     clients: createClientTable({ maxQueriesPerS: 20, maxNamesPerClient: 2 }),
+    machines: { of: (client) => machineOf.get(client) ?? client, addressesOf: (client) => [client] },
     noteQuery: () => {},
     noteRefusal: (refusal, _from, _policy, verdict) => void (verdict === "would-deny" ? audited : noted).push(refusal),
     pins: {
@@ -182,6 +186,15 @@ describe("before anybody is asked", () => {
     expect((await ask("api.test")).rcode).toBe("SERVFAIL");
     expect((await ask("api.test", "A", "10.0.0.2")).rcode).toBe("NOERROR");
     expect(noted.map(({ reason }) => reason)).toEqual(["dns-rate", "dns-rate"]);
+  });
+
+  test("another address of the same machine gives it no more of either", async () => {
+    machineOf = new Map([CLIENT, "10.0.0.2"].map((client) => [client, "02aabbccddee"]));
+    for (const name of ["a.wild.test", "b.wild.test"]) expect((await ask(name)).rcode).toBe("NOERROR");
+    expect((await ask("c.wild.test", "A", "10.0.0.2")).rcode).toBe("SERVFAIL");
+    expect((await ask("c.wild.test", "A", "10.0.0.3")).rcode).toBe("NOERROR");
+    for (let index = 0; index < 17; index++) await ask("api.test");
+    expect((await ask("api.test", "A", "10.0.0.2")).rcode).toBe("SERVFAIL");
   });
 });
 

@@ -25,6 +25,15 @@ describe("names under wildcards", () => {
   });
 });
 
+test("a machine has 512 questions under way at most, and another one its own", () => {
+  const table = createClientTable({ maxQueriesPerS: 3, maxNamesPerClient: 2 });
+  expect(Array.from({ length: 513 }, () => table.begin("a")).filter(Boolean)).toHaveLength(512);
+  expect(table.begin("b")).toBe(true);
+  table.end("a");
+  expect(table.begin("a")).toBe(true);
+  expect(table.begin("a")).toBe(false);
+});
+
 test("a silent client is forgotten", () => {
   const table = createClientTable({ maxQueriesPerS: 3, maxNamesPerClient: 2 });
   table.takeQuery("a", 0);

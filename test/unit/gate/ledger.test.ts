@@ -18,7 +18,10 @@ import type { PortRange } from "../../../agent/policy/policy.ts";
 
 const https: PortRange = { protocol: "tcp", first: 443, last: 443 };
 const http: PortRange = { protocol: "tcp", first: 80, last: 80 };
-const bounds: Bounds = { maxPinsPerClient: 10, maxPinsPerGroup: 20, maxPins: 100, maxLiveGrants: 8 };
+const bounds: Bounds = {
+  ...{ maxPinsPerClient: 10, maxPinsPerGroup: 20, maxPins: 100, sparedPins: 3 },
+  ...{ maxLiveGrants: 8, maxLiveGrantsPerGroup: 8 },
+};
 const markOf = (name: string, port: number): number =>
   assignMark(`name ${name} ${port}/tcp`, NAME_GRANT_MIN, NAME_GRANT_MAX, () => false);
 const access = (...classes: (readonly [number, PortRange])[]): NameAccess => ({
@@ -40,8 +43,9 @@ const answer = (
   nowS: number,
   by = onHttps,
   client = "10.0.0.1",
+  siblings = [client],
 ): PinResult =>
-  pinAnswer(ledger, { client, name, access: by, addresses: [{ family: 4, address, ttlS }] }, bounds, nowS);
+  pinAnswer(ledger, { client, siblings, name, access: by, addresses: [{ family: 4, address, ttlS }] }, bounds, nowS);
 const changesOf = (result: PinResult): readonly KernelChange[] => {
   if (!result.ok) throw new Error(`over the bound of ${result.bound}`);
   return result.changes;
@@ -89,7 +93,8 @@ describe("an answer", () => {
 
   test("with the same address twice has it once, with the longer time", () => {
     const addresses = [5, 300, 5].map((ttlS) => ({ family: 4 as const, address: "192.0.2.1", ttlS }));
-    const result = pinAnswer(ledger, { client: "10.0.0.1", name: "a.x", access: onHttps, addresses }, bounds, 0);
+    const from = { client: "10.0.0.1", siblings: ["10.0.0.1"] };
+    const result = pinAnswer(ledger, { ...from, name: "a.x", access: onHttps, addresses }, bounds, 0);
     expect(changesOf(result).filter(({ kind }) => kind === "pin")).toMatchObject([{ timeoutS: 360 }]);
   });
 
@@ -107,15 +112,50 @@ describe("an answer", () => {
     expect(ledger.pins).toBe(11);
   });
 
+  test("is counted with those of the machine's other addresses, and again without them once they are over", () => {
+    const one = "10.0.0.1";
+    const both = [one, "10.0.0.2"];
+    for (let index = 0; index < 10; index++) answer("a.x", `192.0.2.${index}`, 60, 0);
+    expect(answer("a.x", "192.0.2.9", 60, 0, onHttps, "10.0.0.2", both)).toEqual({ ok: false, bound: "pins" });
+    sweepExpired(ledger, 1000);
+    expect(ledger.pinsOf.size).toBe(0);
+    expect(answer("a.x", "192.0.2.9", 60, 1000, onHttps, "10.0.0.2", both).ok).toBe(true);
+  });
+
+  test("when more than half of all is taken, goes to machines that have little, and to no other", () => {
+    const from = (client: number, index: number): PinResult =>
+      answer("a.x", `192.0.2.${index}`, 60, 0, onHttps, `10.0.0.${client}`);
+    for (let client = 1; client <= 5; client++) for (let index = 0; index < 10; index++) from(client, index);
+    expect(ledger.pins).toBe(50);
+    expect(from(9, 1).ok && from(9, 2).ok && from(9, 3).ok).toBe(true);
+    expect(from(9, 4)).toEqual({ ok: false, bound: "pins" });
+    expect(from(8, 1).ok).toBe(true);
+  });
+
+  test("over what a group may have in force changes nothing for it, and another group has its own", () => {
+    const scarce = { ...bounds, maxLiveGrants: 4, maxLiveGrantsPerGroup: 2 };
+    const of = (groupMark: number, name: string): PinResult =>
+      pinAnswer(
+        ledger,
+        {
+          ...{ client: "10.0.0.1", siblings: ["10.0.0.1"], name, access: { ...onHttps, groupMark } },
+          addresses: [{ family: 4, address: "192.0.2.1", ttlS: 60 }],
+        },
+        scarce,
+        0,
+      );
+    expect(
+      [of(9, "a.x"), of(9, "b.x"), of(9, "c.x"), of(8, "c.x"), of(8, "d.x"), of(7, "e.x")].map(({ ok }) => ok),
+    ).toEqual([true, true, false, true, true, false]);
+    // What is in force already is no more of it.
+    expect(of(9, "a.x").ok).toBe(true);
+  });
+
   test("over the bound of its group changes nothing for that group, though one client asked for all of it", () => {
     const askOver4 = (index: number, groupMark: number): PinResult => {
       const addresses = [{ family: 6 as const, address: `2001:db8::${index}`, ttlS: 60 }];
-      return pinAnswer(
-        ledger,
-        { client: "10.0.0.1", name: "a.x", access: { ...onHttps, groupMark }, addresses },
-        bounds,
-        0,
-      );
+      const from = { client: "10.0.0.1", siblings: ["10.0.0.1"] };
+      return pinAnswer(ledger, { ...from, name: "a.x", access: { ...onHttps, groupMark }, addresses }, bounds, 0);
     };
     for (let index = 1; index <= 20; index++) expect(askOver4(index, 9).ok).toBe(true);
     expect(askOver4(21, 9)).toEqual({ ok: false, bound: "pins" });

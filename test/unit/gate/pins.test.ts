@@ -54,7 +54,10 @@ beforeEach(() => {
       },
       close: () => {},
     },
-    bounds: { maxPinsPerClient: 100, maxPinsPerGroup: 100, maxPins: 100, maxLiveGrants: 3 },
+    bounds: {
+      ...{ maxPinsPerClient: 100, maxPinsPerGroup: 100, maxPins: 100, sparedPins: 50 },
+      ...{ maxLiveGrants: 3, maxLiveGrantsPerGroup: 3 },
+    },
     nowS: () => nowS,
     onMismatch: () => {
       mismatches += 1;
@@ -63,7 +66,7 @@ beforeEach(() => {
 });
 
 const pin = (name: string, client = "10.0.0.1"): ReturnType<Pins["pin"]> =>
-  pins.pin({ client, name, access, addresses: [{ family: 4, address: "192.0.2.1", ttlS: 60 }] });
+  pins.pin({ client, siblings: [client], name, access, addresses: [{ family: 4, address: "192.0.2.1", ttlS: 60 }] });
 
 test("an answer that needs nothing new still waits for the write that it rests on, and fails with it", async () => {
   release = () => {};
