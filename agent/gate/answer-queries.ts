@@ -122,7 +122,7 @@ export function createAnswerQuery(options: AnswerOptions): AnswerQuery {
     if (!state.named.ok || access === null) return notReady(from, state.named.detail);
     if (!state.isKernelKnown) return notReady(from, "the kernel's maps are not there");
     if (decision.wouldDeny !== null) noteWouldDeny(wouldRefuse(policy, decision.wouldDeny, name), from);
-    if (isOneOfMany(decision) && !clients.takeName(from.machine, name, nowS())) {
+    if (isOneOfMany(decision) && !clients.takeName(options.machines.accountOf(from.client), name, nowS())) {
       return refuse(refuseForNow("dns-rate", decision.client, `too many names under a wildcard: ${name}`), from);
     }
     const answer = await (decision.wouldDeny === null ? ask : askUnderAudit)(from.query, name, from.transport);

@@ -1,6 +1,5 @@
 import { randomUUID } from "node:crypto";
 import { unlink } from "node:fs/promises";
-import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import { AUDIT_SOURCE } from "../compile/release.ts";
@@ -33,6 +32,7 @@ import { type Listener, listenUdp } from "./listen-udp.ts";
 import { createMachines } from "./machines.ts";
 import { createMeters, type Meters } from "./meters.ts";
 import { openNeighbours } from "./neighbours.ts";
+import { createOwnAddresses, type OwnAddresses } from "./own-addresses.ts";
 import { createPins, type Pins } from "./pins.ts";
 import { repeat, type Timers } from "./repeat.ts";
 import { createTally } from "./tally.ts";
@@ -120,7 +120,7 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     log,
   });
   const clients = createClientTable(settings.gate);
-  const machines = createMachines({ read: await openNeighbours(), nowS });
+  const machines = createMachines({ read: await openNeighbours(), isOnLink: ownAddresses.isOnLink, nowS });
   const hold = createHold(MAX_WAITING_IN_HOLD);
   const named = {
     address: "127.0.0.1",
@@ -337,24 +337,4 @@ function keepTidying(
     await parts.pins.tidy();
     return TIDY_MS;
   });
-}
-
-interface OwnAddresses {
-  readonly has: (address: string) => boolean;
-  readonly refresh: () => void;
-}
-
-/** The gateway's own addresses, as of the last refresh. */
-function createOwnAddresses(): OwnAddresses {
-  const read = (): ReadonlySet<string> => {
-    const all = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
-    return new Set(all.map(({ address }) => address));
-  };
-  let current = read();
-  return {
-    has: (address) => current.has(address),
-    refresh: () => {
-      current = read();
-    },
-  };
 }

@@ -7,36 +7,51 @@ import type { Neighbours } from "./neighbours.ts";
 export interface Machines {
   /** Returns the machine of a client. */
   of(client: string): string;
+  /**
+   * Returns whom names under wildcards count for: the machine, and one account for all newcomers on the links until the
+   * kernel knows theirs, since a new address would be a new bound.
+   */
+  accountOf(client: string): string;
   /** Returns the addresses that its machine was seen with, itself among them. */
   addressesOf(client: string): readonly string[];
 }
 
-/** How long the machine of an address is known, and how long that it has none. */
+export interface MachinesOptions {
+  /** Returns the kernel's neighbours; what it throws leaves clients their addresses. */
+  readonly read: () => Neighbours;
+  readonly isOnLink: (address: string) => boolean;
+  readonly nowS: () => number;
+}
+
+/** How long the machine of an address is known, and how long that it is behind a router. */
 const KNOWN_S = 30;
-const UNKNOWN_S = 1;
 /** Clients that are new all the time have the kernel asked no oftener. */
 const READ_EVERY_S = 0.1;
 const MAX_ADDRESSES = 65_536;
+const NEWCOMERS = "newcomers";
 
 interface Known {
   readonly machine: string;
   readonly untilS: number;
 }
 
-/** Returns machines of which none was seen. `read` returns the kernel's neighbours; what it throws leaves clients their addresses. */
-export function createMachines({ read, nowS }: { read: () => Neighbours; nowS: () => number }): Machines {
+/** Returns machines of which none was seen. */
+export function createMachines({ read, isOnLink, nowS }: MachinesOptions): Machines {
   const known = new Map<string, Known>();
   const addresses = new Map<string, Set<string>>();
   let neighbours: Neighbours = new Map();
   let readS = Number.NEGATIVE_INFINITY;
+  let isBlind = false;
 
   const readAgain = (): void => {
     if (nowS() - readS < READ_EVERY_S) return;
     readS = nowS();
     try {
       neighbours = read();
+      isBlind = false;
     } catch {
       neighbours = new Map();
+      isBlind = true;
     }
   };
   const forget = (client: string): void => {
@@ -47,24 +62,28 @@ export function createMachines({ read, nowS }: { read: () => Neighbours; nowS: (
     shared?.delete(client);
     if (shared?.size === 0) addresses.delete(before.machine);
   };
-  const remember = (client: string, machine: string, untilS: number): void => {
+  const remember = (client: string, machine: string): void => {
     forget(client);
     const [oldest] = known.keys();
     if (known.size >= MAX_ADDRESSES && oldest !== undefined) forget(oldest);
-    known.set(client, { machine, untilS });
+    known.set(client, { machine, untilS: nowS() + KNOWN_S });
     const shared = addresses.get(machine);
     if (shared === undefined) addresses.set(machine, new Set([client]));
     else shared.add(client);
   };
-  const of = (client: string): string => {
+  /** Returns null for one on a link that the kernel does not know yet; it will when it sends the first answer. */
+  const find = (client: string): string | null => {
     const last = known.get(client);
     if (last !== undefined && last.untilS > nowS()) return last.machine;
     readAgain();
-    const link = neighbours.get(client);
     // The kernel forgets neighbours that are silent; a machine that was known stays who it was.
-    const machine = link ?? last?.machine ?? client;
-    remember(client, machine, nowS() + (link === undefined ? UNKNOWN_S : KNOWN_S));
+    const machine = neighbours.get(client) ?? last?.machine ?? (isBlind || !isOnLink(client) ? client : null);
+    if (machine !== null) remember(client, machine);
     return machine;
   };
-  return { of, addressesOf: (client) => [...(addresses.get(of(client)) ?? [client])] };
+  return {
+    of: (client) => find(client) ?? client,
+    accountOf: (client) => find(client) ?? NEWCOMERS,
+    addressesOf: (client) => [...(addresses.get(find(client) ?? client) ?? [client])],
+  };
 }

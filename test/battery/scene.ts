@@ -28,6 +28,8 @@ export interface Stage {
   readonly enforce: (policy: PolicyText) => Promise<void>;
   /** Gives agent1 addresses that nobody had before, and makes it send from them: a machine without a past. */
   readonly moveIn: () => Promise<Pair>;
+  /** Gives the machine that moved in last other addresses, and makes it send from them. */
+  readonly changeAddresses: () => Promise<void>;
   /** What an experiment that several scenarios read has found; it is made once. */
   readonly once: <Found>(name: string, make: () => Promise<Found>) => Promise<Found>;
   readonly stop: () => Promise<void>;
@@ -90,6 +92,11 @@ export async function raiseStage(options: StageOptions | null): Promise<Stage> {
 
 function stageOf(lab: Lab, gateway: TestGateway | null): Stage {
   let machines = 0;
+  const nextNumber = (): number => {
+    machines += 1;
+    if (machines > 100) throw new RangeError("the lab's network has no more addresses");
+    return 100 + machines;
+  };
   let agent: LabProcess | null = null;
   const found = new Map<string, Promise<unknown>>();
   return {
@@ -107,10 +114,13 @@ function stageOf(lab: Lab, gateway: TestGateway | null): Stage {
       await gateway.awaitStatus(commit, ["success"]);
     },
     moveIn: async () => {
-      machines += 1;
-      if (machines > 100) throw new RangeError("the lab's network has no more addresses");
-      return await moveIn(lab, 100 + machines);
+      const number = nextNumber();
+      // A link address of its own too: the gate knows a machine by that.
+      const link = `02:00:5e:00:00:${number.toString(16).padStart(2, "0")}`;
+      await lab.execChecked("agent1", ["ip", "link", "set", "dev", "eth0", "address", link]);
+      return await takeAddresses(lab, number);
     },
+    changeAddresses: async () => void (await takeAddresses(lab, nextNumber())),
     once: async <Found>(name: string, make: () => Promise<Found>): Promise<Found> => {
       const known = found.get(name) ?? make();
       found.set(name, known);
@@ -120,7 +130,7 @@ function stageOf(lab: Lab, gateway: TestGateway | null): Stage {
   };
 }
 
-async function moveIn(lab: Lab, number: number): Promise<Pair> {
+async function takeAddresses(lab: Lab, number: number): Promise<Pair> {
   const machine = { v4: `10.80.0.${number}`, v6: `fd80::${number}` };
   const batch = async (family: "-4" | "-6", lines: readonly string[]): Promise<void> => {
     await lab.execChecked("agent1", ["ip", family, "-batch", "-"], { stdin: `${lines.join("\n")}\n` });

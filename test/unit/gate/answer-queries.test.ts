@@ -108,7 +108,11 @@ beforeEach(() => {
     nowS: () => 1000,
     onError: (error) => exceptions.push(error),
     clients: createClientTable({ maxQueriesPerS: 20, maxNamesPerClient: 2 }),
-    machines: { of: (client) => machineOf.get(client) ?? client, addressesOf: (client) => [client] },
+    machines: {
+      of: (client) => machineOf.get(client) ?? client,
+      accountOf: (client) => machineOf.get(client) ?? client,
+      addressesOf: (client) => [client],
+    },
     noteQuery: () => {},
     noteRefusal: (refusal, _from, _policy, verdict) => void (verdict === "would-deny" ? audited : noted).push(refusal),
     pins: {

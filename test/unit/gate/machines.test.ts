@@ -14,8 +14,22 @@ beforeEach(() => {
       reads += 1;
       return neighbours;
     },
+    isOnLink: (client) => client.startsWith("10.0."),
     nowS: () => nowS,
   });
+});
+
+test("who is on a link and not known yet shares an account with all that are new, until the kernel knows it", () => {
+  expect(["10.0.0.1", "10.0.0.2", "10.9.0.1"].map((client) => machines.accountOf(client))).toEqual([
+    "newcomers",
+    "newcomers",
+    "10.9.0.1",
+  ]);
+  expect(machines.of("10.0.0.1")).toBe("10.0.0.1");
+  neighbours = new Map([["10.0.0.1", "02aa"]]);
+  nowS += 0.2;
+  expect(machines.accountOf("10.0.0.1")).toBe("02aa");
+  expect(machines.accountOf("10.0.0.2")).toBe("newcomers");
 });
 
 test("addresses of one link address are one machine; one behind a router is its address", () => {
@@ -46,7 +60,7 @@ test("an address that goes to another machine goes with it, and one that falls s
   nowS += 31;
   expect(machines.of("10.0.0.1")).toBe("02aa");
   neighbours = new Map([["10.0.0.1", "02bb"]]);
-  nowS += 2;
+  nowS += 31;
   expect(machines.of("10.0.0.1")).toBe("02bb");
   expect(machines.addressesOf("10.0.0.1")).toEqual(["10.0.0.1"]);
 });
@@ -64,9 +78,10 @@ test("a kernel that lists nothing leaves clients their addresses", () => {
     read: () => {
       throw new Error("no netlink");
     },
+    isOnLink: () => true,
     nowS: () => nowS,
   });
-  expect(blind.of("10.0.0.1")).toBe("10.0.0.1");
+  expect(blind.accountOf("10.0.0.1")).toBe("10.0.0.1");
 });
 
 /** A message of the kernel's list, as linux/neighbour.h has it. */
