@@ -36,6 +36,7 @@ await build({
     faults: "test/faults/main.ts",
     battery: "test/battery/main.ts",
     differential: "test/differential/main.ts",
+    original: "test/original/main.ts",
     "faulty-agent": "test/faults/agent.ts",
   },
   splitting: true,

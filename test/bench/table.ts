@@ -14,18 +14,22 @@ export function renderTable(rows: readonly Row[]): string {
     const other = row.other === null ? "–" : `${figure(row.other.value, row.unit)} (${row.other.what})`;
     return [row.what, figure(row.ours, row.unit), other, ratio === null ? "–" : digits(ratio), row.goal ?? "–"];
   });
-  const widths = HEAD.map((head, column) =>
-    Math.max(3, head.length, ...lines.map((line) => (line[column] ?? "").length)),
-  );
-  const render = (cells: readonly string[]): string =>
-    `| ${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(" | ")} |`;
-  const rule = widths.map((width) => "-".repeat(width));
   const notes = [...new Set(rows.map(({ how }) => how))].map((how) => {
     const about = rows.filter((row) => row.how === how).map(({ what }) => what);
     const [first, last] = [about[0], about.at(-1)];
     return `- ${first === last ? first : `${first} … ${last}`}: ${how}.`;
   });
-  return [render(HEAD), render(rule), ...lines.map(render), "", ...notes].join("\n");
+  return [layOut(HEAD, lines), "", ...notes].join("\n");
+}
+
+/** Returns lines of cells below a head as a Markdown table that reads as text too. */
+export function layOut(head: readonly string[], lines: readonly (readonly string[])[]): string {
+  const widths = head.map((title, column) =>
+    Math.max(3, title.length, ...lines.map((line) => (line[column] ?? "").length)),
+  );
+  const render = (cells: readonly string[]): string =>
+    `| ${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(" | ")} |`;
+  return [render(head), render(widths.map((width) => "-".repeat(width))), ...lines.map(render)].join("\n");
 }
 
 function figure(value: number, unit: Row["unit"]): string {
