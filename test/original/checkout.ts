@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { run } from "../../agent/host/run.ts";
+import { run, runChecked } from "../../agent/host/run.ts";
 import { usage } from "./arguments.ts";
 
 /** What of a policy only some versions of the original read. */
@@ -26,15 +27,22 @@ export interface Checkout {
   readonly isRepaired: boolean;
 }
 
-/** Finds the generators of a checkout. @throws Error that says what to do */
+/** Finds the generators of a checkout. @throws Error that says what to do, AgentError HOST_MISSING without Python */
 export async function readCheckout(folder: string, isRepaired: boolean): Promise<Checkout> {
   const generator = (name: string): string => join(folder, "src", "helpers", `clawgress-${name}-apply.py`);
   const [namesGenerator, rulesGenerator] = [generator("policy"), generator("firewall")];
   const texts = await Promise.all([namesGenerator, rulesGenerator].map(readGenerator));
-  const head = await run(["git", "-C", folder, "rev-parse", "--short=9", "HEAD"], { timeoutMs: 10_000 });
-  const digest = createHash("sha256").update(texts.join("\0")).digest("hex").slice(0, 12);
-  const version = head.exitCode === 0 ? head.stdout.trim() : `files ${digest}`;
+  await runChecked(["python3", "--version"], { timeoutMs: 10_000 });
+  const version = await versionOf(folder, texts);
   return { namesGenerator, rulesGenerator, version, has: featuresOf(texts), isRepaired };
+}
+
+async function versionOf(folder: string, texts: readonly string[]): Promise<string> {
+  const digest = `files ${createHash("sha256").update(texts.join("\0")).digest("hex").slice(0, 12)}`;
+  // A folder inside another repository has a commit that says nothing of it.
+  if (!existsSync(join(folder, ".git"))) return digest;
+  const head = await run(["git", "-C", folder, "rev-parse", "--short=9", "HEAD"], { timeoutMs: 10_000 });
+  return head.exitCode === 0 ? head.stdout.trim() : digest;
 }
 
 /** Returns which keys of a policy a program reads: those that stand in its text as strings. */

@@ -31,7 +31,8 @@ async function compare(): Promise<number> {
   try {
     checkout = await readCheckout(folder, isRepaired);
   } catch (error) {
-    return refuse((error as Error).message);
+    const { message, remedy } = error as Error & { readonly remedy?: string | null };
+    return refuse([message, ...(remedy ? [remedy] : [])].join("\n"));
   }
   const notes = new Set<string>();
   const rows: Row[] = [];

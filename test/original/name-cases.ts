@@ -45,8 +45,10 @@ export const nameCases: readonly Case[] = [
     title: "a label with a line break and a record in it",
     needs: ["labels"],
     attempts: [
-      { what: "a name that nobody allowed", ours: /^refused when read: \S+; NXDOMAIN, none left$/ },
-      { what: "a listed name", ours: /^refused when read: \S+; NXDOMAIN, none left$/ },
+      {
+        what: "a name that nobody allowed",
+        ours: /^refused when read: labels\/a\.allowed\.test; NXDOMAIN, none left$/,
+      },
     ],
     play: async (side) => {
       const refusal = await side.enforce({
@@ -54,10 +56,7 @@ export const nameCases: readonly Case[] = [
         allow: { domains: ["a.allowed.test"], ports: [53, 80, 443] },
         labels: { "a.allowed.test": "model\n* CNAME rpz-passthru.\n;" },
       });
-      return [
-        under(refusal, await tryName(side, "www.openai.com")),
-        under(refusal, await tryName(side, "a.allowed.test")),
-      ];
+      return [under(refusal, await tryName(side, "www.openai.com"))];
     },
   },
 ];

@@ -13,10 +13,11 @@ export async function raiseOurs(): Promise<Side> {
     const gateway = await setUpGateway(lab, { policy: { version: 1, mode: "deny-all" }, threshold: 1 });
     const { alice = "" } = gateway.keys;
     const enforce: Side["enforce"] = async (policy) => {
-      await gateway.commit(policy, { signers: [], tamper: (clone) => signByHand(clone, ["policy.json"], { alice }) });
+      const text = `${JSON.stringify(policy, null, 2)}\n`;
+      await gateway.commit(text, { signers: [], tamper: (clone) => signByHand(clone, ["policy.json"], { alice }) });
       const { ok, code, message = "" } = await gateway.sync();
       if (ok) return "";
-      return code === "POLICY_INVALID" ? `refused when read: ${fieldOf(message)}` : `${code}: ${message}`;
+      return code === "POLICY_INVALID" ? `refused when read: ${fieldOf(message, text)}` : `${code}: ${message}`;
     };
     return { lab, enforce, allowZone: ALLOW_ZONE };
   } catch (error) {

@@ -2,7 +2,7 @@ import { sleepMs } from "../../agent/host/clock.ts";
 import type { ClientNode } from "../lab/addresses.ts";
 import type { DnsQuestion, LabStream } from "../lab/client.ts";
 import type { Side } from "./side.ts";
-import { wordAnswer, wordCap, wordEnding, wordRate, wordTransfer } from "./verdict.ts";
+import { isWithin, wordAnswer, wordCap, wordEnding, wordRate, wordTransfer } from "./verdict.ts";
 
 /** Long enough for a proxy that tries a dead server three times. */
 const TIMEOUT_MS = 8_000;
@@ -61,11 +61,17 @@ export async function tryTransfer({ lab, allowZone }: Side): Promise<string> {
   return exitCode === 9 ? "no answer" : wordTransfer(stdout);
 }
 
-/** Sends to an address as fast as it goes, or at 200 Mbit/s, and says what arrived in three seconds. */
+/**
+ * Sends to an address as fast as it goes, or at 200 Mbit/s, and says what arrived in three seconds. On a machine with other
+ * work neither sender nor counter is always in time, so that a limit has three tries to be kept to.
+ */
 export async function tryRate({ lab }: Side, to: string, limitKbps: number): Promise<string> {
   const timing = { warmUpMs: 1_500, forMs: 3_000, atKbps: 200_000, timeoutMs: 4_000 };
-  const result = await lab.client("agent1").upload(to, timing);
-  return result.outcome === "connected" ? wordRate(result.kbps, limitKbps) : wordEnding(result, 0);
+  for (let attempt = 1; ; attempt += 1) {
+    const result = await lab.client("agent1").upload(to, timing);
+    if (result.outcome !== "connected") return wordEnding(result, 0);
+    if (attempt === 3 || isWithin(result.kbps, limitKbps)) return wordRate(result.kbps, limitKbps);
+  }
 }
 
 /** Uploads to a name over HTTPS for a second and a half, and says what the far side was sent, headers and all. */

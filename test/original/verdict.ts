@@ -29,10 +29,15 @@ export function wordTransfer(output: string): string {
   return records === 0 || output.includes("Transfer failed") ? "refused" : `all of it, ${count(records, "record")}`;
 }
 
-/** Says what arrived of a flow that has a limit; what is within 15 % of it keeps to it. */
+/** Tells whether a rate keeps to a limit: within 15 % of it. */
+export function isWithin(kbps: number, limitKbps: number): boolean {
+  return Math.abs(kbps - limitKbps) <= 0.15 * limitKbps;
+}
+
+/** Says what arrived of a flow that has a limit. */
 export function wordRate(kbps: number, limitKbps: number): string {
   const figure = grouped(Math.round(kbps));
-  if (Math.abs(kbps - limitKbps) <= 0.15 * limitKbps) return `${figure} kbit/s, within 15 %`;
+  if (isWithin(kbps, limitKbps)) return `${figure} kbit/s, within 15 %`;
   return `${figure} kbit/s, ${grouped(Math.round(kbps / limitKbps))} times the limit`;
 }
 
@@ -43,9 +48,22 @@ export function wordCap(bytes: number, capBytes: number): string {
   return `${grouped(bytes)} bytes arrive, ${grouped(Math.round(bytes / capBytes))} times the cap`;
 }
 
-/** Returns the pointer that a refusal names, or its first line. */
-export function fieldOf(message: string): string {
-  return / (\/[^\s:]*)/.exec(message)?.[1] ?? message.split("\n")[0] ?? "";
+/**
+ * Returns the keys of a policy that lead to the place of a refusal, such as `allow/ports`; the policy is as
+ * `JSON.stringify` writes it with two spaces. Keys that no table should show are an ellipsis.
+ */
+export function fieldOf(message: string, policyText: string): string {
+  const place = Number(/^\S+\.json:(\d+):\d+: /.exec(message)?.[1] ?? 0);
+  const keys: string[] = [];
+  let indent = Number.POSITIVE_INFINITY;
+  for (const line of policyText.split("\n").slice(0, place).reverse()) {
+    const [, spaces = "", key] = /^( *)("(?:[^"\\]|\\.)*"): /.exec(line) ?? [];
+    if (key === undefined || spaces.length >= indent) continue;
+    indent = spaces.length;
+    const text = JSON.parse(key) as string;
+    keys.unshift(/^[\w.-]{1,40}$/.test(text) ? text : "…");
+  }
+  return keys.length > 0 ? keys.join("/") : (message.split("\n")[0] ?? "");
 }
 
 function count(number: number, what: string): string {
