@@ -1,7 +1,7 @@
 import type { Case } from "./side.ts";
 import { under } from "./side.ts";
 import { openFlow, tryAddress, tryRate, wordFlow } from "./tries.ts";
-import { closedHours } from "./verdict.ts";
+import { closedHours, wholeWeek } from "./verdict.ts";
 
 const [FIRST, SECOND, THIRD] = ["203.0.113.10", "203.0.113.11", "203.0.113.12"] as const;
 const LIMIT_KBPS = 800;
@@ -9,6 +9,16 @@ const LIMIT_KBPS = 800;
 const open = (ips: readonly string[], ports: readonly number[] = [80, 443]) => ({
   version: 1,
   allow: { domains: [], ips: ips.map((ip) => `${ip}/32`), ports },
+});
+
+const windowCase = (state: string, time_window: object, ours: RegExp): Case => ({
+  title: `\`time_window\` that is ${state} now, one address`,
+  needs: ["time_window"],
+  attempts: [{ what: "the address", ours }],
+  play: async (side) => {
+    const refusal = await side.enforce({ ...open([FIRST]), time_window });
+    return [under(refusal, await tryAddress(side, FIRST, 443))];
+  },
 });
 
 /** What a policy of networks means, and its successors. */
@@ -52,13 +62,6 @@ export const addressCases: readonly Case[] = [
       return [under(refusal, await tryRate(side, FIRST, LIMIT_KBPS))];
     },
   },
-  {
-    title: "`time_window` that is closed now, one address",
-    needs: ["time_window"],
-    attempts: [{ what: "the address", ours: /^closed at once$/ }],
-    play: async (side) => {
-      const refusal = await side.enforce({ ...open([FIRST]), time_window: closedHours(new Date()) });
-      return [under(refusal, await tryAddress(side, FIRST, 443))];
-    },
-  },
+  windowCase("open", wholeWeek, /^reached$/),
+  windowCase("closed", closedHours(new Date()), /^closed at once$/),
 ];

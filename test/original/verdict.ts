@@ -74,12 +74,16 @@ function grouped(number: number): string {
   return String(number).replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
+const days = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
+
+/** Hours that both programs take for always, but for a minute before midnight. */
+export const wholeWeek = { days, start: "00:00", end: "23:59" };
+
 /** Returns hours of one day of the week that is neither today nor a neighbour of it: closed now, in whatever zone. */
 export function closedHours(now: Date): {
   readonly days: readonly string[];
   readonly start: string;
   readonly end: string;
 } {
-  const days = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
   return { days: [days[(now.getUTCDay() + 3) % 7] ?? ""], start: "09:00", end: "10:00" };
 }
