@@ -2,7 +2,8 @@ import { monotonicMs, sleepMs } from "../../agent/host/clock.ts";
 import type { Lab } from "../lab/lab.ts";
 import { raiseDatapath } from "../support/datapath.ts";
 import { openGateway } from "../support/open-gateway.ts";
-import { type Measure, type Row, withLab } from "./row.ts";
+import { addDistance } from "./delay-line.ts";
+import { type Context, type Measure, type Row, withLab } from "./row.ts";
 import { median } from "./statistics.ts";
 
 /** Answers datagrams too. */
@@ -18,10 +19,29 @@ interface Upload {
 }
 
 /** What a limited host gets through, what it sends in vain, and how long its other packets take: ours beside a class of HTB. */
-export const measureLimits: Measure = ({ quick, say }) =>
+export const measureLimits: Measure = (context) => measureAt(0, context);
+
+/** The same with far ends 40 and 100 ms away, and senders that go by losses: those suffer most from what is dropped. */
+export const measureLimitsFar: Measure = async (context) => [
+  ...(await measureAt(40, context)),
+  ...(await measureAt(100, context)),
+];
+
+const measureAt = (distanceMs: number, { quick, say }: Context): Promise<readonly Row[]> =>
   withLab(async (lab) => {
-    const rounds = quick ? 1 : 3;
-    const timing = quick ? { warmUpMs: 300, forMs: 500 } : { warmUpMs: 1_300, forMs: 3_000 };
+    const isFar = distanceMs > 0;
+    const rounds = quick || isFar ? 1 : 3;
+    // A sender that goes by losses needs seconds of them to settle.
+    const measured = isFar ? { warmUpMs: 3_000, forMs: 10_000 } : { warmUpMs: 1_300, forMs: 3_000 };
+    const timing = quick ? { warmUpMs: 300, forMs: 500 } : measured;
+    const byLosses = await findByLosses(lab);
+    if (isFar) {
+      await addDistance(lab, distanceMs);
+      await lab.execChecked("agent1", ["sysctl", "-qw", `net.ipv4.tcp_congestion_control=${byLosses}`]);
+    }
+    const ends = isFar
+      ? `${byLosses}, ends ${distanceMs} ms apart`
+      : "the kernel's own congestion control, no distance between the two ends";
     const cases = [2_000, 50_000].flatMap((kbps) => [1, 4].map((flows) => ({ kbps, flows })));
     const ours = new Map<string, Upload[]>(cases.map((row) => [nameOf(row), []]));
     const htb = new Map<string, Upload[]>(cases.map((row) => [nameOf(row), []]));
@@ -38,12 +58,13 @@ export const measureLimits: Measure = ({ quick, say }) =>
         }
       }
     }
-    const how = `${rounds} runs of ${timing.forMs / 1000} s each in turns after ${timing.warmUpMs / 1000} s, median; IPv4, the kernel's own congestion control, no distance between the two ends; HTB on the outer interface with a queue of 200 ms, the most that it delays; delay: of a datagram to the same far end and back, meanwhile`;
+    const how = `${rounds} runs of ${timing.forMs / 1000} s each in turns after ${timing.warmUpMs / 1000} s, median; IPv4, ${ends}; HTB on the outer interface with a queue of 200 ms, the most that it delays; delay: of a datagram to the same far end and back, meanwhile`;
     return cases.flatMap((row): readonly Row[] => {
       const of = (results: Map<string, Upload[]>, field: keyof Upload): number =>
         median((results.get(nameOf(row)) ?? []).map((result) => result[field]));
+      const far = isFar ? `${distanceMs} ms away, ` : "";
       const line = (what: string, unit: Row["unit"], field: keyof Upload, goal: string | null): Row => ({
-        ...{ what: `${nameOf(row)}${what}`, unit, ours: of(ours, field), goal, how },
+        ...{ what: `${far}${nameOf(row)}${what}`, unit, ours: of(ours, field), goal, how },
         other: { what: "HTB", value: of(htb, field) },
       });
       const [least, most] = [Math.round(row.kbps * 0.85), Math.round(row.kbps * 1.15)];
@@ -54,6 +75,12 @@ export const measureLimits: Measure = ({ quick, say }) =>
       ];
     });
   });
+
+/** Returns what most senders use, where a namespace may; else the plainest of those that go by losses, which suffers most. */
+async function findByLosses(lab: Lab): Promise<"cubic" | "reno"> {
+  const allowed = await lab.execChecked("agent1", ["sysctl", "-n", "net.ipv4.tcp_allowed_congestion_control"]);
+  return allowed.split(/\s+/).includes("cubic") ? "cubic" : "reno";
+}
 
 function nameOf({ kbps, flows }: { readonly kbps: number; readonly flows: number }): string {
   return `limit of ${kbps.toLocaleString("en")} kbit/s, ${flows} ${flows === 1 ? "flow" : "flows"}`;

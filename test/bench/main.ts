@@ -20,6 +20,7 @@ const measures: { readonly [name: string]: () => Promise<Measure> } = {
   flows: async () => (await import("./flows.ts")).measureFlows,
   "flows-sni": async () => (await import("./flows-sni.ts")).measureFlowsSni,
   limits: async () => (await import("./limits.ts")).measureLimits,
+  "limits-far": async () => (await import("./limits.ts")).measureLimitsFar,
   approvals: async () => (await import("./approvals.ts")).measureApprovals,
   "limits-paths": async () => (await import("./limits-paths.ts")).measureLimitsPaths,
   api: async () => (await import("./api.ts")).measureApi,

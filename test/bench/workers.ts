@@ -5,6 +5,7 @@ const workers: { readonly [name: string]: (params: string) => Promise<unknown> }
   compile: async () => (await import("./compile-worker.ts")).compileInput(),
   plain: async () => (await import("./compile-worker.ts")).writePlainly(),
   storm: async (params) => (await import("./storm-worker.ts")).connectAgainAndAgain(JSON.parse(params)),
+  delay: async (params) => (await import("./delay-line.ts")).delayForEver(JSON.parse(params)),
   accept: async (params) => (await import("./storm-worker.ts")).acceptForEver(JSON.parse(params)),
 };
 
