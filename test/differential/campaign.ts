@@ -1,3 +1,4 @@
+import { nowMs } from "../../agent/host/clock.ts";
 import { buildDecider, type Decider } from "../../agent/policy/decide.ts";
 import { parsePolicy } from "../../agent/policy/parse-policy.ts";
 import type { Policy } from "../../agent/policy/policy.ts";
@@ -67,7 +68,11 @@ export async function openCampaign(lab: Lab): Promise<Campaign> {
       const { text, policy } = validPolicy(random, prefixes);
       await enforce(gateway, text);
       await lab.mark();
-      const tally = await playFlows(lab, predictBy(buildDecider(policy)), planFlows(random, machines, pairs));
+      const tally = await playFlows(
+        lab,
+        predictBy(buildDecider(policy, () => nowMs() / 1000)),
+        planFlows(random, machines, pairs),
+      );
       return { seed, ...tally, policy: text, tookMs: performance.now() - startedMs };
     },
   };

@@ -1,4 +1,5 @@
 import type { Random } from "../faults/random.ts";
+import { randomEnd, randomWindow } from "./random-times.ts";
 import { namePatterns, networks } from "./world.ts";
 
 /** Policies as people could write them, from a seed. Not all of them are valid: whoever asks tries the next. */
@@ -27,6 +28,8 @@ export function randomPolicy(random: Random, prefixes: readonly string[]): Json 
     allow: randomList(random, groupNames),
     ...(maybe(random, 0.4) ? { deny: randomDenials(random) } : {}),
     ...(maybe(random, 0.3) ? { proxy: randomProxy(random) } : {}),
+    ...randomHours(random),
+    ...(maybe(random, 0.2) ? { limits: randomLimit(random) } : {}),
     ...(hosts.length > 0 ? { hosts: Object.fromEntries(hosts) } : {}),
   };
 }
@@ -43,7 +46,28 @@ function randomHost(random: Random, free: string[], groupNames: readonly string[
     ...(maybe(random, 0.3) ? { deny: randomDenials(random) } : {}),
     ...(maybe(random, 0.3) ? { mode: random.pick(["audit", "deny-all", "enforce", "enforce"]) } : {}),
     ...(maybe(random, 0.4) ? { proxy: randomProxy(random) } : {}),
+    ...randomHours(random),
+    ...(maybe(random, 0.2) ? { limits: randomLimit(random) } : {}),
+    ...(maybe(random, 0.2) ? { exfil: { domains: randomCaps(random) } } : {}),
   };
+}
+
+function randomHours(random: Random): Json {
+  const names = some(random, namePatterns, 1, 3).map((name) => [name, randomWindow(random, Date.now())]);
+  return {
+    ...(maybe(random, 0.15) ? { time_window: randomWindow(random, Date.now()) } : {}),
+    ...(maybe(random, 0.25) ? { domain_time_windows: Object.fromEntries(names) } : {}),
+  };
+}
+
+/** More than a test sends: what is bounded is amounts, and never whether a flow passes. */
+function randomLimit(random: Random): Json {
+  return { egress_kbps: random.pick([50_000, 1_000_000]) };
+}
+
+function randomCaps(random: Random): Json {
+  const cap = { bytes: 1_000_000_000, period: random.pick(["hour", "day"]) };
+  return Object.fromEntries(some(random, namePatterns, 1, 2).map((name) => [name, cap]));
 }
 
 function randomList(random: Random, groupNames: readonly string[]): Json {
@@ -61,7 +85,8 @@ function randomEntry(random: Random, key: "domain" | "network", text: string): s
   if (maybe(random, 0.6)) return text;
   const ports = maybe(random, 0.8) ? { ports: some(random, portTexts, 1, 3) } : {};
   const answers = key === "domain" && maybe(random, 0.5) ? { answers: some(random, privateNetworks, 1, 3) } : {};
-  return { [key]: text, label: "some", ...ports, ...answers };
+  const ends = maybe(random, 0.2) ? { expires: randomEnd(random, Date.now()) } : {};
+  return { [key]: text, label: "some", ...ports, ...answers, ...ends };
 }
 
 const privateNetworks = ["192.168.0.0/16", "172.16.0.0/12", "fd12::/16"];
