@@ -15,7 +15,7 @@ afterAll(async () => {
   await lab?.stop();
 });
 
-test.each([1, 4])("the policy of seed %i: no flow goes another way than explain says", async (seed) => {
+test.each([1, 3])("the policy of seed %i: no flow goes another way than explain says", async (seed) => {
   const { disagreements, pairs, policy } = await campaign.round({ seed, pairs: 150 });
   expect(pairs).toBeGreaterThan(120);
   expect(disagreements, policy).toEqual([]);
@@ -23,7 +23,7 @@ test.each([1, 4])("the policy of seed %i: no flow goes another way than explain 
 
 test("an explain that says everything is denied is found out", async () => {
   const { disagreements, through } = await campaign.round({
-    seed: 4,
+    seed: 3,
     pairs: 40,
     predictBy: (decider) => ({
       ...decider,
