@@ -1,5 +1,5 @@
 import type { NamePattern, NameRule } from "../policy/policy.ts";
-import { type Cutter, createCutter } from "./cut-shards.ts";
+import { type Cutter, createCutter, isSameButPlace } from "./cut-shards.ts";
 import type { ShardFile } from "./name-shards.ts";
 import type { ZoneShard } from "./rpz.ts";
 
@@ -23,6 +23,8 @@ interface Recall<Part, Result> {
 interface Input<Part> {
   readonly parts: readonly Part[];
   readonly text: string;
+  /** Parts of an earlier input that mean the same, when that is known. */
+  readonly keptFrom?: readonly Part[] | null;
 }
 
 /** Returns a memory of nothing. */
@@ -38,10 +40,10 @@ export function createCompileMemory(): CompileMemory {
 function createRecall<Part, Result>(isSame: (a: Part, b: Part) => boolean): Recall<Part, Result> {
   const known = new Map<number, Input<Part> & { readonly result: Result }>();
   return {
-    recall: (shard, { parts, text }, render) => {
+    recall: (shard, { parts, text, keptFrom }, render) => {
       const last = known.get(shard);
       const isKnown = last?.text === text && last.parts.length === parts.length;
-      const isSameShare = isKnown && last.parts === parts;
+      const isSameShare = isKnown && (last.parts === parts || last.parts === keptFrom);
       if (isSameShare || (isKnown && parts.every((part, index) => isSame(part, last.parts[index] as Part)))) {
         // The same list again is told by itself.
         known.set(shard, { parts, text, result: last.result });
@@ -52,16 +54,4 @@ function createRecall<Part, Result>(isSame: (a: Part, b: Part) => boolean): Reca
       return result;
     },
   };
-}
-
-/** Whatever a rule may have: each of its parts but the place must be the very same. */
-function isSameButPlace(a: NameRule, b: NameRule): boolean {
-  if (a === b) return true;
-  let count = 0;
-  for (const key in a) {
-    if (key !== "place" && a[key as keyof NameRule] !== b[key as keyof NameRule]) return false;
-    count++;
-  }
-  for (const _key in b) count--;
-  return count === 0;
 }

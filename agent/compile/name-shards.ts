@@ -6,7 +6,7 @@ import { canonicalJson } from "./canonical-json.ts";
 import { createCutter } from "./cut-shards.ts";
 import type { CompileMemory } from "./memory.ts";
 import type { GateRelease } from "./release.ts";
-import { readPlaces, renderPlaces } from "./shard-places.ts";
+import { createPlacesWriter, readPlaces } from "./shard-places.ts";
 import { SHARDS, shardedGroups } from "./shards.ts";
 
 /** A rule as a shard holds it: its place is in a file of its own, because it moves with every line that is added above it. */
@@ -43,17 +43,22 @@ export function takeShards(
   const taken = policy.groups.filter(({ name }) => isTaken.has(name));
   const { cut } = memory?.cutter ?? createCutter();
   const cuts = taken.map(({ name, names }) => cut(name, names));
-  const shares = SHARDS.map((shard) => ({ shard, lists: cuts.map((shares) => shares[shard] ?? []) }));
+  const [onlyCut] = cuts;
+  const shares = SHARDS.map((shard) => ({ shard, lists: cuts.map((one) => one.shares[shard] ?? []) }));
   const inputOf = (lists: readonly (readonly NameRule[])[]) => ({
     parts: joinLists(lists),
     text: JSON.stringify(lists.map(({ length }, index) => [groups[index], length])),
   });
   const names = shares.map(({ shard, lists }) => {
     const render = (): ShardFile => renderNames(taken, lists);
-    return memory === undefined ? render() : memory.names.recall(shard, inputOf(lists), render);
+    const keptFrom = cuts.length === 1 ? (onlyCut?.keptFrom(shard) ?? null) : null;
+    return memory === undefined ? render() : memory.names.recall(shard, { ...inputOf(lists), keptFrom }, render);
   });
+  const writePlaces = createPlacesWriter(
+    cuts.map(({ shards }, index) => ({ rules: taken[index]?.names ?? [], shards })),
+  );
   const places = shares.map(({ shard, lists }) => {
-    const render = (): ShardFile => shardFile(renderPlaces(joinLists(lists)));
+    const render = (): ShardFile => shardFile(writePlaces(shard, joinLists(lists)));
     return memory === undefined ? render() : memory.places.recall(shard, inputOf(lists), render);
   });
   return { rest, shards: { groups, names, places } };

@@ -89,14 +89,16 @@ function renderShards(
   // The list of a group, which is cut for the gate as well, or those of all groups together.
   const list = groups.find((group) => group.names === names)?.name ?? "";
   const { cut } = memory?.cutter ?? createCutter();
-  const shares = cut(list, names);
+  const { shares, keptFrom } = cut(list, names);
   const wildcards = new Set(shares.flatMap(wildcardsOf));
   // What is below a wildcard is left out wherever it would be, so all shards depend on all wildcards.
   const covers = [...wildcards].sort(compareTexts).join(" ");
   return SHARDS.map((shard) => {
     const parts = shares[shard] ?? [];
     const render = (): ZoneShard => renderShard(shard, ownersOf(parts, wildcards));
-    return memory === undefined ? render() : memory.zones.recall(shard, { parts, text: covers }, render);
+    return memory === undefined
+      ? render()
+      : memory.zones.recall(shard, { parts, text: covers, keptFrom: keptFrom(shard) }, render);
   });
 }
 

@@ -109,7 +109,7 @@ export function finishNames(
 }
 
 /** Returns texts in order. */
-export function sortTexts(texts: Iterable<string>): readonly string[] {
+export function sortTexts(texts: Iterable<string>): string[] {
   return [...texts].sort(compareTexts);
 }
 

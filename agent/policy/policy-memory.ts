@@ -37,7 +37,7 @@ export interface KnownList {
   /** The rules in order: what came out. */
   readonly names: readonly NameRule[];
   /** Their keys. */
-  readonly sorted: readonly string[];
+  readonly sorted: string[];
   readonly entries: readonly unknown[];
   /** By entry: which rule is its own, when the text says all that it says and nothing is to be said about it; else -1. */
   readonly order: Int32Array;

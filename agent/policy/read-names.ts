@@ -145,7 +145,7 @@ function readPattern(entry: string, place: Place, { log, memory }: RuleContext):
 }
 
 /** Returns the keys of the rules in order: those that were there last time are in order already. */
-function mergeTexts(last: readonly string[], rules: Drafts<NameRule>, fresh: readonly string[]): readonly string[] {
+function mergeTexts(last: readonly string[], rules: Drafts<NameRule>, fresh: readonly string[]): string[] {
   const kept = last.filter((text) => rules.has(text));
   if (fresh.length === 0) return kept;
   const merged: string[] = [];
