@@ -194,17 +194,20 @@ async function listOneByOne(
   others: readonly (readonly string[])[],
 ): Promise<readonly (readonly Entry[])[]> {
   const first = await listJson(prefix, terse);
-  const lists = await Promise.all(others.map((command) => listIfAny(prefix, command, first)));
+  const lists = await Promise.all(others.map((command) => listIfAny(prefix, terse, command, first)));
   if (prefix.length === 0)
     isShort &&= lists.flat().reduce((sum, entry) => sum + countElements(entry), 0) < MAX_SHORT_ELEMENTS;
   return [first, ...lists];
 }
 
+/** What is of another table than the skeleton is asked for without knowing whether it is there. */
 async function listIfAny(
   prefix: NamespacePrefix,
+  terse: readonly string[],
   command: readonly string[],
   skeleton: readonly Entry[],
 ): Promise<readonly Entry[]> {
+  if (command.at(-2) !== terse.at(-1)) return await listJson(prefix, command).catch(() => []);
   const name = command.at(-1) ?? "";
   const isThere = skeleton.some((entry) => [...nameOf(entry["map"]), ...nameOf(entry["set"])].includes(name));
   return isThere ? await listJson(prefix, command) : [];
