@@ -7,7 +7,7 @@ import { defineConfig } from "vitest/config";
 const alone = ["bench", "datapath-load", "deny-flood", "limits", "limits-sni", "sni-flood"].map(fileOf);
 
 /** Tests that count to the last packet, keep to the second, or hold a flow over a change: a core each. */
-const pairs = ["faults", "hours", "metrics", "policy-language", "telemetry"].map(fileOf);
+const pairs = ["faults", "hours", "metrics", "policy-language", "revocations", "telemetry"].map(fileOf);
 
 /** The long ones, each alone as well: `npm run long`, and no part of every run. */
 const long = ["applies", "disk-full", "half-applied", "systemd"].map(fileOf);
