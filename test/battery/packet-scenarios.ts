@@ -2,8 +2,8 @@ import type { LabStream } from "../lab/client.ts";
 import { packetPolicy } from "./packet-policy.ts";
 import { echoRequest, ipPacket, protocols, sctpInit, tcpSegment, udpDatagram } from "./packets.ts";
 import { revokeOnce } from "./revocation.ts";
-import { type Attempt, each, gainedIf, insist, type Scenario, tried } from "./scenario.ts";
-import { type Scene, type StageOptions, sidePorts } from "./scene.ts";
+import { type Attempt, each, gainedIf, insist, type Scenario, tried, triedName } from "./scenario.ts";
+import { ownPorts, type Scene, type StageOptions, sidePorts } from "./scene.ts";
 
 /** WI…: packets to addresses, of every protocol and from every source. */
 
@@ -66,7 +66,11 @@ export const packetScenarios: readonly Scenario[] = [
     title: "other ports of an allowed address",
     attack: async (scene) => {
       await connectAllowed(scene);
-      return await each([22, 8080, 7002, 853], (port) => connect(scene, scene.service(10), port));
+      const [server, name] = [scene.service(10), `${scene.fresh()}.denied.test`];
+      return [
+        ...(await each([22, 8080, 7002, 853], (port) => connect(scene, server, port))),
+        triedName("port 53", await scene.client.resolve(name, { server })),
+      ];
     },
     forbidden: (scene) => ({
       packets: [22, 8080, 7002, 853, 53].map((port) => ({ to: scene.service(10), port })),
@@ -148,7 +152,7 @@ export const packetScenarios: readonly Scenario[] = [
     attack: async (scene) => {
       await connectAllowed(scene);
       const to = scene.service(10);
-      const udp = [123, 51_820, 3_478].map((toPort) =>
+      const udp = oddUdpPorts.map((toPort) =>
         udpDatagram({ from: scene.own, to, fromPort: 40_000, toPort }, Buffer.from("x")),
       );
       await scene.client.raw([
@@ -161,11 +165,8 @@ export const packetScenarios: readonly Scenario[] = [
     },
     forbidden: (scene) => {
       const to = scene.service(10);
-      const named = ["icmp", "icmpv6", "sctp", "gre", "esp", "ipip", "ipv6", "udp"].map((protocol) => ({
-        to,
-        protocol,
-      }));
-      return { packets: [...named, ...[132, 47, 50, 4, 41, 253].map((number) => ({ to, protocol: String(number) }))] };
+      const others = ["sctp", "gre", "ipencap", "esp", "253"].map((protocol) => ({ to, protocol }));
+      return { packets: [...others, ...oddUdpPorts.map((port) => ({ to, protocol: "udp", port }))] };
     },
     control: connectAllowed,
     records: (scene) => [
@@ -190,7 +191,7 @@ export const packetScenarios: readonly Scenario[] = [
       const ping = await scene.lab.exec("agent1", ["ping", "-c1", "-W1", to]);
       return [gainedIf("ping", ping.exitCode === 0)];
     },
-    forbidden: (scene) => ({ packets: ["icmp", "icmpv6"].map((protocol) => ({ to: scene.service(10), protocol })) }),
+    forbidden: (scene) => ({ packets: [{ to: scene.service(10), protocol: scene.family === 4 ? "icmp" : "icmpv6" }] }),
     control: async (scene) => {
       // Nobody listens there, and the far machine's own ICMP says so: what belongs to an allowed flow passes.
       const answer = await scene.client.udp("a.allowed.test", 7009, scene.by);
@@ -295,7 +296,7 @@ export const packetScenarios: readonly Scenario[] = [
     title: "the gateway as a relay: what listens on it, and its own services",
     attack: async (scene) => {
       const sides = [scene.lab.addresses.lan, scene.lab.addresses.wan].map((pair) => pair[`v${scene.family}`]);
-      const ports = [sidePorts.relay, 5_443, 5_480, 5_353, 5_354, 953, 443, 80];
+      const ports = [sidePorts.relay, ...ownPorts];
       const relay = await each(sides, async (host) =>
         tried(
           `${host}:${sidePorts.relay}`,
@@ -335,6 +336,7 @@ export const packetScenarios: readonly Scenario[] = [
   },
 ];
 
+const oddUdpPorts = [123, 51_820, 3_478] as const;
 const otherProtocols = [protocols.ipip, protocols.esp, protocols.experiment];
 
 function packet(scene: Scene, to: string, protocol: number, payload: Buffer) {

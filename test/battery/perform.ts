@@ -2,10 +2,10 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { sleepMs } from "../../agent/host/clock.ts";
 import { refuseRecord } from "../support/deny-records.ts";
-import type { Forbidden, Scenario, WantedRecord } from "./scenario.ts";
+import type { Attempt, Forbidden, Scenario, WantedRecord } from "./scenario.ts";
 import { openScene, type Scene, type Stage } from "./scene.ts";
 
-/** How a scenario went. Before a gateway that holds, all four are empty or null. */
+/** How a scenario went. Before a gateway that holds, all five are empty or null. */
 export interface Performance {
   /** What the attacker got, and what of it reached the internet side. */
   readonly gained: readonly string[];
@@ -15,9 +15,11 @@ export interface Performance {
   readonly control: string | null;
   /** Records that should be there and are not. */
   readonly missing: readonly string[];
+  /** Before an open gateway: what should have got something, or arrived, and did not; or did, and should be unable to. */
+  readonly vain: readonly string[];
 }
 
-export const held: Performance = { gained: [], slow: [], control: null, missing: [] };
+export const held: Performance = { gained: [], slow: [], control: null, missing: [], vain: [] };
 
 /** A refusal that takes longer is a timeout to whoever waits for it. */
 const QUICK_MS = 1_000;
@@ -32,12 +34,23 @@ export async function perform(stage: Stage, scenario: Scenario, family: 4 | 6): 
   const isOpen = stage.gateway === null;
   const wanted = isOpen ? [] : (scenario.records?.(scene) ?? []);
   return {
-    gained: [...attempts.flatMap(({ what, gained }) => (gained === null ? [] : [`${what}: ${gained}`])), ...reached],
+    gained: [
+      ...attempts.flatMap(({ what, gained }) => (gained === null ? [] : [`${what}: ${gained}`])),
+      ...reached.flatMap(({ seen }) => seen),
+    ],
     slow: isOpen ? [] : attempts.flatMap(({ what, ms }) => (ms < QUICK_MS ? [] : [`${what}: ${Math.round(ms)} ms`])),
     control: await tryControl(scenario, scene),
     missing: await findMissing(scene, wanted),
+    vain: isOpen ? [...attempts.flatMap(vainOf), ...reached.flatMap(unseenOf)] : [],
   };
 }
+
+function vainOf({ what, gained, cannotGain }: Attempt): readonly string[] {
+  if (cannotGain === undefined) return gained === null ? [what] : [];
+  return gained === null ? [] : [`${what}, of which is said: ${cannotGain}`];
+}
+
+const unseenOf = ({ what, seen }: Reached): readonly string[] => (seen.length === 0 ? [`${what} did not arrive`] : []);
 
 async function tryControl(scenario: Scenario, scene: Scene): Promise<string | null> {
   try {
@@ -54,24 +67,33 @@ async function awaitSilence(scene: Scene, forbidden: Forbidden): Promise<void> {
     await scene.lab.mark();
     if ((forbidden.packets ?? []).length === 0) return;
     await sleepMs(20);
-    if ((await readReached(scene, forbidden)).length === 0) return;
+    if ((await readReached(scene, forbidden)).every(({ seen }) => seen.length === 0)) return;
   }
 }
 
-async function readReached({ lab }: Scene, { packets = [], queries = [] }: Forbidden): Promise<readonly string[]> {
-  const reached: string[] = [];
+/** What of a forbidden kind was seen on the internet side. */
+interface Reached {
+  readonly what: string;
+  readonly seen: readonly string[];
+}
+
+async function readReached({ lab }: Scene, { packets = [], queries = [] }: Forbidden): Promise<readonly Reached[]> {
+  const reached: Reached[] = [];
   if (packets.length > 0) {
     const { flows } = await lab.packets();
     for (const filter of packets) {
       const keys = Object.keys(filter) as (keyof typeof filter)[];
-      for (const flow of flows.filter((one) => keys.every((key) => one[key] === filter[key]))) {
-        reached.push(`${flow.packets} packets of ${flow.protocol} to ${flow.to} port ${flow.port}`);
-      }
+      const own = flows.filter((one) => keys.every((key) => one[key] === filter[key]));
+      const seen = own.map((flow) => `${flow.packets} packets of ${flow.protocol} to ${flow.to} port ${flow.port}`);
+      reached.push({ what: JSON.stringify(filter), seen });
     }
   }
   for (const name of queries) {
-    const seen = await lab.queries({ name });
-    if (seen.length > 0) reached.push(`${seen.length} questions of ${name}, such as ${seen[0]?.name} ${seen[0]?.type}`);
+    const found = await lab.queries({ name });
+    const seen = found
+      .slice(0, 1)
+      .map((one) => `${found.length} questions of ${name}, such as ${one.name} ${one.type}`);
+    reached.push({ what: `a question of ${name}`, seen });
   }
   return reached;
 }

@@ -29,6 +29,7 @@ export function playBattery(
     expect(guarded).toEqual(held);
     expect(open, "where the gateway is open").toMatchObject({
       control: null,
+      vain: [],
       gained: expect.arrayContaining([expect.any(String)]),
     });
   });

@@ -26,8 +26,11 @@ export interface Attempt {
   /** What the attacker got by it; null: nothing. */
   readonly gained: string | null;
   readonly ms: number;
+  /** Why nothing is got by it before an open gateway either; without it, it must be. */
+  readonly cannotGain?: string;
 }
 
+/** Each of them arrives where the gateway is open. */
 export interface Forbidden {
   readonly packets?: readonly PacketFilter[];
   /** Names, `*.` for all below one. */
@@ -70,6 +73,11 @@ function gainOfBytes(data: unknown): string | null {
 /** Returns an attempt of something that no probe does. */
 export function gainedIf(what: string, gained: boolean | string | null, ms = 0): Attempt {
   return { what, gained: gained === true ? what : gained === false ? null : gained, ms };
+}
+
+/** Returns an attempt that gets nothing before an open gateway either, with the reason why it is made all the same. */
+export function inVain(cannotGain: string, attempt: Attempt): Attempt {
+  return { ...attempt, cannotGain };
 }
 
 /** Runs attempts one after the other. */

@@ -11,6 +11,7 @@ import {
   type TestGateway,
 } from "../support/gateway.ts";
 import { openGateway } from "../support/open-gateway.ts";
+import { raiseFarSide, relayProgram } from "./far-side.ts";
 
 /** Returns what the gateway of a lab enforces. */
 export type StageOptions = (lab: Lab) => Promise<GatewayOptions>;
@@ -53,15 +54,13 @@ export interface Scene extends Stage {
 /** A service on a machine that is none of the internet: an HTTP server that answers 200 to all. */
 const helloServer = `require("node:http").createServer((_, answer) => answer.end("inside\\n")).listen({ port: +process.argv[1], host: "::" })`;
 
-/** A relay that the gateway's own people run for themselves: HTTP CONNECT to anywhere. */
-const relay = `const { createServer } = require("node:http"); const { connect } = require("node:net");
-createServer((_, answer) => answer.end("relay\\n")).on("connect", (request, socket) => {
-  const [, host, port] = /^\\[?([^\\]]*)\\]?:(\\d+)$/.exec(request.url);
-  const far = connect({ host, port: +port }, () => { socket.write("HTTP/1.1 200 OK\\r\\n\\r\\n"); far.pipe(socket).pipe(far); });
-  for (const one of [far, socket]) one.on("error", () => { far.destroy(); socket.destroy(); });
-}).listen({ port: +process.argv[1], host: "::" })`;
+/** What takes connections on the ports that a gateway of ours has, where nothing else does. */
+const listeners = `for (const port of process.argv.slice(1)) require("node:net").createServer((socket) => socket.end()).listen({ port: +port, host: "::" })`;
 
-/** Ports of what stands beside the policy in every stage. */
+/** Ports of our own services on a gateway. */
+export const ownPorts = [5_443, 5_480, 5_353, 5_354, 953, 443, 80] as const;
+
+/** Ports of what stands beside the policy in every stage; the relay is one that the gateway's own people run for themselves. */
 export const sidePorts = { relay: 3128, hello: 8080 } as const;
 
 /** Brings up a stage; without options the gateway is open. Stops by `stop`. */
@@ -72,14 +71,17 @@ export async function raiseStage(options: StageOptions | null): Promise<Stage> {
     for (const node of ["gateway", "internet"] as const) {
       await lab.execChecked(node, ["sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0"]);
     }
-    lab.spawn("gateway", [process.execPath, "-e", relay, String(sidePorts.relay)]);
+    lab.spawn("gateway", [process.execPath, "-e", relayProgram, String(sidePorts.relay)]);
     for (const node of ["guest", "mgmt"] as const) {
       lab.spawn(node, [process.execPath, "-e", helloServer, String(sidePorts.hello)]);
     }
+    await raiseFarSide(lab);
     const gateway = options === null ? null : await setUpGateway(lab, { threshold: 1, ...(await options(lab)) });
     const stage = stageOf(lab, gateway);
-    if (gateway === null) await openGateway(lab);
-    else {
+    if (gateway === null) {
+      await openGateway(lab);
+      lab.spawn("gateway", [process.execPath, "-e", listeners, ...ownPorts.map(String)]);
+    } else {
       stage.startAgent();
       await gateway.awaitStatus(await gateway.head(), ["success"]);
     }

@@ -7,7 +7,8 @@ import { packageRoot } from "../lab/processes.ts";
 import { waitForOutput } from "../lab/services.ts";
 import { eventually } from "../support/eventually.ts";
 import { clientHello, ECH_EXTENSION, encryptedHello, type HelloParts } from "./client-hello.ts";
-import { type Attempt, each, gainedIf, insist, type Scenario, tried } from "./scenario.ts";
+import { ODD_MACHINE, RELAY_MACHINE } from "./far-side.ts";
+import { type Attempt, each, gainedIf, insist, inVain, type Scenario, tried } from "./scenario.ts";
 import type { Scene, StageOptions } from "./scene.ts";
 
 /** WT…: what a client says in TLS and in plain HTTP, where the proxy judges names. */
@@ -155,14 +156,17 @@ export const tlsScenarios: readonly Scenario[] = [
       const both = `${request("a.allowed.test")}\r\n${request("www.denied.test")}Connection: close\r\n\r\n`;
       const pipelined = await scene.client.exchange(to, 80, both);
       const isServed = "data" in pipelined && pipelined.data.includes("hello www.denied.test");
+      const odd = scene.service(ODD_MACHINE);
+      const say = async (what: string, text: string): Promise<Attempt> =>
+        tried(what, await scene.client.exchange(odd, 443, text));
       return [
-        tried("HTTP on 443", await scene.client.exchange(to, 443, `${request("a.allowed.test")}\r\n`)),
-        tried("SSH on 443", await scene.client.exchange(to, 443, "SSH-2.0-x\r\n")),
-        tried("TLS on 80", await scene.client.tls(to, 80, { servername: "a.allowed.test" })),
+        await say("HTTP on 443", `${request("a.allowed.test")}\r\n`),
+        await say("SSH on 443", "SSH-2.0-x\r\n"),
+        tried("TLS on 80", await scene.client.tls(odd, 80, { servername: "a.allowed.test" })),
         gainedIf("the second request is served", isServed, pipelined.ms),
       ];
     },
-    forbidden: nothingThere,
+    forbidden: (scene) => ({ packets: [attacker(scene), scene.service(ODD_MACHINE)].map((to) => ({ to })) }),
     control: async (scene) => {
       await connectAllowed(scene);
       insist("plain HTTP", await scene.client.get("a.allowed.test", 80, scene.by));
@@ -176,10 +180,20 @@ export const tlsScenarios: readonly Scenario[] = [
     id: "WT8",
     title: "CONNECT, in plain HTTP, under the name of an allowed host",
     attack: async (scene) => {
-      const text = "CONNECT www.denied.test:443 HTTP/1.1\r\nHost: a.allowed.test\r\n\r\n";
-      return [tried("CONNECT", await scene.client.exchange(attacker(scene), 80, text))];
+      const to = scene.family === 4 ? attacker(scene) : `[${attacker(scene)}]`;
+      // What follows is no TLS, so that the far end closes.
+      const text = `CONNECT ${to}:443 HTTP/1.1\r\nHost: a.allowed.test\r\n\r\nhello\n`;
+      return [
+        tried("a relay", await scene.client.exchange(scene.service(RELAY_MACHINE), 80, text)),
+        inVain(
+          "the lab's web servers are no relays",
+          tried("the allowed host itself", await scene.client.exchange(scene.service(10), 80, text)),
+        ),
+      ];
     },
-    forbidden: (scene) => ({ packets: [{ to: attacker(scene) }, { to: scene.service(10), port: 80 }] }),
+    forbidden: (scene) => ({
+      packets: [{ to: scene.service(RELAY_MACHINE) }, { to: scene.service(10), port: 80 }],
+    }),
     control: connectAllowed,
     records: () => [{ plane: "http" }].map((record) => ({ ...record, reason: "http-malformed" })),
   },

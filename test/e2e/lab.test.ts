@@ -229,7 +229,7 @@ describe("the internet's DNS", () => {
       ["e9.cdn2-unlisted.test", "A"],
     ]);
     expect(await client.resolve("mail.allowed.test", { type: "MX" })).toMatchObject({ answers: [{ type: "MX" }] });
-    expect(await client.resolve("www.allowed.test", { type: "UNKNOWN_65" })).toMatchObject({
+    expect(await client.resolve("www.allowed.test", { type: "HTTPS" })).toMatchObject({
       answers: [{ type: "TYPE65" }],
     });
     expect(await client.resolve("nothing.example")).toMatchObject({ rcode: "NXDOMAIN" });

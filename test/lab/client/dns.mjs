@@ -3,6 +3,8 @@ import { createSocket } from "node:dgram";
 import { connect } from "node:net";
 import packets from "dns-packet";
 
+/** Types whose names the encoder does not know; it would ask for type 0. */
+const typeNames = { SVCB: "UNKNOWN_64", HTTPS: "UNKNOWN_65" };
 const rcodes = ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"];
 
 /** Asks and resolves with an outcome: answer, refused (ICMP or RST), timeout or malformed. */
@@ -33,7 +35,7 @@ function encodeQuery({ name, type, queryClass, recursionDesired, checkingDisable
     type: "query",
     id: Math.floor(Math.random() * 65536),
     flags,
-    questions: [{ name, type, class: queryClass }],
+    questions: [{ name, type: typeNames[type] ?? type, class: queryClass }],
     additionals: edns ? [extension] : [],
   });
 }
