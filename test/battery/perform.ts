@@ -1,7 +1,5 @@
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { sleepMs } from "../../agent/host/clock.ts";
-import { refuseRecord } from "../support/deny-records.ts";
+import { matches, readAllRecords } from "./records.ts";
 import type { Attempt, Forbidden, Scenario, WantedRecord } from "./scenario.ts";
 import { openScene, type Scene, type Stage } from "./scene.ts";
 
@@ -32,7 +30,7 @@ export async function perform(stage: Stage, scenario: Scenario, family: 4 | 6): 
   const attempts = await scenario.attack(scene);
   const reached = await readReached(scene, forbidden);
   const isOpen = stage.gateway === null;
-  const wanted = isOpen ? [] : (scenario.records?.(scene) ?? []);
+  const wanted = isOpen ? [] : ((await scenario.records?.(scene)) ?? []);
   return {
     gained: [
       ...attempts.flatMap(({ what, gained }) => (gained === null ? [] : [`${what}: ${gained}`])),
@@ -115,26 +113,4 @@ async function findMissing(scene: Scene, wanted: readonly WantedRecord[]): Promi
     }
     await sleepMs(50);
   }
-}
-
-type AnyRecord = { readonly [key: string]: unknown };
-
-function matches(record: AnyRecord, wanted: AnyRecord): boolean {
-  return Object.entries(wanted).every(([key, value]) => record[key] === value);
-}
-
-async function readAllRecords({ gateway }: Scene): Promise<readonly AnyRecord[]> {
-  if (gateway === null) return [];
-  const run = join(gateway.folder, "run");
-  const files = ["gate/deny.jsonl.1", "gate/deny.jsonl", "proxy.jsonl"].map((name) => join(run, name));
-  const texts = await Promise.all(files.map((file) => readFile(file, "utf8").catch(() => "")));
-  return texts.flatMap((text) =>
-    text.split("\n").flatMap((line) => {
-      if (!line.endsWith("}")) return [];
-      const record = JSON.parse(line) as AnyRecord;
-      const refusal = refuseRecord(record);
-      if (refusal !== null) throw new Error(refusal);
-      return [record];
-    }),
-  );
 }

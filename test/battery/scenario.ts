@@ -18,7 +18,7 @@ export interface Scenario {
   /** Does what is allowed, from the same machine, in the same run. @throws Error when that does not work */
   readonly control: (scene: Scene) => Promise<void>;
   /** The records that must be there, each of the attacker's own address. */
-  readonly records?: (scene: Scene) => readonly WantedRecord[];
+  readonly records?: (scene: Scene) => readonly WantedRecord[] | Promise<readonly WantedRecord[]>;
 }
 
 export interface Attempt {
