@@ -1,10 +1,13 @@
-import { readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { rm, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { sleepMs } from "../../agent/host/clock.ts";
 import { runChecked } from "../../agent/host/run.ts";
 import { parsePolicy } from "../../agent/policy/parse-policy.ts";
 import { eventually } from "../support/eventually.ts";
 import type { TestGateway } from "../support/gateway.ts";
+import { medianIfOff } from "../support/median-if-off.ts";
 import { signByHand } from "../support/sign-by-hand.ts";
+import { killForGood, startAgain } from "./kill-part.ts";
 import { overrideApi, overrideScenarios } from "./override-scenarios.ts";
 import { ipPacket, protocols, udpDatagram } from "./packets.ts";
 import { type Attempt, each, gainedIf, insist, inVain, type Scenario, tried } from "./scenario.ts";
@@ -105,16 +108,15 @@ export const abuseScenarios: readonly Scenario[] = [
   {
     id: "WA2",
     title: "an upload faster than the host's limit",
-    attack: async ({ lab, service }) => {
-      const options = { warmUpMs: 1_300, forMs: 2_000, atKbps: 50_000 };
-      const measure = async (): Promise<number> => {
-        const result = await lab.client("guest").upload(service(60), options);
+    attack: async ({ lab, gateway, service }) => {
+      const forMs = gateway === null ? 2_000 : 10_000;
+      const kbps = await medianIfOff(LIMIT_KBPS, async () => {
+        const result = await lab.client("guest").upload(service(60), { warmUpMs: 1_300, forMs, atKbps: 50_000 });
         if (result.outcome !== "connected") throw new Error(JSON.stringify(result));
-        return Math.round(result.kbps);
-      };
-      const first = await measure();
-      // On a busy machine the far end reads late what had come before the measured seconds: that does not happen twice.
-      const kbps = first > LIMIT_KBPS * 1.15 ? Math.min(first, await measure()) : first;
+        return result.kbps;
+      });
+      // What is less than it may be is no gain, but as wrong.
+      if (kbps < LIMIT_KBPS * 0.85) throw new Error(`${kbps} of ${LIMIT_KBPS} kbit/s`);
       return [gainedIf(`${kbps} of ${LIMIT_KBPS} kbit/s`, kbps > LIMIT_KBPS * 1.15)];
     },
     control: async ({ client, service }) => {
@@ -190,7 +192,8 @@ export const abuseScenarios: readonly Scenario[] = [
     title: "a merge of approved commits that holds what neither of them has",
     families: once,
     attack: async (scene) => [
-      await push(scene, "the mix", (gateway) =>
+      await push(scene, "the mix", pushMerge),
+      await push(scene, "the mix as one commit", (gateway) =>
         gateway.commit(policyWith("b.allowed.test"), {
           signers: ["alice"],
           tamper: (clone) => writeFile(join(clone, "policy.json"), textOf(wide)),
@@ -203,7 +206,8 @@ export const abuseScenarios: readonly Scenario[] = [
   },
   {
     id: "WG4",
-    title: "approved files that are no policy: unknown and repeated keys, wrong values, too large, a symbolic link",
+    title:
+      "approved files that are no policy: unknown keys, wrong values, too large, links, submodules, pointers, filters",
     families: once,
     attack: async (scene) => {
       const text = textOf(wide);
@@ -211,6 +215,7 @@ export const abuseScenarios: readonly Scenario[] = [
       const texts: readonly (readonly [what: string, text: string])[] = [
         ["a repeated key", text.replace('"version": 1,', '"version": 1,\n  "version": 1,')],
         ["a port that is none", text.replace("443", "44300000")],
+        ["a port that is no number", text.replace("443", "NaN")],
         ["bits beyond a prefix", text.replace("203.0.113.60/32", "203.0.113.61/30")],
         ["every name", textOf({ version: 1, allow: { domains: ["*", "www.denied.test"] } })],
       ];
@@ -222,13 +227,16 @@ export const abuseScenarios: readonly Scenario[] = [
         }),
         await pushByHand(scene, "an unknown key", textOf({ ...wide, allowed: {} })),
         await pushByHand(scene, "17 MB, which travel as 17 kB", text + " ".repeat(17 * 1024 * 1024)),
+        await pushByHand(scene, "a pointer of Git LFS", lfsPointer),
         await pushByHand(scene, "a symbolic link", text, async (file) => {
           await rm(file);
           await symlink("clawgress.lock.json", file);
         }),
       ];
-      // Whoever corrects it goes on from there: what was approved is verified, though it is no policy.
-      if (scene.gateway !== null) await git(scene.gateway, "checkout", "--quiet", good ?? "HEAD", "--", "policy.json");
+      await restorePolicy(scene, good);
+      attempts.push(await push(scene, "a filter that turns what was approved into something else", pushFiltered));
+      attempts.push(await push(scene, "a submodule in the policy's place", pushSubmodule));
+      await restorePolicy(scene, good);
       return attempts;
     },
     forbidden: nothingDenied,
@@ -274,30 +282,42 @@ export const abuseScenarios: readonly Scenario[] = [
   {
     id: "WI23",
     title: "agent and gate are killed, and the policy's table deleted by hand",
-    families: once,
     attack: async (scene) => {
       const { gateway, lab } = scene;
-      await scene.killAgent();
-      if (gateway !== null) {
-        process.kill(await pidOf(gateway, "gate.pid.json"), "SIGKILL");
-        await lab.execChecked("gateway", ["nft", "delete", "table", "inet", "clawgress"]);
-      }
-      return await each([40, 10], async (n) =>
+      await connectAllowed(scene);
+      await killForGood(scene, "gate");
+      if (gateway !== null) await lab.execChecked("gateway", ["nft", "delete", "table", "inet", "clawgress"]);
+      const counted = await countDenied(scene);
+      await lab.mark();
+      const attempts = await each([40, 10], async (n) =>
         tried(`address ${n}`, await scene.client.connect(scene.service(n), 443)),
       );
+      // Nobody is there to write a record; the kernel counts.
+      const isCounted = (await countDenied(scene)) - counted >= attempts.length;
+      return [
+        ...attempts,
+        inVain("an open gateway counts none", gainedIf("not counted", gateway !== null && !isCounted)),
+      ];
     },
     forbidden: (scene) => ({ packets: [40, 10].map((n) => ({ to: scene.service(n) })) }),
     control: async (scene) => {
-      if (scene.gateway !== null) scene.startAgent();
-      await eventually("all is put right", async () => {
-        return (await scene.client.connect("a.allowed.test", 443, scene.by)).outcome === "connected";
-      });
+      const known = (await scene.gateway?.log())?.length ?? 0;
+      await startAgain(scene);
+      await connectAllowed(scene);
+      // The kernel's packets find the new gate with the second that is refused.
+      const { outcome } = await scene.client.connect(scene.service(40), 443);
+      await sleepMs(500);
+      await scene.client.connect(scene.service(40), 443);
+      const told = ((await scene.gateway?.log()) ?? []).slice(known).filter(({ event }) => event === "restoring");
+      if (scene.gateway === null) return;
+      if (outcome !== "refused") throw new Error(`a denied address is ${outcome} after the repair`);
+      if (told.length === 0) throw new Error("the log does not say that the table was put right");
     },
+    records: (scene) => [{ plane: "ip", reason: "ip-not-allowed", destination: scene.service(40), action: "rst" }],
   },
   {
     id: "WI24",
     title: "the agent dies in the middle of an apply",
-    families: once,
     attack: async (scene) => {
       const { gateway } = scene;
       if (gateway !== null) {
@@ -306,7 +326,8 @@ export const abuseScenarios: readonly Scenario[] = [
         await scene.startAgent({ step: "4c-kernel", moment: "after", do: "kill" }).exited;
         // The gate was told to let names wait for the rest of the swap, and goes on by itself after 10 s at most.
         await eventually("the gate answers again", async () => {
-          return (await scene.client.resolve("c.allowed.test", { timeoutMs: 1_000 })).outcome === "answer";
+          const question = { server: scene.by.resolver, timeoutMs: 1_000 };
+          return (await scene.client.resolve("c.allowed.test", question)).outcome === "answer";
         });
       }
       return [
@@ -328,13 +349,12 @@ export const abuseScenarios: readonly Scenario[] = [
   {
     id: "WI25",
     title: "a flood of denied packets and names",
-    families: once,
     attack: async (scene) => {
       const to = scene.service(40);
       const payload = udpDatagram({ from: scene.own, to, fromPort: 40_000, toPort: 9 }, Buffer.from("x"));
       const packet = { to, bytes: ipPacket({ from: scene.own, to, protocol: protocols.udp, payload }) };
       const questions = Array.from({ length: 400 }, () =>
-        scene.client.resolve(`${scene.fresh()}.denied.test`, { timeoutMs: 10_000 }),
+        scene.client.resolve(`${scene.fresh()}.denied.test`, { server: scene.by.resolver, timeoutMs: 10_000 }),
       );
       for (let round = 0; round < 5; round += 1) await scene.client.raw(Array.from({ length: 2_000 }, () => packet));
       await Promise.all(questions);
@@ -344,7 +364,8 @@ export const abuseScenarios: readonly Scenario[] = [
     forbidden: nothingDenied,
     control: async (scene) => {
       const startedMs = performance.now();
-      insist("another machine", await scene.lab.client("guest").connect("a.allowed.test", 443));
+      const by = { ...scene.by, resolver: scene.lab.addresses.guestLan[`v${scene.family}`] };
+      insist("another machine", await scene.lab.client("guest").connect("a.allowed.test", 443, by));
       const tookMs = performance.now() - startedMs;
       if (tookMs > 1_000) throw new Error(`an allowed connection took ${Math.round(tookMs)} ms`);
     },
@@ -352,9 +373,11 @@ export const abuseScenarios: readonly Scenario[] = [
   },
 ];
 
-async function pidOf(gateway: TestGateway, file: string): Promise<number> {
-  const text = await readFile(join(gateway.folder, "run", file), "utf8");
-  return (JSON.parse(text) as { readonly pid: number }).pid;
+/** How many packets between networks the kernel has refused. */
+async function countDenied({ gateway, lab }: Scene): Promise<number> {
+  if (gateway === null) return 0;
+  const argv = ["nft", "list", "counter", "inet", "clawgress_base", "denied_forward"];
+  return Number(/packets (\d+)/.exec(await lab.execChecked("gateway", argv))?.[1]);
 }
 
 async function recordBytes({ gateway }: Scene): Promise<number> {
@@ -373,6 +396,56 @@ async function recordBytes({ gateway }: Scene): Promise<number> {
 
 const git = (gateway: TestGateway, ...argv: readonly string[]): Promise<string> =>
   runChecked(["git", "-C", gateway.clone, ...argv], { timeoutMs: 20_000 });
+
+const lfsPointer = `version https://git-lfs.github.com/spec/v1
+oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393
+size 12345
+`;
+
+/** Whoever corrects it goes on from there: what was approved is verified, though it is no policy. */
+async function restorePolicy({ gateway }: Scene, good: string | undefined): Promise<void> {
+  if (gateway === null) return;
+  await rm(join(gateway.clone, ".gitattributes"), { force: true });
+  await git(gateway, "checkout", "--quiet", good ?? "HEAD", "--", "policy.json");
+}
+
+/** Merges two approved commits; the policy of the merge is nobody's. */
+async function pushMerge(gateway: TestGateway): Promise<string> {
+  const base = (await git(gateway, "rev-parse", "HEAD")).trim();
+  await gateway.commit(policyWith("b.allowed.test"), { signers: ["alice"] });
+  const side = await gateway.commit(policyWith("www.allowed.test"), { signers: ["alice"] });
+  await git(gateway, "reset", "--quiet", "--hard", base);
+  // Not pushed as the branch's end: it only is the merge's other parent.
+  await writeFile(join(gateway.clone, "policy.json"), textOf(wide));
+  await git(gateway, "add", "-A");
+  const tree = (await git(gateway, "write-tree")).trim();
+  const merge = (await git(gateway, "commit-tree", tree, "-p", side, "-p", base, "-m", "merge")).trim();
+  await git(gateway, "reset", "--quiet", "--hard", merge);
+  await git(gateway, "push", "--quiet", "origin", "HEAD:main");
+  return merge;
+}
+
+/** Puts a commit of another repository where the policy was. */
+async function pushSubmodule(gateway: TestGateway): Promise<string> {
+  const commit = (await git(gateway, "rev-parse", "HEAD")).trim();
+  await git(gateway, "rm", "--quiet", "--cached", "policy.json");
+  await git(gateway, "update-index", "--add", "--cacheinfo", `160000,${commit},policy.json`);
+  await git(gateway, "commit", "--quiet", "-m", "a submodule");
+  await git(gateway, "push", "--quiet", "origin", "HEAD:main");
+  return (await git(gateway, "rev-parse", "HEAD")).trim();
+}
+
+/** Signs a policy that everybody likes; what Git stores of it is made by a filter. */
+async function pushFiltered(gateway: TestGateway): Promise<string> {
+  return await gateway.commit(policyWith("b.allowed.test"), {
+    signers: ["alice"],
+    tamper: async (clone) => {
+      await writeFile(join(gateway.folder, "wide.json"), textOf(wide));
+      await writeFile(join(clone, ".gitattributes"), "policy.json filter=wide\n");
+      await git(gateway, "config", "filter.wide.clean", `cat ${join(gateway.folder, "wide.json")}`);
+    },
+  });
+}
 
 /** Commits the tree of an older commit on top of what is there. */
 async function pushTree(gateway: TestGateway, commit: string): Promise<string> {

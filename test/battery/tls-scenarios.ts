@@ -1,4 +1,3 @@
-import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { runChecked } from "../../agent/host/run.ts";
 import type { HelloShape, TlsResult } from "../lab/client.ts";
@@ -8,6 +7,7 @@ import { waitForOutput } from "../lab/services.ts";
 import { eventually } from "../support/eventually.ts";
 import { clientHello, ECH_EXTENSION, encryptedHello, type HelloParts } from "./client-hello.ts";
 import { ODD_MACHINE, RELAY_MACHINE } from "./far-side.ts";
+import { killForGood, startAgain, toldByStatus } from "./kill-part.ts";
 import { type Attempt, each, gainedIf, insist, inVain, type Scenario, tried } from "./scenario.ts";
 import type { Scene, StageOptions } from "./scene.ts";
 
@@ -26,6 +26,8 @@ export const tlsStage: StageOptions = async () => ({
 
 /** Where attacks are aimed: the address of denied.test. */
 const ATTACKER = 40;
+/** The address of api.allowed.test. */
+const API = 13;
 const attacker = (scene: Scene): string => scene.service(ATTACKER);
 const nothingThere = (scene: Scene) => ({ packets: [{ to: attacker(scene) }] });
 const connectAllowed = async (scene: Scene): Promise<void> => {
@@ -216,22 +218,32 @@ export const tlsScenarios: readonly Scenario[] = [
     id: "WT12",
     title: "the proxy is killed: nothing goes round it",
     attack: async (scene): Promise<readonly Attempt[]> => {
-      if (scene.gateway !== null) {
-        const text = await readFile(join(scene.gateway.folder, "run", "proxy.pid.json"), "utf8");
-        process.kill((JSON.parse(text) as { readonly pid: number }).pid, "SIGKILL");
-      }
+      const { client, by } = scene;
+      const type = scene.family === 4 ? "A" : "AAAA";
+      insist("api.allowed.test", await client.resolve("api.allowed.test", { server: by.resolver, type }));
+      await killForGood(scene, "proxy");
+      const [allowed, name] = [scene.service(API), "api.allowed.test"];
       return [
-        tried("TLS", await scene.client.tls(attacker(scene), 443, { servername: "www.denied.test" })),
-        tried("HTTP", await scene.client.get(attacker(scene), 80, { name: "www.denied.test" })),
+        tried("TLS to an allowed name", await client.tls(allowed, 443, { servername: name })),
+        tried("HTTP to an allowed name", await client.get(allowed, 80, { name })),
+        tried("TLS to a denied name", await client.tls(attacker(scene), 443, { servername: "www.denied.test" })),
+        tried("HTTP to a denied name", await client.get(attacker(scene), 80, { name: "www.denied.test" })),
+        await toldByStatus(scene, "the proxy does not run: 443 and 80 are closed"),
       ];
     },
-    forbidden: nothingThere,
+    forbidden: (scene) => ({ packets: [attacker(scene), scene.service(API)].map((to) => ({ to })) }),
     control: async (scene) => {
-      await eventually("the proxy is back", async () => {
-        const result = await scene.client.tls("a.allowed.test", 443, scene.by);
-        return result.outcome === "connected";
+      await startAgain(scene);
+      await eventually("the proxy serves again", async () => {
+        return (await scene.client.tls("api.allowed.test", 443, scene.by)).outcome === "connected";
       });
+      await scene.client.tls(attacker(scene), 443, { servername: "www.denied.test" });
     },
+    // A dead proxy writes none; the one that comes after it does.
+    records: () => [
+      { plane: "tls", verdict: "allow", reason: "allowed", name: "api.allowed.test" },
+      { plane: "tls", verdict: "deny", reason: "sni-not-allowed", name: "www.denied.test" },
+    ],
   },
 ];
 
