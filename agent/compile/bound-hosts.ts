@@ -1,5 +1,5 @@
 import { cidrRange, type Family } from "../policy/cidr.ts";
-import type { HostEntry, Policy } from "../policy/policy.ts";
+import type { Cidr, HostEntry, Policy } from "../policy/policy.ts";
 import { mergeRanges } from "../policy/ranges.ts";
 import type { HostBinding } from "../settings/settings.ts";
 import { denyCounters, dropRules } from "./nft-refuse.ts";
@@ -15,15 +15,42 @@ add chain inet clawgress ${CHAIN} { type filter hook prerouting priority raw + 1
 
 /**
  * Returns the rules that drop a packet with the source of a bound host that comes in by another interface, or from another
- * machine, than agent.json says. Only a named counter counts them: it is no part of what is read back. A binding of a host
- * that the policy does not have binds nothing.
+ * machine, than agent.json says, and one of a bound machine with a source that is no bound host's of its own: by a free
+ * address of the segment it would leave its host entry for what everybody may. Only a named counter counts them: it is no
+ * part of what is read back. A binding of a host that the policy does not have binds nothing.
  */
 export function boundHostRules(policy: Policy, bindings: { readonly [host: string]: HostBinding }): string {
-  const rules = policy.hosts.flatMap((host) => {
+  const bound = policy.hosts.flatMap((host) => {
     const binding = Object.hasOwn(bindings, host.name) ? bindings[host.name] : undefined;
-    return binding === undefined ? [] : ([4, 6] as const).flatMap((family) => hostRules(host, binding, family));
+    return binding === undefined ? [] : [{ host, binding }];
   });
-  return fillChain(REFUSE_CHAIN, dropRules("denied_bound", "spoofed")) + fillChain(CHAIN, rules);
+  const rules = bound.flatMap(({ host, binding }) => families.flatMap((family) => hostRules(host, binding, family)));
+  const machines = new Map<string, HostEntry[]>();
+  for (const { host, binding } of bound) {
+    if (binding.mac !== null) machines.set(binding.mac, [...(machines.get(binding.mac) ?? []), host]);
+  }
+  const confined = [...machines].flatMap(([mac, hosts]) =>
+    families.flatMap((family) => machineRules(mac, hosts, family)),
+  );
+  return fillChain(REFUSE_CHAIN, dropRules("denied_bound", "spoofed")) + fillChain(CHAIN, [...rules, ...confined]);
+}
+
+const families = [4, 6] as const;
+/** What a machine has before it has an address, and what a link asks of it: nothing of this is ever forwarded or resolved for. */
+const LINK_SOURCES = ["0.0.0.0/32", "::/128", "fe80::/10"] as readonly string[] as readonly Cidr[];
+
+function machineRules(mac: string, hosts: readonly HostEntry[], family: Family): readonly string[] {
+  const [first] = hosts;
+  if (first === undefined) return [];
+  const field = family === 4 ? "ip saddr" : "ip6 saddr";
+  const own = rangesOf([...LINK_SOURCES, ...hosts.flatMap(({ sources }) => sources)], family)
+    .map(rangeToken)
+    .join(", ");
+  return [`ether saddr ${macToken(mac)} ${field} != { ${own} } goto ${REFUSE_CHAIN} # ${placeToken(first.place)}`];
+}
+
+function rangesOf(networks: readonly Cidr[], family: Family): ReturnType<typeof mergeRanges> {
+  return mergeRanges(networks.map(cidrRange).filter((range) => range.family === family));
 }
 
 function fillChain(name: string, rules: readonly string[]): string {
@@ -31,7 +58,7 @@ function fillChain(name: string, rules: readonly string[]): string {
 }
 
 function hostRules(host: HostEntry, binding: HostBinding, family: Family): readonly string[] {
-  const ranges = mergeRanges(host.sources.map(cidrRange).filter((range) => range.family === family));
+  const ranges = rangesOf(host.sources, family);
   if (ranges.length === 0) return [];
   const field = family === 4 ? "ip saddr" : "ip6 saddr";
   const from = `${field} { ${ranges.map(rangeToken).join(", ")} }`;

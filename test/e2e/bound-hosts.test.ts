@@ -67,6 +67,37 @@ test("each is recorded with the address that it used, and what is counted is no 
   expect((await gateway.log()).filter(({ event }) => event === "enforcing").at(-1)).toMatchObject({ restored: false });
 });
 
+test("a bound machine that takes a free address of its segment has nothing with it, and another machine has what all may", async () => {
+  /** Asks and connects from another address of the segment. */
+  const reach = async (node: "agent1" | "agent2", family: 4 | 6, number: number) => {
+    const source = family === 4 ? `10.80.0.${number}` : `fd80::${number}`;
+    const own = family === 4 ? [`${source}/24`] : [`${source}/64`, "nodad"];
+    await lab.execChecked(node, ["ip", "addr", "add", ...own.slice(0, 1), "dev", "eth0", ...own.slice(1)]);
+    const client = lab.client(node);
+    const type = family === 4 ? "A" : "AAAA";
+    const server = lab.addresses.lan[`v${family}`];
+    const answer = await client.resolve("a.allowed.test", { type, server, source, timeoutMs: 1_000 });
+    const [address = ""] = lab.names["a.allowed.test"][`v${family}`];
+    await lab.mark();
+    const connected = await client.connect(address, 443, { source, timeoutMs: 1_000 });
+    const { packets } = await lab.packets({ to: address });
+    return { answer: answer.outcome, connected: connected.outcome, packets };
+  };
+  for (const family of [4, 6] as const) {
+    expect(await reach("agent2", family, 200)).toEqual({ answer: "timeout", connected: "timeout", packets: 0 });
+    expect(await reach("agent1", family, 201)).toMatchObject({ answer: "answer", connected: "connected" });
+  }
+  const [record] = await awaitRecords(join(gateway.folder, "run"), (one) => one.client === "10.80.0.200");
+  expect(record).toMatchObject({ plane: "ip", reason: "spoofed-source", action: "drop", interface: "lan0" });
+  // With the address that it is bound to, it still has what its host entry gives.
+  const source = lab.addresses.agent2.v4;
+  const server = lab.addresses.lan.v4;
+  expect(await lab.client("agent2").resolve("b.allowed.test", { server, source })).toMatchObject({ outcome: "answer" });
+  const [address = ""] = lab.names["b.allowed.test"].v4;
+  const bound = await lab.client("agent2").connect(address, 443, { source });
+  expect(bound).toMatchObject({ outcome: "connected" });
+});
+
 test("a client in no host entry is not bound to anything", async () => {
   expect(await lab.client("guest").connect("a.allowed.test", 443)).toMatchObject({ outcome: "connected" });
 });
