@@ -4,7 +4,9 @@ import { defineConfig } from "vitest/config";
  * Tests that measure load or throughput: with others beside them they would measure those, since changes of the kernel's
  * rules wait for each other over all gateways of a machine.
  */
-const alone = ["bench", "datapath-load", "deny-flood", "limits", "limits-sni", "sni-flood"].map(fileOf);
+const alone = ["bench", "datapath-load", "deny-flood", "limits", "limits-global", "limits-sni", "sni-flood"].map(
+  fileOf,
+);
 
 /** Tests that count to the last packet, keep to the second, or hold a flow over a change: a core each. */
 const pairs = ["faults", "hours", "metrics", "policy-language", "revocations", "telemetry"].map(fileOf);

@@ -142,7 +142,7 @@ function crc32c(bytes: Buffer): number {
   return ~crc >>> 0;
 }
 
-function addressBytes(text: string): Buffer {
+export function addressBytes(text: string): Buffer {
   const address: Address | null = parseAddress(text);
   if (address === null) throw new RangeError(`no address: ${text}`);
   const digits = address.family === 4 ? 8 : 32;

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { DenyRecord } from "../../agent/gate/deny-record.ts";
 import { sleepMs } from "../../agent/host/clock.ts";
+import { addressBytes, ipPacket, protocols, udpDatagram } from "../battery/packets.ts";
 import { type Lab, startLab } from "../lab/lab.ts";
 import type { LabProcess } from "../lab/processes.ts";
 import { awaitRecords, readRecords } from "../support/deny-records.ts";
@@ -25,6 +26,9 @@ const policy = {
     },
   },
 };
+
+const ROUTING_HEADER = 43;
+const LOOSE_SOURCE_ROUTE = 131;
 
 let lab: Lab;
 let gateway: TestGateway;
@@ -201,6 +205,38 @@ describe.each([["IPv4", 4] as const, ["IPv6", 6] as const])("over %s", (_, famil
     );
     expect(record).toMatchObject({ reason: "spoofed-source", action: "drop", interface: "lan0", names: null });
   });
+
+  test("a packet that says by which way it wants to go, or that comes from neither side, is dropped or refused", async () => {
+    const [from, to] = [addressOf("agent1", family), service("60")];
+    const routed = await recordOf(
+      from,
+      (one) => one.destination === to && one.reason === "source-route",
+      async () => await lab.client("agent1").raw([{ to, bytes: sourceRouted(from, to, service("61")) }]),
+    );
+    expect(routed).toMatchObject({ plane: "ip", action: "drop", interface: "lan0", names: null });
+    const [version, network, via] =
+      family === 4 ? ["-4", "10.99.0.0/24", lab.addresses.wan.v4] : ["-6", "fd99::/64", lab.addresses.wan.v6];
+    await lab.execChecked("internet", ["ip", version, "route", "add", network, "via", via]);
+    const [outside, admin] = [lab.addresses.internet, lab.addresses.admin].map((pair) => pair[`v${family}`]);
+    const unknown = await recordOf(
+      outside ?? "",
+      (one) => one.destination === admin,
+      async () =>
+        await lab.exec("internet", ["curl", "-sm2", family === 4 ? `http://${admin}/` : `http://[${admin}]/`]),
+    );
+    expect(unknown).toMatchObject({ plane: "ip", reason: "host-unknown", port: 80, interface: "wan0", host: null });
+  });
+
+  test("a question without a question is malformed, and recorded", async () => {
+    const own = lab.addresses.lan[`v${family}`];
+    const message = Buffer.from("000c123401000001000000000000", "hex");
+    const record = await recordOf(
+      addressOf("agent1", family),
+      (one) => one.reason === "dns-malformed",
+      async () => await lab.client("agent1").exchange(own, 53, message, { timeoutMs: 500 }),
+    );
+    expect(record).toMatchObject({ plane: "dns", action: "formerr", name: null, severity: "medium" });
+  });
 });
 
 test("a flow that a commit ends is recorded by the policy that ended it, whichever side speaks first", async () => {
@@ -215,6 +251,20 @@ test("a flow that a commit ends is recorded by the policy that ended it, whichev
   expect(record).toMatchObject({ reason: "ip-not-allowed", action: "rst" });
   commit = next;
 });
+
+/** A datagram with a source route of IPv4, or a routing header of IPv6. */
+function sourceRouted(from: string, to: string, over: string): Buffer {
+  const payload = udpDatagram({ from, to, fromPort: 40_000, toPort: 443 }, Buffer.from("x"));
+  if (to.includes(":")) {
+    const header = Buffer.concat([Buffer.from([protocols.udp, 2, 0, 1, 0, 0, 0, 0]), addressBytes(over)]);
+    return ipPacket({ from, to, protocol: ROUTING_HEADER, payload: Buffer.concat([header, payload]) });
+  }
+  const option = Buffer.concat([Buffer.from([LOOSE_SOURCE_ROUTE, 7, 4]), addressBytes(over), Buffer.alloc(1)]);
+  const packet = ipPacket({ from, to, protocol: protocols.udp, payload: Buffer.concat([option, payload]) });
+  // The header is two words longer; the kernel sums it up.
+  packet[0] = 0x47;
+  return packet;
+}
 
 async function pidOf(file: string): Promise<number> {
   return (JSON.parse(await readFile(join(run, file), "utf8")) as { readonly pid: number }).pid;

@@ -257,3 +257,20 @@ describe("an audit in SNI mode", () => {
 function matches(record: object, wanted: { readonly [key: string]: unknown }): boolean {
   return Object.entries(wanted).every(([key, value]) => (record as { readonly [key: string]: unknown })[key] === value);
 }
+
+test.each(families)(
+  "an allowed server that does not accept, over IPv%i: closed at once, and recorded as that",
+  async (family) => {
+    const name = "www.allowed.test";
+    const [to = ""] = lab.names[name][`v${family}`];
+    await lab.block([4, 6].map((one) => ({ to: service(12, one as 4 | 6), protocol: "tcp", port: 443, how: "reset" })));
+    await records.mark();
+    const answer = await lab.client("agent1").tls(to, 443, { servername: name });
+    await lab.block([]);
+    expect(answer.outcome).not.toBe("connected");
+    expect(answer.ms).toBeLessThan(1_000);
+    const record = await records.find({ reason: "connect-failed", name });
+    expect(record).toMatchObject({ plane: "tls", verdict: "allow", client: lab.addresses.agent1[`v${family}`] });
+    expect((await lab.client("agent1").tls(to, 443, { servername: name })).outcome).toBe("connected");
+  },
+);
