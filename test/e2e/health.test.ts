@@ -33,7 +33,7 @@ afterAll(async () => {
   await lab?.stop();
 });
 
-test("a change that breaks only one host's probe is rolled back by that name", async () => {
+test("WG9: a change that breaks only one host's probe is rolled back by that name", async () => {
   const broken = {
     ...policy("a.allowed.test"),
     hosts: { "agent-1": { sources: ["10.80.0.10/32"], allow: { domains: ["b.allowed.test"] } } },

@@ -55,7 +55,7 @@ async function status(): Promise<{ readonly exit: number; readonly text: string 
   return { exit: result.exitCode, text: result.stdout };
 }
 
-test("a key revoked on the gateway closes at once what it approved, with the forge out of reach; taken back, all is open again", async () => {
+test("WG1: a key revoked on the gateway closes at once what it approved, with the forge out of reach; taken back, all is open again", async () => {
   expect(await reached()).toEqual(["a", "b", "h"]);
   const stream = await lab.client("agent1").stream("a.allowed.test", 80);
   if (stream.outcome !== "connected") throw new Error("the stream does not open");
@@ -85,7 +85,7 @@ test("a key revoked on the gateway closes at once what it approved, with the for
   await configure("repository", { url });
 });
 
-test("a state that has expired keeps only what is vital; another commit with the same lock does not open it, a new serial does", async () => {
+test("WG1: a state that has expired keeps only what is vital; another commit with the same lock does not open it, a new serial does", async () => {
   await configure("trust", { maxAgeS: 1 });
   await sleepMs(1_100);
   await gateway.sync();

@@ -62,7 +62,7 @@ describe("a clock that goes on", () => {
   });
 });
 
-describe("a clock that is put back", () => {
+describe("WG8: a clock that is put back", () => {
   test("ends what was open in its time, and opens nothing until it has caught up", () => {
     const clock = clockOf(hand);
     clock.now();

@@ -55,7 +55,7 @@ test("GC5 names that are something else on some file systems are only names: not
   await expect((await openHead()).listFiles("", 100)).rejects.toMatchObject({ code: "SOURCE_FILE" });
 });
 
-test("GC15 attributes have no effect: the bytes are the blob's", async () => {
+test("GC15, WG4: attributes have no effect: the bytes are the blob's", async () => {
   const text = "one\r\ntwo\n$Id$ $Format:%H$\r\n";
   const attributes =
     "* text eol=crlf ident export-subst filter=evil\npolicy.json export-ignore working-tree-encoding=UTF-16\n";
@@ -78,7 +78,7 @@ test("GC16 replace references and grafts are neither fetched nor honoured", asyn
   for (const ref of [honest, blob]) repository.git(["update-ref", "-d", `refs/replace/${ref}`]);
 });
 
-test("GD8 a blob, a tree and a tag in the place of the head's commit are said to be", async () => {
+test("GD8, WG1: a blob, a tree and a tag in the place of the head's commit are said to be", async () => {
   const wrong = [
     repository.writeObject("blob", "x"),
     repository.git(["rev-parse", "main^{tree}"]),

@@ -48,7 +48,7 @@ function judgeRoot(value: object): string {
   return result.ok ? "accepted" : result.issues.map(({ message }) => message).join("; ");
 }
 
-describe("GB1: a key is revoked while the head stays", () => {
+describe("GB1, WG1: a key is revoked while the head stays", () => {
   test("by the gateway's own list: what is enforced is judged again at once, without any commit", async () => {
     const revokedFile = join(folder, "revoked");
     writeFileSync(revokedFile, "# nobody yet\n");
