@@ -11,7 +11,8 @@ import { setUpGateway, type TestGateway } from "../support/gateway.ts";
 /** A client that is denied as fast as it can send: nothing fills up, nobody else notices, and every denial is counted. */
 
 const MAX_BYTES = 65_536;
-const FLOOD_S = 5;
+const [FLOOD_S, ROUNDS] = [3, 2];
+const FLOODED = "203.0.113.20";
 
 let lab: Lab;
 let gateway: TestGateway;
@@ -57,7 +58,7 @@ async function readStats(): Promise<Stats> {
 async function flood(seconds: number, sources: readonly string[]): Promise<number> {
   const program = `use Socket; my ($n, $done, @s) = (0, 0); $SIG{ALRM} = sub { $done = 1 };
     for my $a (@ARGV) { socket(my $s, PF_INET, SOCK_DGRAM, 17) or die; bind($s, sockaddr_in(0, inet_aton($a))) or die "$a: $!"; push @s, $s }
-    my $to = sockaddr_in(9999, inet_aton("203.0.113.20")); alarm ${seconds};
+    my $to = sockaddr_in(9999, inet_aton("${FLOODED}")); alarm ${seconds};
     while (!$done) { for (1..64) { $n++ if defined send($s[$n % @s], "x", 0, $to) } } print $n;`;
   const result = await lab.exec("agent1", ["perl", "-e", program, ...sources], { timeoutMs: 30_000 });
   expect(result.exitCode, result.stderr).toBe(0);
@@ -104,24 +105,58 @@ async function useAllowed(
 
 const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0;
 
-test("a flood of denied packets: files bounded, every packet counted, allowed requests answered", async () => {
-  const { v4 } = lab.addresses.agent1;
-  const before = await readStats();
-  const startMs = performance.now();
-  const quiet = await useAllowed(() => performance.now() - startMs > 1500);
+/** What the same flood meets where nothing is logged or answered, before all rules of ours. */
+const plainDrop = `table inet plain {
+  chain pre { type filter hook prerouting priority raw; ip daddr ${FLOODED} udp dport 9999 drop; }
+}
+`;
+
+interface Beside {
+  readonly sent: number;
+  readonly connectMs: readonly number[];
+  readonly failures: readonly string[];
+}
+
+/** Floods for some seconds while another client uses what is allowed. */
+async function floodBeside(seconds: number, source: string): Promise<Beside> {
   let isDone = false;
   const during = useAllowed(() => isDone);
-  const sent = await flood(FLOOD_S, [v4]);
+  const sent = await flood(seconds, [source]);
   isDone = true;
-  const busy = await during;
+  const { connectMs, failures } = await during;
+  return { sent, connectMs, failures };
+}
+
+const nft = (stdin: string): Promise<string> => lab.execChecked("gateway", ["nft", "-f", "-"], { stdin });
+const sum = (values: readonly number[]): number => values.reduce((all, value) => all + value, 0);
+
+test("a flood of denied packets: files bounded, every packet counted, allowed requests half as many as beside a plain drop", async () => {
+  const { v4 } = lab.addresses.agent1;
+  const before = await readStats();
+  const [dropped, refused]: [Beside[], Beside[]] = [[], []];
+  for (let round = 0; round < ROUNDS; round += 1) {
+    await nft(plainDrop);
+    dropped.push(await floodBeside(FLOOD_S, v4));
+    await nft("delete table inet plain");
+    refused.push(await floodBeside(FLOOD_S, v4));
+  }
+  const sent = sum(refused.map((one) => one.sent));
+  const perSecond = (runs: readonly Beside[], of: (run: Beside) => number): number =>
+    Math.round(sum(runs.map(of)) / (ROUNDS * FLOOD_S));
+  const [most, rate] = [dropped, refused].map((runs) => perSecond(runs, (run) => run.sent)) as [number, number];
+  const [allowed, kept] = [dropped, refused].map((runs) => perSecond(runs, (run) => run.connectMs.length)) as [
+    number,
+    number,
+  ];
+  const ms = (runs: readonly Beside[]): string => median(runs.flatMap((run) => run.connectMs)).toFixed(1);
   console.log(
-    `${Math.round(sent / FLOOD_S)} denied/s; allowed requests: ${busy.connectMs.length} in ${FLOOD_S} s; ` +
-      `resolve ${median(quiet.resolveMs).toFixed(1)} → ${median(busy.resolveMs).toFixed(1)} ms, ` +
-      `connect ${median(quiet.connectMs).toFixed(1)} → ${median(busy.connectMs).toFixed(1)} ms`,
+    `dropped ${most}/s, refused ${rate}/s; allowed connections beside them ${allowed} and ${kept} a second, ` +
+      `each in ${ms(dropped)} and ${ms(refused)} ms`,
   );
-  expect(busy.failures).toEqual([]);
-  expect(busy.connectMs.length).toBeGreaterThan(20);
-  expect(sent).toBeGreaterThan(20_000);
+  expect(refused.flatMap((run) => run.failures)).toEqual([]);
+  // Where the flooder does not get the processor, what it sends is no measure of the gateway.
+  expect(rate).toBeGreaterThanOrEqual(Math.min(20_000, most / 3));
+  expect(kept).toBeGreaterThanOrEqual(allowed / 2);
 
   const last = await awaitCount(v4, "ip-not-allowed", sent);
   expect(last.count).toBe(sent);

@@ -3,10 +3,7 @@ import { type Lab, startLab } from "../lab/lab.ts";
 import { setUpGateway, type TestGateway } from "../support/gateway.ts";
 import { isNear, mediansIfOff } from "../support/medians.ts";
 
-/**
- * `limits.egress_kbps` of the whole policy: what each client in no host entry may send, straight and through the proxy. Names
- * are asked for anew, so that nothing of the run before counts.
- */
+/** `limits.egress_kbps` of the whole policy: what each client in no host entry may send, straight and through the proxy. */
 
 const timing = { warmUpMs: 1_500, forMs: 1_500, timeoutMs: 5_000 };
 const limited = (kbps: number) => ({
