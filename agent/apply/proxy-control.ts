@@ -1,5 +1,6 @@
 import { connect } from "node:net";
 import { AgentError } from "../errors.ts";
+import { formatAddress } from "../policy/cidr.ts";
 
 /** The proxy's control socket. Every call is a connection of its own: one command, its answer, the end. */
 
@@ -14,7 +15,7 @@ export interface ProxyFlow {
   readonly port: number;
   readonly name: string;
   readonly plane: "tls" | "http";
-  /** What the name led to; null in the table of names. */
+  /** What the name led to; null as long as it has not. */
   readonly address: string | null;
 }
 
@@ -96,16 +97,27 @@ function* payloads(lines: Iterable<string>): Generator<string> {
   if (payload !== "") yield payload;
 }
 
-const flowPattern = /key=([^| ]+)\|([0-9]+)\|([^| ]+)\|(tls|http)(?:\|([0-9a-f.:]+))? use=[1-9]/;
+const flowPattern = /key=([^| ]+)\|([0-9]+)\|([^| ]+)\|(tls|http) use=[1-9]/;
 
 /** Returns the connections under way in a table of the proxy, judged or being judged. @throws AgentError APPLY_FAILED */
 export async function listProxyFlows(socketPath: string, table: string): Promise<readonly ProxyFlow[]> {
   const answer = await askProxy(socketPath, `show table ${table}`);
   return answer.split("\n").flatMap((line) => {
-    const [, client, port, name, plane, address = null] = flowPattern.exec(line) ?? [];
+    const [, client, port, name, plane] = flowPattern.exec(line) ?? [];
     if (client === undefined || name === undefined || (plane !== "tls" && plane !== "http")) return [];
-    return [{ client, port: Number(port), name, plane, address }];
+    return [{ client, port: Number(port), name, plane, address: addressOf(line) }];
   });
+}
+
+const addressPattern = / gpt0=([0-9]+) gpt1=([0-9]+) gpt2=([0-9]+) gpt3=([0-9]+) gpt4=([46])/;
+
+/** The address in the numbers of a flow, or null while it has none. */
+function addressOf(line: string): string | null {
+  const parts = addressPattern.exec(line)?.slice(1).map(BigInt);
+  if (parts === undefined) return null;
+  const [first = 0n, second = 0n, third = 0n, last = 0n, family] = parts;
+  if (family === 4n) return formatAddress({ family: 4, value: last });
+  return formatAddress({ family: 6, value: (first << 96n) | (second << 64n) | (third << 32n) | last });
 }
 
 /**

@@ -1,4 +1,4 @@
-import { ADDRESS_TABLE, FLOW_TABLE } from "../compile/haproxy-frontends.ts";
+import { FLOW_TABLE } from "../compile/haproxy-frontends.ts";
 import { AgentError } from "../errors.ts";
 import { monotonicMs, sleepMs } from "../host/clock.ts";
 import { buildDecider } from "../policy/decide.ts";
@@ -24,10 +24,7 @@ export async function endForbiddenFlows(
   cameUnderCap: CameUnderCap = () => false,
 ): Promise<void> {
   // By name from before it is judged, and by address from before that is: who is judged by old maps is in a table.
-  const list = async (): Promise<readonly ProxyFlow[]> => [
-    ...(await listProxyFlows(paths.proxySocket, FLOW_TABLE)),
-    ...(await listProxyFlows(paths.proxySocket, ADDRESS_TABLE)),
-  ];
+  const list = async (): Promise<readonly ProxyFlow[]> => await listProxyFlows(paths.proxySocket, FLOW_TABLE);
   let flows = await list();
   // An index of 100,000 names takes its time, and often nobody is connected.
   if (flows.length === 0) return;

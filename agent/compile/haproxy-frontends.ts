@@ -4,14 +4,14 @@ import type { ProxySettings } from "../settings/settings.ts";
 import { closedRanges } from "./closed-networks.ts";
 import { type ProxyMap, proxyMaps } from "./proxy-maps.ts";
 import { SUFFIX_LABELS } from "./proxy-names.ts";
-import { numberToken, portToken } from "./tokens.ts";
+import { doorRules, groupOf } from "./proxy-shares.ts";
+import { portToken } from "./tokens.ts";
 
-/** The table of connections under way by `client|port|name|plane`: what is in it and no longer allowed can be ended. */
+/**
+ * The table of connections under way by `client|port|name|plane`: what is in it and no longer allowed can be ended. Once a
+ * name has led to an address, gpt0 to gpt3 are that (IPv4: gpt3 alone), and gpt4 is its family; 0 until then.
+ */
 export const FLOW_TABLE = "flows";
-/** The same by `client|port|name|plane|address`, once a name has led to an address. */
-export const ADDRESS_TABLE = "reached";
-/** Connections of each client, and how many of TLS (gpc0) and plain HTTP (gpc1) were refused. */
-export const CLIENT_TABLE = "clients";
 /** Commit and serial in force, for answers to people, and the release: no part of a release, whose bytes no commit changes. */
 export const ABOUT_MAP = "about.map";
 
@@ -52,9 +52,8 @@ export function tlsFrontend(proxy: ProxySettings, family: Family): readonly stri
     bind(family, proxy.httpsPort),
     `\tlog-format '${recordFormat("tls", "sess")}'`,
     "\ttcp-request inspect-delay 5s",
-    `\ttcp-request connection track-sc0 src table ${CLIENT_TABLE}`,
+    ...doorRules(proxy, family, "tls"),
     "\tacl no var(sess.no) -m bool",
-    ...rejectAs("proxy-rate", tooMany(proxy)),
     ...rejectAs("hello-timeout", "!{ req.len gt 0 }"),
     ...rejectAs("not-tls", "!{ req.payload(0,1) -m bin 16 }"),
     ...rejectAs("hello-timeout", "!{ req.payload(0,9) -m found }"),
@@ -76,6 +75,7 @@ export function tlsFrontend(proxy: ProxySettings, family: Family): readonly stri
     set("port", "src_port"),
     set("flow", "src,concat(|,sess.port,|),concat(,sess.name),concat(|tls)"),
     `\ttcp-request content track-sc1 var(sess.flow) table ${FLOW_TABLE}`,
+    ...noAddress("\ttcp-request content"),
     ...rejectAs("proxy-rate", "!{ sc1_tracked }"),
     set("group", groupOf(family)),
     ...deniedNames("sess"),
@@ -90,9 +90,6 @@ export function tlsFrontend(proxy: ProxySettings, family: Family): readonly stri
     set("reason", "str(resolve-failed)"),
     `\ttcp-request content do-resolve(sess.address,named,ipv${family}) var(sess.name)`,
     ...rejectAs("resolve-failed", "!{ var(sess.address) -m found }"),
-    set("reached", "var(sess.flow),concat(|,sess.address)"),
-    `\ttcp-request content track-sc2 var(sess.reached) table ${ADDRESS_TABLE}`,
-    ...rejectAs("proxy-rate", "!{ sc2_tracked }"),
     ...closedAddresses("sess", "\ttcp-request content"),
     ...rejectAs("private-answer", ...NEVER),
     ...rejectAs("denied-explicit", "denied_address"),
@@ -119,9 +116,7 @@ export function httpFrontend(proxy: ProxySettings, family: Family): readonly str
     "\toption dontlognull",
     "\toption http-ignore-probes",
     `\tlog-format '${recordFormat("http", "txn")}'`,
-    `\ttcp-request connection track-sc0 src table ${CLIENT_TABLE}`,
-    `\ttcp-request connection sc-inc-gpc1(0) if ${tooMany(proxy)}`,
-    `\ttcp-request connection reject if ${tooMany(proxy)}`,
+    ...doorRules(proxy, family, "http"),
     "\tacl ok var(txn.reason) -m str allowed",
     set("reason", "str(allowed)"),
     // The whole field: `req.hdr` would take the last item of a list.
@@ -135,6 +130,7 @@ export function httpFrontend(proxy: ProxySettings, family: Family): readonly str
     set("port", "src_port"),
     set("flow", "src,concat(|,txn.port,|),concat(,txn.name),concat(|http)"),
     `\thttp-request track-sc1 var(txn.flow) table ${FLOW_TABLE} if ok`,
+    ...noAddress("\thttp-request", "ok"),
     ...denyAs("proxy-rate", "!{ sc1_tracked }"),
     set("group", groupOf(family)),
     ...deniedNames("txn"),
@@ -148,10 +144,7 @@ export function httpFrontend(proxy: ProxySettings, family: Family): readonly str
     ...denyAs("quota", "metered { var(txn.past) -m int lt 0 }"),
     `\thttp-request do-resolve(txn.address,named,ipv${family}) var(txn.name) if ok`,
     ...denyAs("resolve-failed", "!{ var(txn.address) -m found }"),
-    `${set("reached", "var(txn.flow),concat(|,txn.address)")} if ok`,
-    `\thttp-request track-sc2 var(txn.reached) table ${ADDRESS_TABLE} if ok`,
-    ...denyAs("proxy-rate", "!{ sc2_tracked }"),
-    ...closedAddresses("txn", "\thttp-request"),
+    ...closedAddresses("txn", "\thttp-request", "ok "),
     ...denyAs("private-answer", ...NEVER),
     ...denyAs("denied-explicit", "denied_address"),
     ...denyAs("private-answer", ...UNANSWERED),
@@ -169,14 +162,6 @@ export function httpFrontend(proxy: ProxySettings, family: Family): readonly str
 
 function bind(family: Family, port: number): string {
   return family === 4 ? `\tbind 0.0.0.0:${portToken(port)}` : `\tbind :::${portToken(port)} v6only`;
-}
-
-function tooMany({ maxConnectionsPerClient }: ProxySettings): string {
-  return `{ sc0_conn_cur gt ${numberToken(maxConnectionsPerClient, 1, 1_000_000)} }`;
-}
-
-function groupOf(family: Family): string {
-  return `src,map_ip(${family === 4 ? proxyMaps.groups4 : proxyMaps.groups6},*)`;
 }
 
 /** The name itself, or a wildcard over one of its parents: an exact lookup each, however large the map is. */
@@ -293,7 +278,7 @@ const UNANSWERED = ["six private6 !answered", "!six private4 !answered"] as cons
  * Declares what the address of a name may be refused for. The families are told apart first: HAProxy takes an IPv4
  * network and its 6to4 form for each other. `answers` belong to the name's rules, or to the innermost zone that it is in.
  */
-function closedAddresses(scope: Scope, action: string): readonly string[] {
+function closedAddresses(scope: Scope, action: string, unless = ""): readonly string[] {
   const address = `var(${scope}.address)`;
   const find = (variable: string, from: string, condition: string): string =>
     `${action} set-var(${scope}.${variable}) ${from} if ${condition}`;
@@ -302,6 +287,8 @@ function closedAddresses(scope: Scope, action: string): readonly string[] {
     find("zone", `${from},map_str(${proxyMaps.zones})`, `${inner} { ${from},map_str(${proxyMaps.zones}) -m found }`);
   return [
     `\tacl six ${address} -m sub :`,
+    // Before the maps are looked at: whoever was judged by an old one is found by the address as well.
+    ...noteAddress(address, action, unless),
     ...addressLines(address),
     `\tacl own ${address},map_ip(${OWN_MAP}) -m found`,
     find("region", `${address},map_ip(${proxyMaps.regions4})`, "!six"),
@@ -315,6 +302,23 @@ function closedAddresses(scope: Scope, action: string): readonly string[] {
     zoneOf(`var(${scope}.name)`),
     ...nameLookups(scope, "answered", proxyMaps.answers, `@,${scope}.group,|`, `,concat(,${scope}.inner)`),
     `\tacl answered var(${scope}.zone),concat(=|,${scope}.inner),map_str(${proxyMaps.answers}) -m found`,
+  ];
+}
+
+/** The flow's entry may be left of a request just before. */
+function noAddress(action: string, condition?: string): readonly string[] {
+  return [`${action} sc-set-gpt(4,1) int(0)${condition === undefined ? "" : ` if ${condition}`}`];
+}
+
+/** Its family last: by then the address is whole. */
+function noteAddress(address: string, action: string, condition: string): readonly string[] {
+  const note = (index: number, value: string, family: string): string =>
+    `${action} sc-set-gpt(${index},1) ${value} if ${condition}${family}`;
+  return [
+    ...[0, 1, 2, 3].map((index) => note(index, `${address},bytes(${index * 4},4),hex,hex2i`, "six")),
+    note(3, `${address},add(0)`, "!six"),
+    note(4, "int(6)", "six"),
+    note(4, "int(4)", "!six"),
   ];
 }
 

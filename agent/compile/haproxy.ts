@@ -1,12 +1,6 @@
 import type { ProxySettings, Settings } from "../settings/settings.ts";
-import {
-  ADDRESS_TABLE,
-  CLIENT_TABLE,
-  FLOW_TABLE,
-  httpFrontend,
-  relayFrontend,
-  tlsFrontend,
-} from "./haproxy-frontends.ts";
+import { FLOW_TABLE, httpFrontend, relayFrontend, tlsFrontend } from "./haproxy-frontends.ts";
+import { doorTables, frontendRoom, wholeRoom } from "./proxy-shares.ts";
 import { numberToken, portToken } from "./tokens.ts";
 
 /** The proxy's configuration among the artifacts. */
@@ -38,12 +32,10 @@ export function renderProxyConf({ proxy, dns }: Pick<Settings, "proxy" | "dns">)
 /** A legal ClientHello in one record has 16,389 bytes, and 1,024 of every buffer are kept free. */
 const BUFFER_BYTES = 20_480;
 
-function head({ maxConnections }: ProxySettings, namedPort: string): readonly string[] {
-  const most = numberToken(maxConnections, 1, 1_000_000);
+function head(proxy: ProxySettings, namedPort: string): readonly string[] {
   return [
     "global",
-    // What goes through the relay counts twice.
-    `\tmaxconn ${numberToken(maxConnections * 2, 1, 2_000_000)}`,
+    `\tmaxconn ${wholeRoom(proxy)}`,
     `\ttune.bufsize ${BUFFER_BYTES}`,
     `\tstats socket unix@${PROXY_SOCKET} mode 600 level admin`,
     "\tstats timeout 1h",
@@ -62,7 +54,7 @@ function head({ maxConnections }: ProxySettings, namedPort: string): readonly st
     ...["valid", "nx", "other", "refused", "timeout", "obsolete"].map((what) => `\thold ${what} 1s`),
     "defaults",
     "\tlog global",
-    `\tmaxconn ${most}`,
+    `\tmaxconn ${frontendRoom(proxy)}`,
     // A server that cannot be reached is told of at once, and whoever waits for one can be ended.
     "\tretries 0",
     "\toption abortonclose",
@@ -81,12 +73,8 @@ function backends({ maxConnections }: ProxySettings): readonly string[] {
   const room = numberToken(maxConnections * 2, 1, 2_000_000);
   return [
     `backend ${FLOW_TABLE}`,
-    `\tstick-table type string len 340 size ${room} expire 1s store conn_cur`,
-    `backend ${ADDRESS_TABLE}`,
-    `\tstick-table type string len 380 size ${room} expire 1s store conn_cur`,
-    // What each client was refused, of TLS and of plain HTTP.
-    `backend ${CLIENT_TABLE}`,
-    `\tstick-table type ipv6 size ${room} expire 10m store conn_cur,gpc0,gpc1`,
+    `\tstick-table type string len 340 size ${room} expire 1s store conn_cur,gpt(5)`,
+    ...doorTables(room),
     "backend tls",
     "\tmode tcp",
     "\tserver far 0.0.0.0:0",

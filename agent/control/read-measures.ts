@@ -3,7 +3,7 @@ import { readActiveFlows } from "../apply/active-flows.ts";
 import { readBaseCounter, readCountedSet } from "../apply/kernel-counters.ts";
 import { listProxyFlows } from "../apply/proxy-control.ts";
 import { readProxyState } from "../apply/proxy-service.ts";
-import { ADDRESS_TABLE } from "../compile/haproxy-frontends.ts";
+import { FLOW_TABLE } from "../compile/haproxy-frontends.ts";
 import { REVOKED_COUNTER } from "../compile/nft-count.ts";
 import { shapedSets } from "../compile/shaping.ts";
 import { AgentError } from "../errors.ts";
@@ -65,13 +65,13 @@ function shapedCounter(client: string, counts: Shaped, hosts: Hosts): readonly S
   return host === undefined ? [] : [{ client, host, ...counts }];
 }
 
-/** A connection of TLS, or a request, that has an address and so was allowed: each is in the table once. */
+/** A connection of TLS, or a request, that has an address and so was allowed. */
 async function countProxyFlows(apply: Agent["apply"]): Promise<ReadonlyMap<string, number>> {
   const counts = new Map<string, number>();
   const { isNeeded, pid } = await readProxyState(apply);
   if (!isNeeded || pid === null) return counts;
-  const flows = await listProxyFlows(apply.paths.proxySocket, ADDRESS_TABLE);
-  for (const { client } of flows) counts.set(client, (counts.get(client) ?? 0) + 1);
+  const flows = await listProxyFlows(apply.paths.proxySocket, FLOW_TABLE);
+  for (const { client, address } of flows) if (address !== null) counts.set(client, (counts.get(client) ?? 0) + 1);
   return counts;
 }
 

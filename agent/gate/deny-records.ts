@@ -8,7 +8,8 @@ import type { Denial, DenialDetails, DenyRecord, DenyVerdict } from "./deny-reco
  * So the lines of a client and reason, each with what it suppressed, add up to all its denials.
  */
 export interface DenyRecords {
-  note(denial: Denial): void;
+  /** Counts a denial, or as many equal ones as it is told. */
+  note(denial: Denial, count?: number): void;
   /**
    * Counts denials of a client that only their number is known of: the kernel limits what it tells. Returns the reason that
    * they are counted by, or null when the client was never heard of.
@@ -145,12 +146,12 @@ export function createDenyRecords(options: DenyRecordsOptions): DenyRecords {
     }
   };
   return {
-    note: (denial) => {
+    note: (denial, count = 1) => {
       const nowS = options.monotonicS();
       const stream = streamOf(denial, nowS);
       stream.describe = denial.describe;
       stream.lastMs = denial.atMs ?? options.nowMs();
-      add(stream, 1);
+      add(stream, count);
       // The kernel counts only what it refuses.
       if (stream.verdict === "deny") lastOf.set(`${denial.plane} ${denial.client}`, stream);
       if (mayWrite(stream, nowS)) write(stream);

@@ -51,9 +51,9 @@ function countOf(value: unknown): number {
 }
 
 /** Counts what the proxy denied. */
-export function countProxyDenial(tally: Pick<Tally, "add">, denial: Denial): void {
+export function countProxyDenial(tally: Pick<Tally, "add">, denial: Denial, count: number): void {
   const { plane, verdict = "deny", reason, client, target } = denial;
-  tally.add(`${plane} ${verdict} ${reason} ${client} ${target}`, { count: 1 }, () => keyOfDenial(denial));
+  tally.add(`${plane} ${verdict} ${reason} ${client} ${target}`, { count }, () => keyOfDenial(denial));
 }
 
 /** Counts what the proxy denied and did not tell: only its number is known, and of whom. */

@@ -1,7 +1,8 @@
 import type { Logger } from "pino";
 import { readProxyRefused } from "../apply/proxy-control.ts";
 import { RECORD_RING } from "../compile/haproxy.ts";
-import { ABOUT_MAP, CLIENT_TABLE } from "../compile/haproxy-frontends.ts";
+import { ABOUT_MAP } from "../compile/haproxy-frontends.ts";
+import { CLIENT_TABLE, CLOSED_TABLE } from "../compile/proxy-shares.ts";
 import { createDenyRecords, type DenyRecords } from "../gate/deny-records.ts";
 import type { Tally } from "../gate/tally.ts";
 import { createUntoldPackets } from "../gate/untold-packets.ts";
@@ -12,6 +13,7 @@ import type { Plane } from "../policy/reasons.ts";
 import type { Paths } from "../settings/paths.ts";
 import { type Activity, noteProxyLine } from "./agent-memory.ts";
 import { countProxyDenial, countProxyRecord, countProxyRest } from "./count-proxy.ts";
+import { closedDenial, createClosedWatch } from "./proxy-closed.ts";
 import { createProxyJudge } from "./proxy-judge.ts";
 import { openProxyRecords } from "./proxy-records.ts";
 import { readProxyTotals, writeProxyTotals } from "./proxy-totals.ts";
@@ -54,9 +56,9 @@ export async function keepProxyRecords(options: KeepProxyRecordsOptions, signal:
     });
     const counted: DenyRecords = {
       ...denials,
-      note: (denial) => {
-        denials.note(denial);
-        countProxyDenial(tally, denial);
+      note: (denial, count = 1) => {
+        denials.note(denial, count);
+        countProxyDenial(tally, denial, count);
       },
     };
     const passed = {
@@ -66,6 +68,10 @@ export async function keepProxyRecords(options: KeepProxyRecordsOptions, signal:
       },
     };
     const judge = createProxyJudge(paths.releases, `${paths.proxy}/${ABOUT_MAP}`);
+    const readClosed = () => readProxyRefused(socketPath, CLOSED_TABLE);
+    const lookAtClosed = createClosedWatch(readClosed, async (plane, client, count) =>
+      counted.note(closedDenial(plane, client, await judge.current()), count),
+    );
     const follower = openProxyRecords({
       ...{ gateway, socketPath, ring: RECORD_RING, denials: counted, log: passed, onError },
       lastId: earlier?.lastId ?? null,
@@ -88,6 +94,7 @@ export async function keepProxyRecords(options: KeepProxyRecordsOptions, signal:
       everySome(signal, FLUSH_MS, async () => {
         // A proxy that is gone has nothing to compare with.
         await untold.compare().catch(() => {});
+        await lookAtClosed().catch(onError);
         await flush().catch(onError);
       }),
       everySome(signal, REST_MS, async () => judge.rest()),

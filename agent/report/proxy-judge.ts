@@ -5,10 +5,19 @@ import { nowMs } from "../host/clock.ts";
 import { readFileBytes, readFileIfAny } from "../host/files.ts";
 import { buildDecider, type Decider } from "../policy/decide.ts";
 
+/** The policy that the proxy goes by. */
+export interface JudgedBy {
+  readonly commit: string;
+  readonly serial: number;
+  readonly decider: Decider;
+}
+
 /** Says by which policy the proxy's lines were judged. */
 export interface ProxyJudge {
   /** Returns the decider of a commit's policy, or null when the proxy goes by another one by now. Never rejects. */
   deciderOf(commit: string): Promise<Decider | null>;
+  /** Returns what the proxy goes by now, or null when nobody can say. Never rejects. */
+  current(): Promise<JudgedBy | null>;
   /** Lets go of a policy that no line has asked for since the last call: a large one takes 100 MB. Call about once a minute. */
   rest(): void;
 }
@@ -22,17 +31,26 @@ export function createProxyJudge(releases: string, aboutFile: string): ProxyJudg
   /** A commit that the proxy did not go by when its file said this. */
   let missed: { readonly commit: string; readonly about: string } | null = null;
   let isAsked = false;
+  const readAbout = async (): Promise<string> =>
+    (await readFileIfAny(aboutFile, MAX_ABOUT_BYTES).catch(() => null))?.toString("utf8") ?? "";
+  const deciderOf = async (commit: string): Promise<Decider | null> => {
+    isAsked = true;
+    if (known?.commit === commit) return known.decider;
+    const about = await readAbout();
+    // Around a change lines of two commits come mixed: neither is looked for again and again.
+    if (missed?.commit === commit && missed.about === about) return null;
+    const decider = await loadDecider(releases, about, commit).catch(() => null);
+    if (decider === null) missed = { commit, about };
+    else known = { commit, decider };
+    return decider;
+  };
   return {
-    deciderOf: async (commit) => {
-      isAsked = true;
-      if (known?.commit === commit) return known.decider;
-      const about = (await readFileIfAny(aboutFile, MAX_ABOUT_BYTES).catch(() => null))?.toString("utf8") ?? "";
-      // Around a change lines of two commits come mixed: neither is looked for again and again.
-      if (missed?.commit === commit && missed.about === about) return null;
-      const decider = await loadDecider(releases, about, commit).catch(() => null);
-      if (decider === null) missed = { commit, about };
-      else known = { commit, decider };
-      return decider;
+    deciderOf,
+    current: async () => {
+      const about = await readAbout();
+      const [commit, serial] = ["commit", "serial"].map((key) => new RegExp(`^${key} (\\S+)$`, "m").exec(about)?.[1]);
+      const decider = commit === undefined ? null : await deciderOf(commit);
+      return decider === null || commit === undefined ? null : { commit, serial: Number(serial), decider };
     },
     rest: () => {
       if (!isAsked) known = null;

@@ -88,16 +88,18 @@ describe("maps", () => {
 describe("connections", () => {
   test("are those in use, of both planes and families", async () => {
     answers = {
-      "show table flows": `# table: flows, type: string, size:8192, used:4
-0x1: key=10.0.0.1|4000|a.test|tls use=1 exp=120 conn_cur=1
-0x2: key=10.0.0.1|4001|b.test|tls use=0 exp=597 conn_cur=0
-0x3: key=fd80::10|4000|a.test|http|2001:db8::1 use=2 exp=0 conn_cur=1
+      "show table flows": `# table: flows, type: string, size:8192, used:5
+0x1: key=10.0.0.1|4000|a.test|tls use=1 exp=120 conn_cur=1 gpt0=0 gpt1=0 gpt2=0 gpt3=3405803836 gpt4=0
+0x2: key=10.0.0.1|4001|b.test|tls use=0 exp=597 conn_cur=0 gpt0=0 gpt1=0 gpt2=0 gpt3=3405803836 gpt4=4
+0x3: key=fd80::10|4000|a.test|http use=2 exp=0 conn_cur=1 gpt0=536939960 gpt1=0 gpt2=0 gpt3=1 gpt4=6
+0x4: key=10.0.0.1|4002|a.test|tls use=1 exp=120 conn_cur=1 gpt0=1 gpt1=2 gpt2=3 gpt3=3405803836 gpt4=4
 
 `,
     };
     expect(await listProxyFlows(path, "flows")).toEqual([
       { client: "10.0.0.1", port: 4000, name: "a.test", plane: "tls", address: null },
       { client: "fd80::10", port: 4000, name: "a.test", plane: "http", address: "2001:db8::1" },
+      { client: "10.0.0.1", port: 4002, name: "a.test", plane: "tls", address: "203.0.113.60" },
     ]);
   });
 
