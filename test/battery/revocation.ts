@@ -22,6 +22,12 @@ export interface Revoked {
 const SYN = 2;
 const ACK = 16;
 const HALF_OPEN_PORT = 41_001;
+/** The far end answers again and again, and the gateway refuses that to its face: no packet of the client's. */
+const noRefusals = `add table inet half_open
+add chain inet half_open in { type filter hook prerouting priority -310; }
+flush chain inet half_open in
+add rule inet half_open in tcp dport 7000 tcp flags rst drop
+`;
 const noResets = `add table inet half_open
 add chain inet half_open out { type filter hook output priority filter; }
 flush chain inet half_open out
@@ -64,6 +70,7 @@ async function openFlows(scene: Scene, family: 4 | 6) {
     client.raw([{ to, bytes: ipPacket({ from, to, protocol, payload }) }]);
   // The client's kernel knows nothing of that connection, and would end it as soon as it is answered.
   await lab.execChecked("agent1", ["nft", "-f", "-"], { stdin: noResets });
+  await lab.execChecked("internet", ["nft", "-f", "-"], { stdin: noRefusals });
   await send(protocols.udp, udp);
   await send(protocols.tcp, segment(SYN));
   const isAlive = async (stream: LabStream): Promise<boolean> => {
