@@ -43,7 +43,8 @@ export async function watchDrift(agent: Agent, signal: AbortSignal): Promise<voi
   let dueMs = monotonicMs() + DRIFT_MS;
   await watch(agent, signal, DRIFT_MS, async () => {
     const startedMs = monotonicMs();
-    if (startedMs < dueMs) return;
+    // An operator's word does not wait for the next look.
+    if (startedMs < dueMs && !memory.mayHealOnce) return;
     dueMs = startedMs + DRIFT_MS;
     const mayHeal = settings.drift.response === "heal" || memory.mayHealOnce;
     // Taken before the look: an operator's word that comes during it is for the next one.
