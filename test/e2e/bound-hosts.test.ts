@@ -23,6 +23,7 @@ beforeAll(async () => {
         right: host("10.80.0.11/32", "b.allowed.test"),
         elsewhere: host("10.80.0.10/32", "b.allowed.test"),
         another: host("10.80.0.99/32", "b.allowed.test"),
+        more: { ...host("10.80.0.98/32", "b.allowed.test"), sources: ["10.80.0.98/32", "fd80::98/128"] },
       },
     },
     config: {
@@ -30,6 +31,7 @@ beforeAll(async () => {
         right: { interface: "lan0", mac: mac.toUpperCase() },
         elsewhere: { interface: "lan1" },
         another: { mac },
+        more: { mac },
       },
     },
   });
@@ -43,6 +45,30 @@ afterAll(async () => {
 
 test("a machine that is where it is said to be works", async () => {
   expect(await lab.client("agent2").connect("b.allowed.test", 443)).toMatchObject({ outcome: "connected" });
+});
+
+test("a machine that several hosts are bound to has the addresses of all of them, and none without one", async () => {
+  const client = lab.client("agent2");
+  await lab.execChecked("agent2", ["ip", "addr", "add", "10.80.0.98/24", "dev", "eth0"]);
+  await lab.execChecked("agent2", ["ip", "addr", "add", "fd80::98/64", "dev", "eth0", "nodad"]);
+  for (const [family, source] of [
+    [4, "10.80.0.98"],
+    [6, "fd80::98"],
+  ] as const) {
+    const type = family === 4 ? "A" : "AAAA";
+    const server = lab.addresses.lan[`v${family}`];
+    const [address = ""] = lab.names["b.allowed.test"][`v${family}`];
+    expect(await client.resolve("b.allowed.test", { type, server, source })).toMatchObject({ rcode: "NOERROR" });
+    expect(await client.connect(address, 443, { source })).toMatchObject({ outcome: "connected" });
+  }
+  // What a link needs is let in, and answers no name.
+  const linkLocal = async (node: "agent2" | "gateway", device: string): Promise<string> => {
+    const text = await lab.execChecked(node, ["ip", "-o", "-6", "addr", "show", "dev", device, "scope", "link"]);
+    return `${/inet6 (fe80:[0-9a-f:]+)/.exec(text)?.[1]}%eth0`;
+  };
+  const [source, server] = [await linkLocal("agent2", "eth0"), await linkLocal("gateway", "lan0")];
+  const asked = await client.resolve("a.allowed.test", { server, source });
+  expect(asked).toMatchObject({ rcode: "REFUSED", addresses: [] });
 });
 
 test.each(["agent1", "stray"] as const)(
