@@ -194,33 +194,23 @@ async function listOneByOne(
   others: readonly (readonly string[])[],
 ): Promise<readonly (readonly Entry[])[]> {
   const first = await listJson(prefix, terse);
-  const lists = await Promise.all(others.map((command) => listIfAny(prefix, terse, command, first)));
+  const lists = await Promise.all(others.map((command) => listIfAny(prefix, command)));
   if (prefix.length === 0)
     isShort &&= lists.flat().reduce((sum, entry) => sum + countElements(entry), 0) < MAX_SHORT_ELEMENTS;
   return [first, ...lists];
 }
 
-/** What is of another table than the skeleton is asked for without knowing whether it is there. */
-async function listIfAny(
-  prefix: NamespacePrefix,
-  terse: readonly string[],
-  command: readonly string[],
-  skeleton: readonly Entry[],
-): Promise<readonly Entry[]> {
-  if (command.at(-2) !== terse.at(-1)) return await listJson(prefix, command).catch(() => []);
-  const name = command.at(-1) ?? "";
-  const isThere = skeleton.some((entry) => [...nameOf(entry["map"]), ...nameOf(entry["set"])].includes(name));
-  return isThere ? await listJson(prefix, command) : [];
+/** Returns what a `list` command finds; nothing when it is not there. @throws AgentError HOST_COMMAND */
+async function listIfAny(prefix: NamespacePrefix, command: readonly string[]): Promise<readonly Entry[]> {
+  return await listJson(prefix, command).catch((error: unknown) => {
+    if (error instanceof AgentError && error.message.includes(NOT_THERE)) return [];
+    throw error;
+  });
 }
 
 function chainOf(entry: Entry): string {
   const chain = (entry["rule"] as { readonly chain?: Json } | undefined)?.chain;
   return typeof chain === "string" ? chain : "";
-}
-
-function nameOf(value: Json | undefined): string[] {
-  const name = (value as { readonly name?: Json } | undefined)?.name;
-  return typeof name === "string" ? [name] : [];
 }
 
 function isObject(value: Json): value is { readonly [key: string]: Json } {
@@ -292,10 +282,7 @@ export async function readBudgets(): Promise<readonly number[]> {
 
 /** Returns the elements of a set of the policy table without what the kernel keeps with them; none if it does not stand. */
 async function readSet(name: string): Promise<readonly Json[]> {
-  const [entry] = await listJson([], ["list", "set", "inet", POLICY_TABLE, name]).catch((error: unknown) => {
-    if (error instanceof AgentError && error.message.includes(NOT_THERE)) return [];
-    throw error;
-  });
+  const [entry] = await listIfAny([], ["list", "set", "inet", POLICY_TABLE, name]);
   const elements = (entry?.["set"] as { readonly elem?: readonly Json[] } | undefined)?.elem ?? [];
   return elements.map((element) => (element as { readonly elem?: { readonly val?: Json } }).elem?.val ?? element);
 }

@@ -23,8 +23,8 @@ export async function endForbiddenFlows(
   at: Instant,
   cameUnderCap: CameUnderCap = () => false,
 ): Promise<void> {
-  // By name from before it is judged, and by address from before that is: who is judged by old maps is in a table.
-  const list = async (): Promise<readonly ProxyFlow[]> => await listProxyFlows(paths.proxySocket, FLOW_TABLE);
+  // There from before its name is judged, and with its address from before that is: who is judged by old maps is found.
+  const list = (): Promise<readonly ProxyFlow[]> => listProxyFlows(paths.proxySocket, FLOW_TABLE);
   let flows = await list();
   // An index of 100,000 names takes its time, and often nobody is connected.
   if (flows.length === 0) return;

@@ -78,7 +78,8 @@ function machineRules(hosts: readonly Bound[]): readonly string[] {
   const machines = new Map<string, readonly AddressRange[]>();
   for (const { binding, ranges } of hosts) {
     if (binding.mac === null) continue;
-    machines.set(macToken(binding.mac), [...(machines.get(binding.mac) ?? LINK_RANGES), ...ranges]);
+    const mac = macToken(binding.mac);
+    machines.set(mac, [...(machines.get(mac) ?? LINK_RANGES), ...ranges]);
   }
   if (machines.size === 0) return [];
   const sorted = [...machines].sort(([a], [b]) => compareTexts(a, b));

@@ -1,11 +1,11 @@
 import {
   FLAG_DUMP,
-  FLAG_REQUEST,
   findAttribute,
   NETLINK_ROUTE,
   NLMSG_DONE,
   NLMSG_ERROR,
   openNetlink,
+  requestHeader,
 } from "../host/netlink.ts";
 import { addressText4, addressText6 } from "./addresses.ts";
 
@@ -14,6 +14,7 @@ const NEW_NEIGHBOUR = 28;
 const GET_NEIGHBOUR = 30;
 /** netlink's header and that of a neighbour: family, interface, state, flags, type. */
 const HEADER_BYTES = 16 + 12;
+const EVERY_FAMILY = 0;
 const DESTINATION = 1;
 const LINK_ADDRESS = 2;
 
@@ -26,11 +27,7 @@ export async function openNeighbours(): Promise<() => Neighbours> {
   return () => {
     while (socket.receive() !== null); // what an earlier list has left behind
     const neighbours = new Map<string, string>();
-    const request = Buffer.alloc(HEADER_BYTES);
-    request.writeUInt32LE(request.length, 0);
-    request.writeUInt16LE(GET_NEIGHBOUR, 4);
-    request.writeUInt16LE(FLAG_REQUEST | FLAG_DUMP, 6);
-    socket.send(request);
+    socket.send(requestHeader(GET_NEIGHBOUR, FLAG_DUMP, 1, EVERY_FAMILY, HEADER_BYTES));
     // The kernel lists on within the call; what it cannot tell to the end is known in part.
     for (let datagram = socket.receive(); datagram !== null; datagram = socket.receive()) {
       if (addNeighbours(datagram, neighbours)) break;

@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { lstat, mkdir, open, readFile, rename, unlink } from "node:fs/promises";
+import { type FileHandle, lstat, mkdir, open, readFile, rename, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { AgentError } from "../errors.ts";
 
@@ -78,14 +78,7 @@ export async function replaceFile(path: string, bytes: Buffer | string, mode = 0
   try {
     await makeFolder(folder);
     const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-    const handle = await open(temporary, flags, mode);
-    try {
-      await handle.writeFile(bytes);
-      await handle.chmod(mode);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
+    await writeThrough(await open(temporary, flags, mode), bytes, mode);
     await rename(temporary, path);
     await syncFolder(folder);
   } catch (error) {
@@ -109,19 +102,24 @@ export async function writeUnreadFile(path: string, bytes: Buffer): Promise<void
       await unlink(path);
       return await create();
     });
-    try {
-      await handle.writeFile(bytes);
-      await handle.chmod(UNREAD_MODE);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
+    await writeThrough(handle, bytes, UNREAD_MODE);
   } catch (error) {
     throw new AgentError("HOST_FILE", `cannot write ${path}: ${(error as Error).message}`, { cause: error });
   }
 }
 
 const UNREAD_MODE = 0o644;
+
+/** Writes and closes a new file; its bytes are durable on return, its name is not. */
+async function writeThrough(handle: FileHandle, bytes: Buffer | string, mode: number): Promise<void> {
+  try {
+    await handle.writeFile(bytes);
+    await handle.chmod(mode);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
 
 /** Makes a folder and those above it that are missing; once it returns, no loss of power takes them away again. */
 export async function makeFolder(path: string, mode?: number): Promise<void> {

@@ -96,7 +96,7 @@ export async function openNetlink(options: NetlinkOptions = {}): Promise<Netlink
   };
 }
 
-/** Returns the header of a request of the whole length, to which attributes are written. */
+/** Returns the headers of a request of the whole length, to which attributes are written: the family is first in netfilter's and in a neighbour's. */
 export function requestHeader(type: number, flags: number, sequence: number, family: number, bytes: number): Buffer {
   const message = Buffer.alloc(bytes);
   message.writeUInt32LE(bytes, 0);

@@ -22,7 +22,8 @@ const MAX_CHANGES = 200;
 
 /**
  * Returns a list of names that differs from the last one in a few entries, new, gone or in the place of others, without
- * reading the others; null when there is anything else to it, so that it must be read whole. What comes out is the same. What was known of the last one goes into it.
+ * reading the others; null when there is anything else to it, so that it must be read whole. What comes out is the same.
+ * What was known of the last one goes into it.
  */
 export function rereadNames(
   last: KnownList,
