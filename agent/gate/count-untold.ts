@@ -1,6 +1,6 @@
 import type { DecisionTally } from "./decision-tally.ts";
 import type { DenyRecords } from "./deny-records.ts";
-import { createUntoldPackets, type ReadRefused, type UntoldPackets } from "./untold-packets.ts";
+import { createUntoldPackets, type RefusedCounts } from "./untold-packets.ts";
 
 /** What the kernel counted and did not tell, for the records and for the tally. */
 export interface CountUntold {
@@ -12,11 +12,12 @@ export interface CountUntold {
 
 /**
  * Returns the comparison. The kernel counts by client and by flow. Clients are read first, so that at each look the flows
- * have counted at least as much: what clients have over their flows is what found no room, or has no ports.
+ * have counted at least as much: what clients have over their flows is what found no room, or has no ports. Both are
+ * judged at once when both are read, since a packet that is told in between would be known to one of them only.
  */
 export function createCountUntold(options: {
-  readonly readClients: ReadRefused;
-  readonly readFlows: ReadRefused;
+  readonly readClients: () => Promise<RefusedCounts>;
+  readonly readFlows: () => Promise<RefusedCounts>;
   readonly records: Pick<DenyRecords, "noteUntold">;
   readonly tally: Pick<DecisionTally, "noteRest">;
   /** Counts packets of a flow of which the kernel told none. */
@@ -25,11 +26,11 @@ export function createCountUntold(options: {
   const { records, tally } = options;
   /** Client → packets that no flow has counted so far, and the reason of its last one. */
   const rest = new Map<string, { count: number; reason: string }>();
-  const clients: UntoldPackets = createUntoldPackets(options.readClients, (client, count) => {
+  const clients = createUntoldPackets((client, count) => {
     const reason = records.noteUntold("ip", client, count) ?? "default-deny";
     rest.set(client, { count: (rest.get(client)?.count ?? 0) + count, reason });
   });
-  const flows: UntoldPackets = createUntoldPackets(options.readFlows, (flow, count) => {
+  const flows = createUntoldPackets((flow, count) => {
     options.noteFlow(flow, count);
     const client = flow.split(" ")[1] ?? "";
     const known = rest.get(client);
@@ -43,9 +44,11 @@ export function createCountUntold(options: {
       if (flow !== null) flows.told(flow);
     },
     compare: async () => {
-      // Both or none: a packet that only one of them has seen would be counted twice.
-      if (!(await clients.compare())) return;
-      await flows.compare(true);
+      if (!clients.isDue()) return;
+      const clientCounts = await options.readClients();
+      const flowCounts = await options.readFlows();
+      clients.compare(clientCounts);
+      flows.compare(flowCounts);
       for (const [client, { count, reason }] of rest) {
         if (count > 0) tally.noteRest(client, reason, count);
         if (count >= 0) rest.delete(client);

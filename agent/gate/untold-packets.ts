@@ -5,15 +5,14 @@
 export interface UntoldPackets {
   /** A packet of a client was told. */
   told(client: string): void;
-  /**
-   * Compares with the kernel's counters when a packet was told lately, or whenever `anyway` says so; returns whether it
-   * did. Call every second or two. @throws AgentError HOST_COMMAND
-   */
-  compare(anyway?: boolean): Promise<boolean>;
+  /** Whether a packet was told lately, so that the kernel's counters are worth reading. */
+  isDue(): boolean;
+  /** Compares with the kernel's counters. Call every second or two while it is due. */
+  compare(counts: RefusedCounts): void;
 }
 
 /** Client → packets refused; a client that was silent for long is missing, and begins anew with one. */
-export type ReadRefused = () => Promise<ReadonlyMap<string, number>>;
+export type RefusedCounts = ReadonlyMap<string, number>;
 
 interface ClientCount {
   /** The kernel's counter at the last look. */
@@ -29,10 +28,7 @@ const LOOKS_AFTER_LAST = 3;
 const MAX_CLIENTS = 16_384;
 
 /** Returns the comparison over the kernel's counters; the first look is where counting begins. */
-export function createUntoldPackets(
-  read: ReadRefused,
-  onUntold: (client: string, count: number) => void,
-): UntoldPackets {
+export function createUntoldPackets(onUntold: (client: string, count: number) => void): UntoldPackets {
   const clients = new Map<string, ClientCount>();
   let isFirst = true;
   let looksLeft = 1;
@@ -50,10 +46,9 @@ export function createUntoldPackets(
       entry.toldSinceLook += 1;
       looksLeft = LOOKS_AFTER_LAST;
     },
-    compare: async (anyway = false) => {
-      if (looksLeft === 0 && !anyway) return false;
+    isDue: () => looksLeft > 0,
+    compare: (counts) => {
       looksLeft = Math.max(0, looksLeft - 1);
-      const counts = await read();
       for (const [client, count] of counts) {
         const entry = entryOf(client);
         if (isFirst) entry.settled = count;
@@ -63,7 +58,6 @@ export function createUntoldPackets(
       }
       for (const [client, { kernel }] of clients) if (kernel > 0 && !counts.has(client)) clients.delete(client);
       isFirst = false;
-      return true;
     },
   };
 }

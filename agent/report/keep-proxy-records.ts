@@ -49,7 +49,7 @@ export async function keepProxyRecords(options: KeepProxyRecordsOptions, signal:
       ...(earlier === null ? {} : { earlier }),
     });
     const readRefused = () => readProxyRefused(socketPath, CLIENT_TABLE);
-    const untold = createUntoldPackets(readRefused, (key, count) => {
+    const untold = createUntoldPackets((key, count) => {
       const [plane = "", client = ""] = key.split(" ");
       const reason = denials.noteUntold(plane as Plane, client, count);
       countProxyRest(tally, plane as Plane, client, reason, count);
@@ -93,7 +93,7 @@ export async function keepProxyRecords(options: KeepProxyRecordsOptions, signal:
       follower.follow(signal),
       everySome(signal, FLUSH_MS, async () => {
         // A proxy that is gone has nothing to compare with.
-        await untold.compare().catch(() => {});
+        if (untold.isDue()) await readRefused().then(untold.compare, () => {});
         await lookAtClosed().catch(onError);
         await flush().catch(onError);
       }),
