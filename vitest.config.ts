@@ -18,6 +18,9 @@ function fileOf(name: string): string {
   return `test/e2e/${name}.test.ts`;
 }
 
+/** Those that set the machine's clock: `npm run kernel`, in a machine whose clock is nobody's. */
+const kernel = ["test/kernel/*.test.ts"];
+
 /** As what tests wait for: @see PATIENCE in test/support/eventually.ts. */
 const patience = Number(process.env["TEST_PATIENCE"] ?? 1);
 
@@ -72,6 +75,16 @@ export default defineConfig({
           name: "long",
           sequence: { groupOrder: 4 },
           include: long,
+          testTimeout: 120_000 * patience,
+          hookTimeout: 60_000 * patience,
+          fileParallelism: false,
+        },
+      },
+      {
+        test: {
+          name: "kernel",
+          sequence: { groupOrder: 5 },
+          include: kernel,
           testTimeout: 120_000 * patience,
           hookTimeout: 60_000 * patience,
           fileParallelism: false,

@@ -1,3 +1,5 @@
+import { createHash } from "node:crypto";
+import type { RootText } from "../support/gateway.ts";
 import { type Attempt, insist, tried } from "./scenario.ts";
 import type { Scene } from "./scene.ts";
 
@@ -21,6 +23,25 @@ export const policyWith = (...names: readonly (string | object)[]) => ({
 });
 /** What somebody wants to be in force. */
 export const wide = policyWith("www.denied.test");
+
+/** People whose keys do not count any more: erin's is over, dave's is revoked. */
+export const retired = ["erin", "dave"] as const;
+export function retire(root: RootText, publicKeys: { readonly [person: string]: string }): RootText {
+  const [erin = "", dave = ""] = retired.map((person) => publicKeys[person]);
+  const policy = { ...root.roles.policy, principals: [...root.roles.policy.principals, ...retired].sort() };
+  const blob = Buffer.from(dave.split(" ")[1] ?? "", "base64");
+  const fingerprint = createHash("sha256").update(blob).digest("base64").replaceAll("=", "");
+  return {
+    ...root,
+    principals: {
+      ...root.principals,
+      erin: { keys: [{ key: erin, expires: "2020-01-01T00:00:00Z" }] },
+      dave: { keys: [dave] },
+    },
+    roles: { ...root.roles, policy },
+    revoked: [`SHA256:${fingerprint}`],
+  };
+}
 
 export const once = [4] as const;
 export const connectAllowed = async (scene: Scene): Promise<void> => {

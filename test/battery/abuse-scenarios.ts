@@ -13,6 +13,8 @@ import {
   policyWith,
   reachDenied,
   recover,
+  retire,
+  retired,
   textOf,
 } from "./abuse-policy.ts";
 import { killForGood, startAgain } from "./kill-part.ts";
@@ -29,6 +31,8 @@ const RECORD_BYTES = 256 * 1024;
 export const abuseStage: StageOptions = async () => ({
   policy: policyWith(),
   config: { records: { maxBytes: RECORD_BYTES }, api: overrideApi },
+  people: retired,
+  reviseRoot: retire,
 });
 
 export const abuseScenarios: readonly Scenario[] = [
@@ -162,6 +166,7 @@ export const abuseScenarios: readonly Scenario[] = [
     records: (scene) => [{ plane: "ip", reason: "ip-not-allowed", destination: scene.service(40) }],
   },
   {
+    // As much as these probes can send; `deny-flood.test.ts` sends 100,000 a second, `datapath-load.test.ts` fills the sets.
     id: "WI25",
     title: "a flood of denied packets and names",
     attack: async (scene) => {

@@ -48,23 +48,32 @@ async function pushByHand(
   );
 }
 
+/** Commits what would open all, approved in a person's name with nothing but a key. */
+async function pushSigned(scene: Scene, what: string, person: string, keyOf = person): Promise<Attempt> {
+  return await push(scene, what, (gateway) =>
+    gateway.commit(wide, {
+      signers: [],
+      tamper: (clone) => signByHand(clone, ["policy.json"], { [person]: gateway.keys[keyOf] ?? "" }),
+    }),
+  );
+}
+
 export const repositoryScenarios: readonly Scenario[] = [
   {
     id: "WG1",
-    title: "a commit that nobody approved, one that a stranger approved, one approved for other content",
+    title:
+      "a commit approved by nobody, by a stranger, with a key that is over or revoked, for other content, by a tag",
     families: once,
     attack: async (scene) => [
       await push(scene, "unsigned", (gateway) => gateway.commit(wide, { signers: [] })),
-      await push(scene, "by a stranger", (gateway) =>
-        gateway.commit(wide, {
-          signers: [],
-          tamper: (clone) => signByHand(clone, ["policy.json"], { alice: gateway.keys["mallory"] ?? "" }),
-        }),
-      ),
+      await pushSigned(scene, "by a stranger", "alice", "mallory"),
+      await pushSigned(scene, "with a key that is over", "erin"),
+      await pushSigned(scene, "with a key that is revoked", "dave"),
       await push(scene, "for its parent alone", async (gateway) => {
         await gateway.commit(policyWith("b.allowed.test"), { signers: ["alice"] });
         return await gateway.commit(wide, { signers: [] });
       }),
+      await push(scene, "by a tag that a person of the root signed", pushTagged),
     ],
     forbidden: nothingDenied,
     control: recover,
@@ -199,6 +208,16 @@ async function restorePolicy({ gateway }: Scene, good: string | undefined): Prom
   if (gateway === null) return;
   await rm(join(gateway.clone, ".gitattributes"), { force: true });
   await git(gateway, "checkout", "--quiet", good ?? "HEAD", "--", "policy.json");
+}
+
+/** Pushes a commit that nobody approved together with a tag on it, which is signed. */
+async function pushTagged(gateway: TestGateway): Promise<string> {
+  await writeFile(join(gateway.clone, "policy.json"), textOf(wide));
+  await git(gateway, "commit", "--quiet", "--all", "--allow-empty", "-m", "tagged");
+  const key = gateway.keys["alice"] ?? "";
+  await git(gateway, "-c", "gpg.format=ssh", "-c", `user.signingKey=${key}`, "tag", "--sign", "-m", "good", "good");
+  await git(gateway, "push", "--quiet", "origin", "HEAD:main", "refs/tags/good");
+  return (await git(gateway, "rev-parse", "HEAD")).trim();
 }
 
 /** Merges two approved commits; the policy of the merge is nobody's. */

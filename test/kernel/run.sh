@@ -64,7 +64,7 @@ files_pid=$!
 for _ in $(seq 50); do [ -S "$scratch/files.sock" ] && break; sleep 0.1; done
 # Emulation is ten to twenty times slower: tests get more time, and nothing else about them changes.
 # The first process of a bare kernel may open 4,096 files, fewer than HAProxy wants; systemd gives everybody this.
-command="ulimit -n 524288 && cd $root && CI=true NO_COLOR=1 TEST_PATIENCE=10 node_modules/.bin/vitest run --project e2e --project pairs --project alone --project long --no-file-parallelism --reporter=verbose ${files[*]}"
+command="ulimit -n 524288 && cd $root && CI=true NO_COLOR=1 TEST_PATIENCE=10 TEST_OWN_CLOCK=1 node_modules/.bin/vitest run --project e2e --project pairs --project alone --project long --project kernel --no-file-parallelism --reporter=verbose ${files[*]}"
 say "booting $version"
 timeout "$limit_s" qemu-system-x86_64 -accel tcg,thread=multi -smp 2 -m "$memory_mib" -nographic -no-reboot -nic none \
   -object "memory-backend-memfd,id=memory,size=${memory_mib}M,share=on" -numa node,memdev=memory \

@@ -70,9 +70,20 @@ export interface CommitOptions {
   readonly tamper?: (clone: string) => Promise<void>;
 }
 
+/** A root of trust as it stands in its file. */
+export interface RootText {
+  readonly principals: { readonly [name: string]: object };
+  readonly roles: { readonly policy: { readonly principals: readonly string[] } };
+  readonly [key: string]: unknown;
+}
+
 export interface GatewayOptions {
   readonly policy: PolicyText;
   readonly threshold?: number;
+  /** More people who have keys. */
+  readonly people?: readonly string[];
+  /** Returns the first root of trust as it should be; it is told everybody's public key. */
+  readonly reviseRoot?: (root: RootText, publicKeys: { readonly [person: string]: string }) => RootText;
   /** Merged over the defaults of agent.json, one level deep. */
   readonly config?: { readonly [section: string]: unknown };
 }
@@ -90,7 +101,7 @@ const root = findRoot(dirname(fileURLToPath(import.meta.url)));
 export async function setUpGateway(lab: Lab, options: GatewayOptions): Promise<TestGateway> {
   const folder = join(lab.folder, "gateway");
   const program = await installProgram(join(lab.folder, "program"));
-  const keys = await makeKeys(join(lab.folder, "keys"), ["alice", "bob", "mallory"]);
+  const keys = await makeKeys(join(lab.folder, "keys"), ["alice", "bob", "mallory", ...(options.people ?? [])]);
   const repository = await lab.git.createRepository("acme/egress");
   const clone = await repository.clone();
   const git = (...argv: string[]): Promise<string> => runChecked(["git", "-C", clone, ...argv], { timeoutMs: 20_000 });
@@ -103,6 +114,7 @@ export async function setUpGateway(lab: Lab, options: GatewayOptions): Promise<T
   const threshold = String(options.threshold ?? 2);
   await cli("init", "--repository-folder", clone, "--name", "acme-egress", ...people, "--threshold", threshold);
 
+  if (options.reviseRoot !== undefined) await reviseRoot(join(clone, "trust", "1.json"), keys, options.reviseRoot);
   const configFile = await writeConfig(lab, folder, clone, repository, options.config ?? {});
   await cli("init", "--gateway", "--config", configFile);
 
@@ -170,6 +182,19 @@ async function makeKeys(folder: string, people: readonly string[]): Promise<{ [p
     keys[person] = path;
   }
   return keys;
+}
+
+async function reviseRoot(
+  file: string,
+  keys: TestGateway["keys"],
+  revise: NonNullable<GatewayOptions["reviseRoot"]>,
+): Promise<void> {
+  const publicKeys: { [person: string]: string } = {};
+  for (const [person, path] of Object.entries(keys)) {
+    publicKeys[person] = (await readFile(`${path}.pub`, "utf8")).trim();
+  }
+  const root = JSON.parse(await readFile(file, "utf8")) as RootText;
+  await writeFile(file, `${JSON.stringify(revise(root, publicKeys), null, 2)}\n`);
 }
 
 async function writeConfig(
