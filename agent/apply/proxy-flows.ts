@@ -1,4 +1,4 @@
-import { FLOW_TABLE } from "../compile/haproxy-frontends.ts";
+import { FLOW_TABLE } from "../compile/haproxy-addresses.ts";
 import { AgentError } from "../errors.ts";
 import { monotonicMs, sleepMs } from "../host/clock.ts";
 import { buildDecider } from "../policy/decide.ts";

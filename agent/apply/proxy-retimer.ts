@@ -1,6 +1,6 @@
 import { join } from "node:path";
-import { ABOUT_MAP } from "../compile/haproxy-frontends.ts";
 import { isProxyTimed } from "../compile/proxy-hours.ts";
+import { ABOUT_MAP } from "../compile/proxy-maps.ts";
 import { nowMs } from "../host/clock.ts";
 import { readFileIfAny } from "../host/files.ts";
 import type { ApplyContext } from "./context.ts";

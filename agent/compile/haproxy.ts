@@ -1,5 +1,6 @@
 import type { ProxySettings, Settings } from "../settings/settings.ts";
-import { FLOW_TABLE, httpFrontend, relayFrontend, tlsFrontend } from "./haproxy-frontends.ts";
+import { FLOW_TABLE } from "./haproxy-addresses.ts";
+import { httpFrontend, relayFrontend, tlsFrontend } from "./haproxy-frontends.ts";
 import { doorTables, frontendRoom, wholeRoom } from "./proxy-shares.ts";
 import { numberToken, portToken } from "./tokens.ts";
 

@@ -32,6 +32,15 @@ export const proxyMaps = {
 
 export type ProxyMap = (typeof proxyMaps)[keyof typeof proxyMaps];
 
+/** Commit and serial in force, for answers to people, and the release: no part of a release, whose bytes no commit changes. */
+export const ABOUT_MAP = "about.map";
+
+/** Caps that are used up, and when their period ends, in seconds since 1970: the agent tells it while the proxy runs. */
+export const SPENT_MAP = "spent.map";
+
+/** The gateway's own addresses, each with a 1: they come and go without a release. */
+export const OWN_MAP = "own.map";
+
 /**
  * Returns the maps of a policy: client networks → group, and for each group in SNI mode the names it may reach by TLS
  * and by plain HTTP (`name@group`; `name*@group` for all below it), what is denied all the same (@see proxyDenials), and

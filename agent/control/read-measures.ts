@@ -3,7 +3,7 @@ import { readActiveFlows } from "../apply/active-flows.ts";
 import { readBaseCounter, readCountedSet } from "../apply/kernel-counters.ts";
 import { listProxyFlows } from "../apply/proxy-control.ts";
 import { readProxyState } from "../apply/proxy-service.ts";
-import { FLOW_TABLE } from "../compile/haproxy-frontends.ts";
+import { FLOW_TABLE } from "../compile/haproxy-addresses.ts";
 import { REVOKED_COUNTER } from "../compile/nft-count.ts";
 import { shapedSets } from "../compile/shaping.ts";
 import { AgentError } from "../errors.ts";

@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
 import { readProxyRefused } from "../apply/proxy-control.ts";
 import { RECORD_RING } from "../compile/haproxy.ts";
-import { ABOUT_MAP } from "../compile/haproxy-frontends.ts";
+import { ABOUT_MAP } from "../compile/proxy-maps.ts";
 import { CLIENT_TABLE, CLOSED_TABLE } from "../compile/proxy-shares.ts";
 import { createDenyRecords, type DenyRecords } from "../gate/deny-records.ts";
 import type { Tally } from "../gate/tally.ts";

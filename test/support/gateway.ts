@@ -104,9 +104,9 @@ export async function setUpGateway(lab: Lab, options: GatewayOptions): Promise<T
   const keys = await makeKeys(join(lab.folder, "keys"), ["alice", "bob", "mallory", ...(options.people ?? [])]);
   const repository = await lab.git.createRepository("acme/egress");
   const clone = await repository.clone();
-  const git = (...argv: string[]): Promise<string> => runChecked(["git", "-C", clone, ...argv], { timeoutMs: 20_000 });
+  const git = (...argv: string[]): Promise<string> => runChecked(["git", "-C", clone, ...argv], { timeoutMs: 20_000 * PATIENCE });
   const cli = (...argv: string[]): Promise<string> =>
-    runChecked([process.execPath, program, ...argv], { timeoutMs: 30_000 });
+    runChecked([process.execPath, program, ...argv], { timeoutMs: 30_000 * PATIENCE });
 
   await git("config", "user.name", "Lab");
   await git("config", "user.email", "lab@example.test");
@@ -132,7 +132,7 @@ export async function setUpGateway(lab: Lab, options: GatewayOptions): Promise<T
     await git("push", "--quiet", "origin", "HEAD:main");
     return await head();
   };
-  const clawgress: TestGateway["clawgress"] = (argv, timeoutMs = 60_000) =>
+  const clawgress: TestGateway["clawgress"] = (argv, timeoutMs = 60_000 * PATIENCE) =>
     lab.exec("gateway", [process.execPath, program, ...argv], { timeoutMs });
   await commit(options.policy, { message: "the first policy" });
 
@@ -169,7 +169,7 @@ export async function installProgram(folder: string): Promise<string> {
     const from = join(root, "node_modules", name);
     if (existsSync(from)) await cp(from, join(folder, "node_modules", name), { recursive: true });
   }
-  await runChecked(["chmod", "-R", "a+rX", folder], { timeoutMs: 10_000 });
+  await runChecked(["chmod", "-R", "a+rX", folder], { timeoutMs: 10_000 * PATIENCE });
   return join(folder, "dist", "clawgress.mjs");
 }
 
@@ -178,7 +178,7 @@ async function makeKeys(folder: string, people: readonly string[]): Promise<{ [p
   const keys: { [person: string]: string } = {};
   for (const person of people) {
     const path = join(folder, person);
-    await runChecked(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", person, "-f", path], { timeoutMs: 10_000 });
+    await runChecked(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", person, "-f", path], { timeoutMs: 10_000 * PATIENCE });
     keys[person] = path;
   }
   return keys;

@@ -23,7 +23,7 @@ const queryDefaults = {
   dnssecOk: false,
   edns: true,
   udpPayloadBytes: 1232,
-  timeoutMs: 3000,
+  timeoutMs: 3000 * Number(process.env.TEST_PATIENCE ?? 1),
 };
 
 const methods = {
