@@ -7,6 +7,7 @@ import { addressBytes, ipPacket, protocols, udpDatagram } from "../battery/packe
 import { type Lab, startLab } from "../lab/lab.ts";
 import type { LabProcess } from "../lab/processes.ts";
 import { awaitRecords, readRecords } from "../support/deny-records.ts";
+import { eventually } from "../support/eventually.ts";
 import { setUpGateway, type TestGateway } from "../support/gateway.ts";
 
 /** Every denial is told: who, what, why, by which policy; at a question and at a packet alike. */
@@ -270,6 +271,19 @@ async function pidOf(file: string): Promise<number> {
   return (JSON.parse(await readFile(join(run, file), "utf8")) as { readonly pid: number }).pid;
 }
 
+/** Connects in vain until a record says so: when a new ulogd has begun to listen, nobody tells. */
+async function connectUntilTold(address: string): Promise<DenyRecord> {
+  let told: DenyRecord | undefined;
+  await eventually(`a packet to ${address} is told of`, async () => {
+    expect(await lab.client("agent1").connect(address, 443)).toMatchObject({ outcome: "refused" });
+    await sleepMs(100);
+    told = (await readRecords(run)).find(({ destination }) => destination === address);
+    return told !== undefined;
+  });
+  if (told === undefined) throw new Error("no record");
+  return told;
+}
+
 test("without ulogd what is denied stays denied and is counted; it is back by itself", async () => {
   const old = await pidOf("ulogd.pid.json");
   process.kill(old, "SIGKILL");
@@ -281,10 +295,7 @@ test("without ulogd what is denied stays denied and is counted; it is back by it
     if (attempt > 100) throw new Error("ulogd is not started again");
     await sleepMs(50);
   }
-  await sleepMs(300);
-  await lab.client("agent1").connect("203.0.113.41", 443);
-  const [next] = await awaitRecords(run, (one) => one.destination === "203.0.113.41");
-  if (next === undefined) throw new Error("no record");
+  const next = await connectUntilTold("203.0.113.41");
   // What nobody told is counted in a closing line of the same client and reason.
   const isLater = (one: DenyRecord) => one.client === next.client && one.reason === next.reason && one.ts >= next.ts;
   await awaitRecords(run, (one) => isLater(one) && one.count > next.count);
@@ -297,11 +308,7 @@ test("a gate that is started again hears of packets again", async () => {
     if (attempt > 200) throw new Error("ulogd does not follow the gate");
     await sleepMs(50);
   }
-  await sleepMs(300);
-  const [record] = await (async () => {
-    expect(await lab.client("agent1").connect("203.0.113.42", 443)).toMatchObject({ outcome: "refused" });
-    return await awaitRecords(run, (one) => one.destination === "203.0.113.42");
-  })();
+  const record = await connectUntilTold("203.0.113.42");
   expect(record).toMatchObject({ client: lab.addresses.agent1.v4, reason: "ip-not-allowed", commit });
 });
 

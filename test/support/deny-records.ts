@@ -5,6 +5,7 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 import type { DenyRecord } from "../../agent/gate/deny-record.ts";
 import { sleepMs } from "../../agent/host/clock.ts";
 import { packageRoot } from "../lab/processes.ts";
+import { PATIENCE } from "./eventually.ts";
 
 const schema = JSON.parse(readFileSync(join(packageRoot(), "policy-schema", "deny-record.schema.json"), "utf8")) as {
   readonly properties: { readonly reason: { readonly enum: readonly string[] } };
@@ -34,12 +35,16 @@ export async function readRecords(runFolder: string): Promise<readonly DenyRecor
   );
 }
 
+/** A closing line comes two looks at the kernel's counters later, and one line a second. */
+const WAIT_MS = 10_000 * PATIENCE;
+
 /** Resolves with the records that fulfil a condition, once there is one. */
 export async function awaitRecords(
   runFolder: string,
   isWanted: (record: DenyRecord) => boolean,
 ): Promise<readonly DenyRecord[]> {
-  for (let attempt = 0; attempt < 60; attempt++) {
+  const deadlineMs = performance.now() + WAIT_MS;
+  while (performance.now() < deadlineMs) {
     const found = (await readRecords(runFolder)).filter(isWanted);
     if (found.length > 0) return found;
     await sleepMs(50);

@@ -3,7 +3,10 @@ import { join } from "node:path";
 import type { DenyRecord } from "../../agent/gate/deny-record.ts";
 import { sleepMs } from "../../agent/host/clock.ts";
 import { refuseRecord } from "./deny-records.ts";
+import { PATIENCE } from "./eventually.ts";
 import type { TestGateway } from "./gateway.ts";
+
+const WAIT_MS = 10_000 * PATIENCE;
 
 /** A decision of the proxy as the agent writes it down. */
 export type ProxyRecord = Omit<DenyRecord, "verdict" | "reason"> & {
@@ -24,7 +27,7 @@ export interface RecordReader {
   readonly mark: () => Promise<void>;
   /** Resolves with all records since the mark. */
   readonly all: () => Promise<readonly ProxyRecord[]>;
-  /** Resolves with the first record since the mark that has these values; fails after 3 s with what was there. */
+  /** Resolves with the first record since the mark that has these values; fails after 10 s with what was there. */
   readonly find: (wanted: Partial<ProxyRecord>) => Promise<ProxyRecord>;
 }
 
@@ -43,7 +46,8 @@ export function readProxyRecords(gateway: TestGateway): RecordReader {
     all: async () => (await all()).slice(skipped),
     find: async (wanted) => {
       const keys = Object.keys(wanted) as (keyof ProxyRecord)[];
-      for (let attempt = 0; attempt < 60; attempt++) {
+      const deadlineMs = performance.now() + WAIT_MS;
+      while (performance.now() < deadlineMs) {
         const found = (await all()).slice(skipped).find((record) => keys.every((key) => record[key] === wanted[key]));
         if (found !== undefined) return found;
         await sleepMs(50);
