@@ -1,13 +1,13 @@
 import { randomUUID } from "node:crypto";
 import { setMaxListeners } from "node:events";
 import { rm } from "node:fs/promises";
-import { schedule, type TaskOptions, validate } from "node-cron";
 import type { Agent } from "../agent.ts";
 import { startEnforcing } from "../apply/start-enforcing.ts";
 import type { RunStep } from "../apply/step.ts";
 import { endBreakGlass, resumeBreakGlass } from "../control/break-glass.ts";
 import { type Cycles, createCycles } from "../control/cycles.ts";
 import { createLiveness, MAX_LOOK_MS, maxCycleMs } from "../control/liveness.ts";
+import { type PollSchedule, parsePollSchedule, workOnSchedule } from "../control/poll-schedule.ts";
 import { serveAgent } from "../control/serve-agent.ts";
 import { checkDriver, keepAlive, tellManager } from "../control/service-state.ts";
 import { watch } from "../control/watch.ts";
@@ -51,7 +51,8 @@ const MAX_WATCHERS = 32;
  */
 export async function runAgent(options: RunOptions, _output: Output): Promise<number> {
   const settings = await loadSettings(options.config);
-  if (!validate(settings.poll.schedule)) {
+  const schedule = parsePollSchedule(settings.poll.schedule);
+  if (schedule === null) {
     throw new AgentError("SETTINGS_INVALID", `poll.schedule is no cron expression: ${settings.poll.schedule}`, {
       remedy: 'write five or six fields, such as "*/30 * * * * *" for every 30 seconds',
     });
@@ -75,7 +76,7 @@ export async function runAgent(options: RunOptions, _output: Output): Promise<nu
       await tellTimerNote(agent);
       await resumeBreakGlass(agent);
       await tryWriteStatus(agent);
-      await keepRunning(agent, manager, stop.signal);
+      await keepRunning(agent, schedule, manager, stop.signal);
     } finally {
       await closeAgent(agent);
     }
@@ -87,7 +88,12 @@ export async function runAgent(options: RunOptions, _output: Output): Promise<nu
 }
 
 /** All that the agent looks after, until it is told to stop. */
-async function keepRunning(agent: Agent, manager: ServiceManager, signal: AbortSignal): Promise<void> {
+async function keepRunning(
+  agent: Agent,
+  schedule: PollSchedule,
+  manager: ServiceManager,
+  signal: AbortSignal,
+): Promise<void> {
   const { settings, paths } = agent;
   const cycles = createCycles(agent, signal, async () => {
     await tryWriteStatus(agent);
@@ -119,7 +125,7 @@ async function keepRunning(agent: Agent, manager: ServiceManager, signal: AbortS
       watchBreakGlass,
     ];
     await Promise.all([
-      pollOnSchedule(agent, cycles, signal),
+      pollOnSchedule(agent, schedule, cycles, signal),
       followProxy(agent, proxyTally, signal),
       watchTables(agent, signal, liveness),
       keepAlive(agent, manager, liveness, signal),
@@ -132,19 +138,23 @@ async function keepRunning(agent: Agent, manager: ServiceManager, signal: AbortS
 }
 
 /** One cycle at a time: a poll that comes due during a cycle is skipped. Statuses are delivered beside it, never before it. */
-async function pollOnSchedule(agent: Agent, cycles: Cycles, signal: AbortSignal): Promise<void> {
-  const { schedule: expression, jitterMs } = agent.settings.poll;
+async function pollOnSchedule(
+  agent: Agent,
+  schedule: PollSchedule,
+  cycles: Cycles,
+  signal: AbortSignal,
+): Promise<void> {
+  const { jitterMs } = agent.settings.poll;
   // Gateways that start together, after an outage or an upgrade of all, do not ask together.
   await sleepMs(firstPollDelayMs(agent.settings.gateway, jitterMs), signal).catch(() => {
     // Told to stop: the end of this function is near.
   });
   await cycles.runIfDue();
-  const task = schedule(expression, () => cycles.runIfDue(), {
-    ...{ timezone: "UTC", noOverlap: true, maxRandomDelay: jitterMs },
-    logger: scheduleLog(agent),
-  });
-  await untilAborted(signal);
-  await task.destroy();
+  const poll = (): Promise<void> =>
+    cycles.runIfDue().catch((error: Error) => {
+      agent.log.error({ event: "schedule-failed", reason: error.message });
+    });
+  await workOnSchedule(schedule, jitterMs, poll, signal, { nowMs, sleepMs, random: Math.random });
 }
 
 /** What operators ask is done within a quarter of a second, in turn with applies. */
@@ -168,16 +178,4 @@ async function watchBreakGlass(agent: Agent, signal: AbortSignal): Promise<void>
 async function followProxy({ settings, paths, log, memory }: Agent, tally: Tally, signal: AbortSignal): Promise<void> {
   const { activity } = memory;
   await keepProxyRecords({ gateway: settings.gateway, paths, log, tally, activity }, signal);
-}
-
-/** A poll that is skipped because a cycle takes longer than the schedule is nothing to worry a person with. */
-function scheduleLog({ log }: Agent): NonNullable<TaskOptions["logger"]> {
-  const debug = (message: string | Error): void => log.debug({ event: "schedule", message: String(message) });
-  const error = (message: string | Error): void => log.error({ event: "schedule-failed", message: String(message) });
-  return { info: debug, warn: debug, debug, error };
-}
-
-async function untilAborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return;
-  await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }
