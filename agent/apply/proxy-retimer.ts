@@ -18,6 +18,7 @@ interface Known {
   readonly target: ProxyTarget;
   readonly isTimed: boolean;
   nextS: number;
+  isBehind: boolean;
 }
 
 /**
@@ -30,7 +31,7 @@ export function createProxyRetimer(context: ApplyContext): () => Promise<boolean
   const load = async (digest: string): Promise<Known> => {
     const release = await openRelease(context.paths.releases, digest);
     const { policy } = await readGateRelease(release);
-    return { digest, target: { release, policy }, isTimed: isProxyTimed(policy), nextS: 0 };
+    return { digest, target: { release, policy }, isTimed: isProxyTimed(policy), nextS: 0, isBehind: false };
   };
   return async () => {
     const digest = await readProxyRelease(context);
@@ -52,7 +53,10 @@ export function createProxyRetimer(context: ApplyContext): () => Promise<boolean
         await retimeProxy(context, current.target, at);
         current.nextS = typeof at === "number" ? nextProxyChange(current.target.policy, at) : wallS + 1;
         seenS = wallS;
-        context.log.info({ event: "proxy-hours", behind: at === "unknown" });
+        const isBehind = at === "unknown";
+        // Nobody knows when a clock that is behind has caught up: it is looked at again and again.
+        if (!isBehind || !current.isBehind) context.log.info({ event: "proxy-hours", behind: isBehind });
+        current.isBehind = isBehind;
         return true;
       }),
     );

@@ -1,6 +1,6 @@
 import type { Family } from "../policy/cidr.ts";
 import type { ChainParts } from "./chain-parts.ts";
-import { scheduleMin } from "./nft-hours.ts";
+import { scheduleMin, windowSets } from "./nft-hours.ts";
 import { prefixParts } from "./nft-lookups.ts";
 
 /**
@@ -32,18 +32,19 @@ export function denyRules({ denied, hasAudit }: ChainParts, farAddress: "daddr" 
 }
 
 /**
- * What is denied until a time. A denial whose schedule is not in `window` holds: so it does until somebody alive says
+ * What is denied until a time. A denial whose schedule has no time now holds: so it does until somebody alive says
  * that it has ended.
  */
 export function lapsingRules({ lapsing, hasAudit }: ChainParts, farAddress: "daddr" | "saddr"): readonly string[] {
   if (lapsing === null) return [];
+  const isOutside = windowSets.map((set) => `meta mark . meta time != @${set}`).join(" ");
   const unlessAudited = hasAudit ? "meta mark != @audited " : "";
   const rules = (family: Family, length: number, ofGroup: boolean): readonly string[] => {
     const { field, mask, lengthMark } = prefixParts(family, length, farAddress);
     const key = `${ofGroup ? "meta mark . " : ""}(${field} & ${mask}) . (ct mark & 0x00000000 | ${lengthMark})`;
     return [
       `${unlessAudited}meta mark set ${key} map @${ofGroup ? "group_" : ""}lapse${family}`,
-      `meta mark >= ${scheduleMin} meta mark . meta time != @window goto refuse`,
+      `meta mark >= ${scheduleMin} ${isOutside} goto refuse`,
       `meta mark >= ${scheduleMin} jump regroup_${farAddress === "daddr" ? "out" : "in"}`,
     ];
   };

@@ -5,13 +5,20 @@ import { markToken } from "./tokens.ts";
 
 export const scheduleMin = markToken(SCHEDULE_MIN);
 
+/**
+ * Times of schedules are in one of these sets; to write all anew, the other one is filled before this one is emptied.
+ * Emptied and filled in one transaction, a set of intervals misses packets in between, which ends their flows (Linux 6.1).
+ */
+export const windowSets = ["window", "window_b"] as const;
+export type WindowSet = (typeof windowSets)[number];
+
 export function usesSchedules({ hasHours, lapsing }: ChainParts): boolean {
   return hasHours || lapsing !== null;
 }
 
 /**
- * A grant that is open at times is not in `live`: `name_hours` and `net_hours` lead from it to its schedule, and `window`
- * has the times of that. Meanwhile `meta mark` holds the schedule; whoever is not within its hours gets the group back.
+ * A grant that is open at times is not in `live`: `name_hours` and `net_hours` lead from it to its schedule, and one of two
+ * sets has the times of that. Meanwhile `meta mark` holds the schedule; whoever is not within its hours gets the group back.
  */
 export function hoursRules(
   parts: ChainParts,
@@ -22,7 +29,7 @@ export function hoursRules(
   if (!parts.hasHours) return [];
   return [
     ...maps.map((map) => `${condition}meta mark set meta mark . ct mark map @${map}`),
-    `meta mark >= ${scheduleMin} meta mark . meta time @window goto ok`,
+    ...windowSets.map((set) => `meta mark >= ${scheduleMin} meta mark . meta time @${set} goto ok`),
     `meta mark >= ${scheduleMin} jump regroup_${side}`,
   ];
 }
@@ -38,6 +45,6 @@ export function openNetworkRules({ hasHours }: ChainParts): readonly string[] {
   return [
     `meta mark . ct mark @live ${leave}`,
     "meta mark set meta mark . ct mark map @net_hours",
-    `meta mark . meta time @window ${leave}`,
+    ...windowSets.map((set) => `meta mark . meta time @${set} ${leave}`),
   ];
 }

@@ -27,6 +27,7 @@ add set inet clawgress live { type mark . mark; flags timeout; }
 add map inet clawgress name_hours { type mark . mark : mark; }
 add map inet clawgress net_hours { type mark . mark : mark; }
 add set inet clawgress window { typeof meta mark . meta time; flags interval,timeout; }
+add set inet clawgress window_b { typeof meta mark . meta time; flags interval,timeout; }
 add map inet clawgress lapse4 { type ipv4_addr . mark : mark; }
 add map inet clawgress lapse6 { type ipv6_addr . mark : mark; }
 add map inet clawgress group_lapse4 { type mark . ipv4_addr . mark : mark; }

@@ -24,7 +24,7 @@ import { readFlowMarks } from "./flow-marks.ts";
 import { createControl, type RunningControl } from "./gate-control.ts";
 import { createHold } from "./hold.ts";
 import { createHoursKeeper } from "./hours-keeper.ts";
-import { readKernelState } from "./kernel-read.ts";
+import { isSetFilled, readKernelState } from "./kernel-read.ts";
 import { openKernelWriter } from "./kernel-writer.ts";
 import { listenRefused } from "./listen-refused.ts";
 import { listenTcp } from "./listen-tcp.ts";
@@ -86,7 +86,10 @@ export async function runGate(settings: Settings, log: GateLog): Promise<void> {
     { wallS: () => nowMs() / 1000, monotonicS: nowS },
     await readLatestTime(paths.latestTime),
   );
-  const hours = createHoursKeeper(clock, nftables.change);
+  const hours = createHoursKeeper(clock, {
+    load: nftables.change,
+    isFilled: (set) => isSetFilled(nftables, set),
+  });
   const journal = openAppendLog(join(paths.gate, "grants.jsonl"), { mode: 0o640 });
   const denyLog = openAppendLog(paths.denyRecords, { mode: 0o640, maxBytes: settings.records.maxBytes / 2 });
   const writer = await openKernelWriter();

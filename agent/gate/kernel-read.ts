@@ -41,6 +41,11 @@ function toPair(element: unknown, hours: unknown): KernelState["live"] {
   return [{ group, grant, ...(typeof hours === "number" ? { hours } : {}) }];
 }
 
+/** Returns whether a set of the policy table has elements. @throws AgentError HOST_COMMAND when the table is not there. */
+export async function isSetFilled(nftables: Nftables, set: string): Promise<boolean> {
+  return (await elementLister(nftables)("set", set)).length > 0;
+}
+
 /** Returns how many packets of each client were refused, as the base table counts them. @throws AgentError HOST_COMMAND */
 export async function readRefusedCounts(nftables: Nftables): Promise<ReadonlyMap<string, number>> {
   const listElements = elementLister(nftables);

@@ -1,8 +1,9 @@
+import type { WindowSet } from "../compile/nft-hours.ts";
 import type { MarkedSchedule } from "../compile/policy-hours.ts";
 import { markToken, numberToken } from "../compile/tokens.ts";
 import type { TrustedClock } from "./trusted-clock.ts";
 
-/** An element of the kernel's set `window`: a schedule holds from one instant to another, in seconds since the epoch. */
+/** An element of a set of times in the kernel: a schedule holds from one instant to another, in seconds since the epoch. */
 export interface WindowElement {
   readonly mark: number;
   readonly fromS: number;
@@ -38,11 +39,11 @@ export function elementKey({ mark, untilS }: Pick<WindowElement, "mark" | "until
   return `${mark} ${untilS}`;
 }
 
-/** Returns nft commands that add elements, in place of all that are there if so told; empty when there is nothing to do. */
-export function windowText(elements: readonly WindowElement[], isWhole: boolean): string {
-  const flush = isWhole ? "flush set inet clawgress window\n" : "";
+/** Returns nft commands that add elements to a set, in place of all that are there if so told; empty when there is nothing to do. */
+export function windowText(elements: readonly WindowElement[], set: WindowSet, isWhole: boolean): string {
+  const flush = isWhole ? `flush set inet clawgress ${set}\n` : "";
   if (elements.length === 0) return flush;
-  return `${flush}add element inet clawgress window {\n${elements.map(elementText).join(",\n")}\n}\n`;
+  return `${flush}add element inet clawgress ${set} {\n${elements.map(elementText).join(",\n")}\n}\n`;
 }
 
 function elementText({ mark, fromS, untilS, leftS }: WindowElement): string {

@@ -1,12 +1,17 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { groupMarks, nameGrantText } from "../../agent/compile/grants.ts";
 import { assignMark, NAME_GRANT_MAX, NAME_GRANT_MIN } from "../../agent/compile/marks.ts";
+import { windowSets } from "../../agent/compile/nft-hours.ts";
 import { policySchedules } from "../../agent/compile/policy-hours.ts";
+import type { GateRelease } from "../../agent/compile/release.ts";
+import { createHoursKeeper } from "../../agent/gate/hours-keeper.ts";
+import { createTrustedClock } from "../../agent/gate/trusted-clock.ts";
 import { type WindowElement, windowText } from "../../agent/gate/window-plan.ts";
 import { sleepMs } from "../../agent/host/clock.ts";
 import type { Policy } from "../../agent/policy/policy.ts";
 import { type Lab, startLab } from "../lab/lab.ts";
 import { type Datapath, raiseDatapath } from "../support/datapath.ts";
+import { fateOf, openStream } from "../support/streams.ts";
 
 /**
  * What the kernel alone does with hours, with no process of ours running: an element holds within its interval of the
@@ -57,7 +62,8 @@ const markOf = (beginning: "daily" | "from"): number => {
   if (found === undefined) throw new Error(`no schedule begins with ${beginning}`);
   return found[1].mark;
 };
-const put = (...elements: readonly WindowElement[]): Promise<void> => datapath.nft(windowText(elements, true));
+const put = (...elements: readonly WindowElement[]): Promise<void> =>
+  datapath.nft(windowText(elements, "window", true));
 const hours = (fromS: number, untilS: number, leftS: number): WindowElement => ({
   mark: markOf("daily"),
   fromS,
@@ -140,10 +146,25 @@ describe("a grant that is open at times", () => {
     expect(await lab.packets({ to: "203.0.113.13", protocol: "udp" })).toMatchObject({ packets: 0 });
   });
 
-  test("has its times anew at any moment, in one transaction with those that it had", async () => {
-    const element = hours(nowS() - 100, nowS() + 3600, 3600);
-    for (let round = 0; round < 20; round++) await put(element);
+  test("has its times anew at any moment, and nothing of what runs falls between", async () => {
+    await put(hours(nowS() - 100, nowS() + 3600, 3600));
+    const clock = createTrustedClock({ wallS: nowS, monotonicS: () => performance.now() / 1000 }, null);
+    const keeper = createHoursKeeper(clock, {
+      load: datapath.nft,
+      isFilled: async (set) => (await datapath.list("set", "inet", "clawgress", set)).includes("elements ="),
+    });
+    const schedule = { windows: [], fromS: nowS() - 100, untilS: nowS() + 3600 };
+    const release = { schedules: { open: { mark: markOf("daily"), schedule } } } as unknown as GateRelease;
+    const streams = await Promise.all(
+      [...far.network, ...far.network].map((address) =>
+        openStream(client(), address, 80, address.includes(":") ? 6 : 4),
+      ),
+    );
+    for (let round = 0; round < 30; round++) await keeper.rewrite(release);
+    expect(await Promise.all(streams.map(fateOf))).toEqual(Array(4).fill("goes on"));
     expect(await outcomes(far.network)).toEqual(["connected", "connected"]);
+    for (const stream of streams) await stream.close();
+    await datapath.nft(windowSets.map((set) => windowText([], set, true)).join(""));
   });
 });
 

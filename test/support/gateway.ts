@@ -104,7 +104,8 @@ export async function setUpGateway(lab: Lab, options: GatewayOptions): Promise<T
   const keys = await makeKeys(join(lab.folder, "keys"), ["alice", "bob", "mallory", ...(options.people ?? [])]);
   const repository = await lab.git.createRepository("acme/egress");
   const clone = await repository.clone();
-  const git = (...argv: string[]): Promise<string> => runChecked(["git", "-C", clone, ...argv], { timeoutMs: 20_000 * PATIENCE });
+  const git = (...argv: string[]): Promise<string> =>
+    runChecked(["git", "-C", clone, ...argv], { timeoutMs: 20_000 * PATIENCE });
   const cli = (...argv: string[]): Promise<string> =>
     runChecked([process.execPath, program, ...argv], { timeoutMs: 30_000 * PATIENCE });
 
@@ -178,7 +179,9 @@ async function makeKeys(folder: string, people: readonly string[]): Promise<{ [p
   const keys: { [person: string]: string } = {};
   for (const person of people) {
     const path = join(folder, person);
-    await runChecked(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", person, "-f", path], { timeoutMs: 10_000 * PATIENCE });
+    await runChecked(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", person, "-f", path], {
+      timeoutMs: 10_000 * PATIENCE,
+    });
     keys[person] = path;
   }
   return keys;

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import type { MarkedSchedule } from "../../../agent/compile/policy-hours.ts";
 import type { GateRelease } from "../../../agent/compile/release.ts";
-import { createHoursKeeper } from "../../../agent/gate/hours-keeper.ts";
+import { createHoursKeeper, type HoursKernel } from "../../../agent/gate/hours-keeper.ts";
 import { planWindow, windowText } from "../../../agent/gate/window-plan.ts";
 import type { Schedule } from "../../../agent/policy/hours.ts";
 import { clockOf, type HandClock } from "../../support/surroundings.ts";
@@ -115,13 +115,20 @@ describe("WG8: a clock that is put back", () => {
   });
 });
 
-describe("the elements of the kernel's set", () => {
+const kernelOf = (texts: string[]): HoursKernel => ({
+  isFilled: async () => false,
+  load: async (text) => {
+    texts.push(text);
+  },
+});
+
+describe("the elements of the kernel's sets", () => {
   const marked = (mark: number, schedule: Schedule): MarkedSchedule => ({ mark, schedule });
 
   test("have the wall's interval and the time that is left; what has no end has no timeout", () => {
     const clock = clockOf(hand);
     const elements = planWindow([marked(0x9000_0001, office), marked(0x9000_0002, untilNoon)], clock);
-    expect(windowText(elements, true).split("\n")).toEqual([
+    expect(windowText(elements, "window", true).split("\n")).toEqual([
       "flush set inet clawgress window",
       "add element inet clawgress window {",
       `0x90000001 . ${at("2026-11-26T08:00:00Z")}-${at("2026-11-26T18:00:00Z")} timeout 28800s,`,
@@ -133,8 +140,8 @@ describe("the elements of the kernel's set", () => {
       "",
     ]);
     hand.wallS = at("2026-11-26T12:00:00Z");
-    expect(windowText(planWindow([marked(0x9000_0003, fromNoon)], clock), false)).toBe(
-      `add element inet clawgress window {\n0x90000003 . ${at("2026-11-26T12:00:00Z")}-9000000000\n}\n`,
+    expect(windowText(planWindow([marked(0x9000_0003, fromNoon)], clock), "window_b", false)).toBe(
+      `add element inet clawgress window_b {\n0x90000003 . ${at("2026-11-26T12:00:00Z")}-9000000000\n}\n`,
     );
   });
 
@@ -149,9 +156,7 @@ describe("the elements of the kernel's set", () => {
   test("are written once and never prolonged, unless all are written anew", async () => {
     const texts: string[] = [];
     const clock = clockOf(hand);
-    const keeper = createHoursKeeper(clock, async (text) => {
-      texts.push(text);
-    });
+    const keeper = createHoursKeeper(clock, kernelOf(texts));
     const release = { schedules: { a: marked(0x9000_0001, office) } } as unknown as GateRelease;
     await keeper.add([release]);
     await keeper.add([release]);
@@ -160,14 +165,16 @@ describe("the elements of the kernel's set", () => {
     hand.wallS -= 2 * HOUR;
     await keeper.add([release]);
     await keeper.add([release]);
-    expect(texts).toHaveLength(2);
-    expect(texts[1]).toBe(
-      `flush set inet clawgress window\nadd element inet clawgress window {\n0x90000001 . ${at("2026-11-26T08:00:00Z")}-${at("2026-11-26T18:00:00Z")} timeout 28800s\n}\n`,
-    );
+    // Into the other set, before this one is emptied.
+    expect(texts.slice(1)).toEqual([
+      `flush set inet clawgress window_b\nadd element inet clawgress window_b {\n0x90000001 . ${at("2026-11-26T08:00:00Z")}-${at("2026-11-26T18:00:00Z")} timeout 28800s\n}\n`,
+      "flush set inet clawgress window\n",
+    ]);
     // It has caught up: all are there again, and what was open then has what was left of it.
     pass(3 * HOUR);
     await keeper.add([release]);
-    expect(texts[2]?.split("\n").slice(0, 4)).toEqual([
+    expect(texts[4]).toBe("flush set inet clawgress window_b\n");
+    expect(texts[3]?.split("\n").slice(0, 4)).toEqual([
       "flush set inet clawgress window",
       "add element inet clawgress window {",
       `0x90000001 . ${at("2026-11-26T08:00:00Z")}-${at("2026-11-26T18:00:00Z")} timeout 18000s,`,
@@ -181,14 +188,39 @@ describe("the elements of the kernel's set", () => {
   test("what could not be written is written the next time", async () => {
     const texts: string[] = [];
     let isBroken = true;
-    const keeper = createHoursKeeper(clockOf(hand), async (text) => {
-      if (isBroken) throw new Error("no table");
-      texts.push(text);
+    const { load, isFilled } = kernelOf(texts);
+    const keeper = createHoursKeeper(clockOf(hand), {
+      isFilled,
+      load: async (text) => {
+        if (isBroken) throw new Error("no table");
+        await load(text);
+      },
     });
     const release = { schedules: { a: marked(0x9000_0001, office) } } as unknown as GateRelease;
     await expect(keeper.add([release])).rejects.toThrow("no table");
     isBroken = false;
     await keeper.add([release]);
     expect(texts).toHaveLength(1);
+  });
+
+  test.each([
+    { filled: ["window"], next: "window_b", old: "window" },
+    { filled: ["window_b"], next: "window", old: "window_b" },
+    { filled: ["window", "window_b"], next: "window_b", old: "window" },
+    { filled: [], next: "window_b", old: "window" },
+  ])("after a gate that had left $filled, all are written into $next", async ({ filled, next, old }) => {
+    const texts: string[] = [];
+    const keeper = createHoursKeeper(clockOf(hand), {
+      ...kernelOf(texts),
+      isFilled: async (set) => filled.includes(set),
+    });
+    const release = { schedules: { a: marked(0x9000_0001, office) } } as unknown as GateRelease;
+    await keeper.rewrite(release);
+    expect(texts[0]).toContain(`flush set inet clawgress ${next}\nadd element inet clawgress ${next} {`);
+    expect(texts[1]).toBe(`flush set inet clawgress ${old}\n`);
+    hand.wallS += 7 * 24 * HOUR;
+    await keeper.add([release]);
+    expect(texts[2]).toContain(`add element inet clawgress ${next} {`);
+    expect(texts).toHaveLength(3);
   });
 });
