@@ -4,6 +4,7 @@ import type { LabStream, StreamResult } from "../lab/client.ts";
 import { type Lab, startLab } from "../lab/lab.ts";
 import { at, families, other, quick, refused, target } from "../support/both-families.ts";
 import { type Datapath, raiseDatapath } from "../support/datapath.ts";
+import { PATIENCE } from "../support/eventually.ts";
 
 let lab: Lab;
 let path: Datapath;
@@ -216,6 +217,37 @@ describe("a changed policy", () => {
     expect(await echoes(stream)).toBe(true);
     expect(await listing()).toBe(before);
     await stream.close();
+  });
+
+  it("loaded whole again and again while much is sent, ends no flow", async () => {
+    const everyKind = {
+      ...documentWith({}),
+      deny: { ips: ["203.0.113.192/27", "2001:db8:1::c0/123"] },
+      hosts: {
+        many: {
+          sources: ["10.80.0.0/25", "fd80::/96"],
+          allow: { ips: ["203.0.113.0/25", "2001:db8:1::/120"], ports: ["7000-7009"] },
+        },
+      },
+    };
+    await path.load(everyKind);
+    let isOver = false;
+    const sent = Promise.all(
+      families.map((family) =>
+        lab
+          .client("agent1")
+          .upload(at(target, family), { family, flows: 4, warmUpMs: 0, forMs: 4_000 * PATIENCE, atKbps: 4_000 }),
+      ),
+    ).finally(() => {
+      isOver = true;
+    });
+    let rounds = 0;
+    for (; !isOver; rounds++) {
+      await path.load(everyKind);
+      await path.loadBase();
+    }
+    for (const result of await sent) expect(result).toMatchObject({ outcome: "connected", ended: 0 });
+    expect(rounds).toBeGreaterThan(3);
   });
 
   it("under deny-all ends everything but the lifeline, whatever grants the gate has left", async () => {
