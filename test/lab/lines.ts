@@ -1,10 +1,11 @@
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
+import { PATIENCE } from "../support/eventually.ts";
 
 /** Calls a method of one of the lab's helper processes. @throws Error with the helper's message. */
 export type CallLines = (method: string, params?: { readonly [name: string]: unknown }) => Promise<unknown>;
 
-const CALL_TIMEOUT_MS = 30_000;
+const CALL_TIMEOUT_MS = 30_000 * PATIENCE;
 
 /** Returns a function that writes one JSON object a line and resolves with the answer of the same id; calls run side by side. */
 export function callByLines(out: Writable, input: Readable, who: string): CallLines {
