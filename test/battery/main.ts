@@ -1,6 +1,7 @@
 import { parseArgs } from "node:util";
 import { abuseScenarios, abuseStage } from "./abuse-scenarios.ts";
-import { dnsScenarios, dnsStage } from "./dns-scenarios.ts";
+import { dnsScenarios } from "./dns-scenarios.ts";
+import { dnsStage } from "./dns-stage.ts";
 import { packetScenarios, packetStage } from "./packet-scenarios.ts";
 import { type Performance, perform } from "./perform.ts";
 import type { Scenario } from "./scenario.ts";
