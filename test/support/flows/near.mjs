@@ -7,7 +7,10 @@ import { begin, end, hear, onLines, serve } from "./ends.mjs";
 /** Resolves when the first message has come back. */
 function open(params) {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`no answer for ${JSON.stringify(params)}`)), 5_000);
+    const timer = setTimeout(
+      () => reject(new Error(`no answer for ${JSON.stringify(params)}`)),
+      5_000 * Number(process.env.TEST_PATIENCE ?? 1),
+    );
     const isOpen = () => {
       clearTimeout(timer);
       resolve(null);
