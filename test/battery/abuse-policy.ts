@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { parsePublicKey } from "../../agent/trust/ssh-key.ts";
 import type { RootText } from "../support/gateway.ts";
 import { type Attempt, insist, tried } from "./scenario.ts";
 import type { Scene } from "./scene.ts";
@@ -29,8 +29,8 @@ export const retired = ["erin", "dave"] as const;
 export function retire(root: RootText, publicKeys: { readonly [person: string]: string }): RootText {
   const [erin = "", dave = ""] = retired.map((person) => publicKeys[person]);
   const policy = { ...root.roles.policy, principals: [...root.roles.policy.principals, ...retired].sort() };
-  const blob = Buffer.from(dave.split(" ")[1] ?? "", "base64");
-  const fingerprint = createHash("sha256").update(blob).digest("base64").replaceAll("=", "");
+  const key = parsePublicKey(dave);
+  if (!key.ok) throw new Error("dave has no key");
   return {
     ...root,
     principals: {
@@ -39,7 +39,7 @@ export function retire(root: RootText, publicKeys: { readonly [person: string]: 
       dave: { keys: [dave] },
     },
     roles: { ...root.roles, policy },
-    revoked: [`SHA256:${fingerprint}`],
+    revoked: [key.value.fingerprint],
   };
 }
 

@@ -3,9 +3,8 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import type { DenyRecord } from "../../agent/gate/deny-record.ts";
-import { sleepMs } from "../../agent/host/clock.ts";
 import { packageRoot } from "../lab/processes.ts";
-import { PATIENCE } from "./eventually.ts";
+import { awaitFound } from "./eventually.ts";
 
 const schema = JSON.parse(readFileSync(join(packageRoot(), "policy-schema", "deny-record.schema.json"), "utf8")) as {
   readonly properties: { readonly reason: { readonly enum: readonly string[] } };
@@ -35,20 +34,19 @@ export async function readRecords(runFolder: string): Promise<readonly DenyRecor
   );
 }
 
-/** A closing line comes two looks at the kernel's counters later, and one line a second. */
-const WAIT_MS = 10_000 * PATIENCE;
-
-/** Resolves with the records that fulfil a condition, once there is one. */
+/**
+ * Resolves with the records that fulfil a condition, once there is one: a closing line comes two looks at the kernel's
+ * counters later, and one line a second.
+ */
 export async function awaitRecords(
   runFolder: string,
   isWanted: (record: DenyRecord) => boolean,
 ): Promise<readonly DenyRecord[]> {
-  const deadlineMs = performance.now() + WAIT_MS;
-  while (performance.now() < deadlineMs) {
-    const found = (await readRecords(runFolder)).filter(isWanted);
-    if (found.length > 0) return found;
-    await sleepMs(50);
-  }
+  const found = await awaitFound(async () => {
+    const records = (await readRecords(runFolder)).filter(isWanted);
+    return records.length > 0 ? records : undefined;
+  });
+  if (found !== undefined) return found;
   const last = (await readRecords(runFolder)).slice(-5).map((record) => JSON.stringify(record));
   throw new Error(`no such record; the last are:\n${last.join("\n")}`);
 }

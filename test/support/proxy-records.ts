@@ -1,12 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { DenyRecord } from "../../agent/gate/deny-record.ts";
-import { sleepMs } from "../../agent/host/clock.ts";
 import { refuseRecord } from "./deny-records.ts";
-import { PATIENCE } from "./eventually.ts";
+import { awaitFound } from "./eventually.ts";
 import type { TestGateway } from "./gateway.ts";
-
-const WAIT_MS = 10_000 * PATIENCE;
 
 /** A decision of the proxy as the agent writes it down. */
 export type ProxyRecord = Omit<DenyRecord, "verdict" | "reason"> & {
@@ -46,12 +43,10 @@ export function readProxyRecords(gateway: TestGateway): RecordReader {
     all: async () => (await all()).slice(skipped),
     find: async (wanted) => {
       const keys = Object.keys(wanted) as (keyof ProxyRecord)[];
-      const deadlineMs = performance.now() + WAIT_MS;
-      while (performance.now() < deadlineMs) {
-        const found = (await all()).slice(skipped).find((record) => keys.every((key) => record[key] === wanted[key]));
-        if (found !== undefined) return found;
-        await sleepMs(50);
-      }
+      const found = await awaitFound(async () =>
+        (await all()).slice(skipped).find((record) => keys.every((key) => record[key] === wanted[key])),
+      );
+      if (found !== undefined) return found;
       const seen = (await all()).slice(skipped).map(({ reason, client, name }) => `${reason} ${client} ${name}`);
       throw new Error(`no record with ${JSON.stringify(wanted)}; there were: ${seen.join(", ")}`);
     },

@@ -24,10 +24,8 @@ function machine(atMs: number, everyMs: number) {
       signal.throwIfAborted();
       world.wallMs += ms;
       world.monotonicMs += ms;
-      for (const { byMs } of changes.filter((change) => change.atMs <= world.monotonicMs).splice(0))
-        world.wallMs += byMs;
-      const left = changes.filter((change) => change.atMs > world.monotonicMs);
-      changes.splice(0, changes.length, ...left);
+      while ((changes[0]?.atMs ?? Number.POSITIVE_INFINITY) <= world.monotonicMs)
+        world.wallMs += changes.shift()?.byMs ?? 0;
     },
     random: () => 0.5,
   };
