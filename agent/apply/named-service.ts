@@ -24,7 +24,7 @@ const CHECK_TIMEOUT_MS = 60_000;
 const LOAD_TIMEOUT_MS = 60_000;
 const STOP_GRACE_MS = 3_000;
 const ASK_TIMEOUT_MS = 1_000;
-const POLL_MS = 5;
+const POLL_MS = 3;
 const MAX_FILE_BYTES = 256 * 1024 * 1024;
 
 const FILES_AT_ONCE = 8;
@@ -46,16 +46,23 @@ export async function publishZones(context: ApplyContext, release: StoredRelease
   // Ended before its file is replaced: a named that runs always has the configuration that is there.
   if (await differsFromRelease(context, release, CONFIGURATION))
     await stopDaemon(context.paths.namedPid, STOP_GRACE_MS);
+  await withNamed(context, async (upstream) => {
+    const isRunning = (await findDaemon(context.paths.namedPid)) !== null;
+    const published = publishFiles(context, release, canaries);
+    // What named has loaded does not depend on its files, so it is asked meanwhile.
+    const stale = isRunning ? findStaleZones(upstream, canaries) : Promise.resolve(null);
+    await allDone([published, stale]);
+    await bringUp(context, upstream, canaries, await stale);
+  });
+}
+
+async function publishFiles(context: ApplyContext, release: StoredRelease, canaries: Canaries): Promise<void> {
   const files = zoneFiles({ isSharded: canaries.shardCanaries !== undefined }).map(({ file }) => file);
   for (let first = 0; first < files.length; first += FILES_AT_ONCE) {
     await allDone(files.slice(first, first + FILES_AT_ONCE).map((name) => publishFile(context, release, name)));
   }
   // Last: a configuration that names a zone is only there when the zone is.
   await publishFile(context, release, CONFIGURATION);
-  await withNamed(context, async (upstream) => {
-    await bringUp(context, upstream, canaries);
-    await awaitCanaries(context, upstream, canaries);
-  });
 }
 
 async function publishFile(context: ApplyContext, release: StoredRelease, name: string): Promise<void> {
@@ -125,23 +132,25 @@ export async function ensureNamed(context: ApplyContext): Promise<boolean> {
   return true;
 }
 
-async function bringUp(context: ApplyContext, upstream: Upstream, canaries: Canaries): Promise<void> {
+/** `stale`: the zones that a running named has otherwise; null when it has not answered, or does not run. */
+async function bringUp(
+  context: ApplyContext,
+  upstream: Upstream,
+  canaries: Canaries,
+  stale: readonly string[] | null,
+): Promise<void> {
   const { paths, log } = context;
-  if ((await findDaemon(paths.namedPid)) !== null) {
-    await reloadStale(context, upstream, canaries);
-    return;
-  }
-  await checkConfiguration(context);
-  await startNamed(context);
-  log.info({ event: "named-started", pid: await findDaemon(paths.namedPid) });
-}
-
-/** A zone of a long list is loaded alone, so that a change of one name costs as much as a short list. */
-async function reloadStale(context: ApplyContext, upstream: Upstream, canaries: Canaries): Promise<void> {
-  const stale = await findStaleZones(upstream, canaries);
-  if (stale !== null && stale.length > 0 && stale.length <= MAX_SINGLE_RELOADS) {
+  if ((await findDaemon(paths.namedPid)) === null) {
+    await checkConfiguration(context);
+    await startNamed(context);
+    log.info({ event: "named-started", pid: await findDaemon(paths.namedPid) });
+  } else if (stale !== null && stale.length > 0 && stale.length <= MAX_SINGLE_RELOADS) {
+    // A zone of a long list is loaded alone, so that a change of one name costs as much as a short list. The others were right
+    // just now, and reading back asks for them all.
     await allDone(stale.map((zone) => rndc(context, "reload", zone)));
+    return await awaitCanaries(context, upstream, canaries, stale);
   } else if (!(await checkNamed(upstream, [canaries])).ok) await rndc(context, "reload");
+  await awaitCanaries(context, upstream, canaries);
 }
 
 /**
@@ -203,12 +212,17 @@ async function rndc({ paths, settings, log }: ApplyContext, ...command: readonly
 }
 
 /** `rndc reload` says 0 for a zone that does not load, and named serves before its zones are loaded: only answers prove it. */
-async function awaitCanaries(context: ApplyContext, upstream: Upstream, canaries: Canaries): Promise<void> {
+async function awaitCanaries(
+  context: ApplyContext,
+  upstream: Upstream,
+  canaries: Canaries,
+  only: readonly string[] | null = null,
+): Promise<void> {
   const { paths } = context;
   const endMs = monotonicMs() + LOAD_TIMEOUT_MS;
   const remedy = `see ${join(paths.namedWork, "named.log")}; ${lastWords(context, "named")}`;
   for (;;) {
-    const state = await checkNamed(upstream, [canaries]);
+    const state = await checkNamed(upstream, [canaries], only);
     if (state.ok) return;
     if ((await findDaemon(paths.namedPid)) === null) {
       throw new AgentError("HOST_SERVICE", "named ended while it loaded the zones", { remedy });

@@ -44,10 +44,16 @@ const proofs: readonly ZoneProof[] = [
 
 /**
  * Returns whether named enforces one of the given releases, by the canaries that answer for them. Two are given while
- * a swap is under way: then named may have the new zones before the gate has the new policy.
+ * a swap is under way: then named may have the new zones before the gate has the new policy. `only`: of the zones of names,
+ * those that are asked; all of them unless it is given.
  */
-export async function checkNamed(upstream: Upstream, releases: readonly Canaries[]): Promise<NamedHealth> {
-  const [denied, zones] = await Promise.all([upstream.ask(deniedCanary, "udp"), askZones(upstream, releases)]);
+export async function checkNamed(
+  upstream: Upstream,
+  releases: readonly Canaries[],
+  only: readonly string[] | null = null,
+): Promise<NamedHealth> {
+  const asked = only === null ? proofs : proofs.filter(({ zone }) => only.includes(zone));
+  const [denied, zones] = await Promise.all([upstream.ask(deniedCanary, "udp"), askZones(upstream, releases, asked)]);
   if (denied === null || zones.some(({ state }) => state === "silent")) {
     return { ok: false, detail: "named does not answer" };
   }
@@ -63,7 +69,7 @@ export async function checkNamed(upstream: Upstream, releases: readonly Canaries
 
 /** Returns the zones of names that named does not have as the release has them; null when it does not answer. */
 export async function findStaleZones(upstream: Upstream, release: Canaries): Promise<readonly string[] | null> {
-  const zones = await askZones(upstream, [release]);
+  const zones = await askZones(upstream, [release], proofs);
   if (zones.some(({ state }) => state === "silent")) return null;
   return zones.filter(({ state }) => state === "stale").map(({ zone }) => zone);
 }
@@ -71,8 +77,9 @@ export async function findStaleZones(upstream: Upstream, release: Canaries): Pro
 async function askZones(
   upstream: Upstream,
   releases: readonly Canaries[],
+  zones: readonly ZoneProof[],
 ): Promise<readonly { readonly zone: string; readonly state: "right" | "stale" | "silent" }[]> {
-  const asked = proofs.flatMap(({ zone, question, textOf }) => {
+  const asked = zones.flatMap(({ zone, question, textOf }) => {
     const expected = releases.map(textOf);
     // A zone that one of two releases does not have proves nothing about the other.
     return expected.some((text) => text === null) ? [] : [{ zone, question, expected }];
