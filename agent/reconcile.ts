@@ -18,13 +18,13 @@ import { approveContent, rememberVerified } from "./steps/trust-steps.ts";
 /** The whole story, in the order of the data. A step gives the next one what it found out, or ends the cycle. */
 const steps: { readonly [Name in (typeof cycleSteps)[number]]: (agent: Agent, cycle: Cycle) => Promise<StepResult> } = {
   pollHead,
+  startPrograms,
   openHead,
   followRoots,
   approveCommit,
   approveContent,
   checkHistory,
   rememberVerified,
-  startPrograms,
   readPolicy,
   narrowIfDistrusted,
   compileCommit,

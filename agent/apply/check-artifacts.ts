@@ -1,19 +1,21 @@
 import { createHash } from "node:crypto";
-import { copyFile, readFile, rm, writeFile } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { PROXY_CONF } from "../compile/haproxy.ts";
 import { ABOUT_MAP, OWN_MAP, proxyMaps, SPENT_MAP } from "../compile/proxy-maps.ts";
+import type { Release } from "../compile/release.ts";
 import { shardZoneFile } from "../compile/shards.ts";
 import { zoneFiles } from "../compile/zone-files.ts";
 import { AgentError } from "../errors.ts";
-import { readFileIfAny } from "../host/files.ts";
+import { readFileBytes } from "../host/files.ts";
 import { run } from "../host/run.ts";
+import { allDone } from "./all-done.ts";
 import { makeScratch } from "./clear-scratch.ts";
 import { rehearseRuleset } from "./kernel.ts";
 import type { StoredRelease } from "./release-store.ts";
 
 const CHECK_TIMEOUT_MS = 60_000;
-const MAX_CONF_BYTES = 1024 * 1024;
+const MAX_FILE_BYTES = 256 * 1024 * 1024;
 
 /** What the checks found out: the digest that the policy table must read back as. */
 export interface CheckedRelease extends StoredRelease {
@@ -27,19 +29,50 @@ export interface CheckedRelease extends StoredRelease {
  * @throws AgentError APPLY_CHECK_FAILED naming the artifact.
  */
 export async function checkArtifacts(release: StoredRelease, known: Verdicts): Promise<CheckedRelease> {
-  const [ruleset, manifest] = await Promise.all([
-    readFile(join(release.folder, "policy.nft")),
-    readFile(join(release.folder, "manifest.json"), "utf8"),
-  ]);
-  const digests = JSON.parse(manifest) as { readonly [file: string]: string };
+  const read = (file: string): Promise<Buffer> => readFileBytes(join(release.folder, file), MAX_FILE_BYTES);
+  const digests = JSON.parse((await read("manifest.json")).toString("utf8")) as FileDigests;
+  return { ...release, tableDigest: await judgeFiles({ digests, read }, known) };
+}
+
+/** The same for a release that is being stored, at the same time: its bytes are what is written. */
+export async function checkWhileStoring(
+  { artifacts }: Release,
+  storing: Promise<StoredRelease>,
+  known: Verdicts,
+): Promise<CheckedRelease> {
+  const files = new Map(artifacts.map(({ path, bytes }) => [path, bytes]));
+  const digests = Object.fromEntries(artifacts.map(({ path, digest }) => [path, digest]));
+  const read = async (file: string): Promise<Buffer> => {
+    const bytes = files.get(file);
+    if (bytes === undefined) throw new AgentError("APPLY_CHECK_FAILED", `the compiled release has no ${file}`);
+    return bytes;
+  };
+  const judging = judgeFiles({ digests, read }, known);
+  await allDone([storing, judging]);
+  return { ...(await storing), tableDigest: await judging };
+}
+
+type FileDigests = { readonly [file: string]: string };
+
+/** The files of a release, wherever they are. */
+interface ReleaseFiles {
+  readonly digests: FileDigests;
+  read(file: string): Promise<Buffer>;
+}
+
+async function judgeFiles(files: ReleaseFiles, known: Verdicts): Promise<string> {
+  const ruleset = await files.read("policy.nft");
+  const rehearsal = judge(known, `table ${meaningOf(ruleset)}`, () =>
+    withScratch((scratch) => rehearseRuleset(ruleset, basename(scratch))),
+  );
+  await allDone([rehearsal, checkProxyFiles(files), checkZones(files, known)]);
+  return await rehearsal;
+}
+
+async function withScratch<Result>(work: (scratch: string) => Promise<Result>): Promise<Result> {
   const scratch = await makeScratch();
   try {
-    const [tableDigest] = await Promise.all([
-      judge(known, `table ${meaningOf(ruleset)}`, () => rehearseRuleset(ruleset, basename(scratch))),
-      checkProxyFiles(release, scratch),
-      checkZones(release, digests, known),
-    ]);
-    return { ...release, tableDigest };
+    return await work(scratch);
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }
@@ -68,17 +101,16 @@ function meaningOf(ruleset: Buffer): string {
   return createHash("sha256").update(text, "latin1").digest("hex");
 }
 
-async function checkZones(
-  { folder }: StoredRelease,
-  digests: { readonly [file: string]: string },
-  known: Verdicts,
-): Promise<void> {
+/** What named leaves out as well: our zones hold nothing that leads to addresses, and nothing that DNSSEC would take for another. */
+const ZONE_CHECKS = ["-i", "none", "-r", "ignore"] as const;
+
+async function checkZones({ digests, read }: ReleaseFiles, known: Verdicts): Promise<void> {
   const isSharded = digests[shardZoneFile(0)] !== undefined;
   const zones = zoneFiles({ isSharded });
   for (let first = 0; first < zones.length; first += CHECKS_AT_ONCE) {
     const checks = zones.slice(first, first + CHECKS_AT_ONCE).map(({ zone, file }) =>
       judge(known, `zone ${zone} ${digests[file]}`, async () => {
-        await expectSuccess(["named-checkzone", "-q", zone, join(folder, file)]);
+        await expectSuccess(file, ["named-checkzone", "-q", ...ZONE_CHECKS, zone], { stdin: await read(file) });
         return "";
       }),
     );
@@ -87,17 +119,23 @@ async function checkZones(
 }
 
 /** HAProxy reads the maps beside its configuration, and two that no release has. */
-async function checkProxyFiles(release: StoredRelease, scratch: string): Promise<void> {
-  if ((await readFileIfAny(join(release.folder, PROXY_CONF), MAX_CONF_BYTES)) === null) return;
+async function checkProxyFiles({ digests, read }: ReleaseFiles): Promise<void> {
+  if (digests[PROXY_CONF] === undefined) return;
   const files = [PROXY_CONF, ...Object.values(proxyMaps)];
-  await Promise.all(files.map((file) => copyFile(join(release.folder, file), join(scratch, file))));
-  await Promise.all([ABOUT_MAP, OWN_MAP, SPENT_MAP].map((file) => writeFile(join(scratch, file), "")));
-  await expectSuccess(["haproxy", "-c", "-q", "-f", PROXY_CONF], scratch);
+  await withScratch(async (scratch) => {
+    await Promise.all(files.map(async (file) => writeFile(join(scratch, file), await read(file))));
+    await Promise.all([ABOUT_MAP, OWN_MAP, SPENT_MAP].map((file) => writeFile(join(scratch, file), "")));
+    await expectSuccess(PROXY_CONF, ["haproxy", "-c", "-q", "-f", PROXY_CONF], { cwd: scratch });
+  });
 }
 
-async function expectSuccess(argv: readonly [string, ...string[]], cwd = "/"): Promise<void> {
-  const result = await run(argv, { timeoutMs: CHECK_TIMEOUT_MS, cwd });
+async function expectSuccess(
+  file: string,
+  argv: readonly [string, ...string[]],
+  { cwd = "/", stdin = "" }: { readonly cwd?: string; readonly stdin?: string | Buffer },
+): Promise<void> {
+  const result = await run(argv, { timeoutMs: CHECK_TIMEOUT_MS, cwd, stdin });
   if (result.exitCode === 0) return;
   const said = (result.stdout + result.stderr).trim().split("\n").slice(0, 5).join("; ");
-  throw new AgentError("APPLY_CHECK_FAILED", `${argv[0]} refuses ${argv.at(-1)}: ${said || "no reason given"}`);
+  throw new AgentError("APPLY_CHECK_FAILED", `${argv[0]} refuses ${file}: ${said || "no reason given"}`);
 }

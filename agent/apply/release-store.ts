@@ -3,14 +3,16 @@ import { link, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { joinShards, type NamesShardFile } from "../compile/name-shards.ts";
 import type { Artifact, GateRelease, Provenance, Release } from "../compile/release.ts";
-import { SHARDS, shardNamesFile, shardPlacesFile } from "../compile/shards.ts";
+import { PLACES_FILE, SHARDS, shardNamesFile } from "../compile/shards.ts";
 import { AgentError, type Json } from "../errors.ts";
 import { createFileDigests, type FileDigests } from "../host/file-digests.ts";
 import { makeFolder, readFileBytes, readFileIfAny, replaceFile, syncFolder, writeUnreadFile } from "../host/files.ts";
+import { allDone } from "./all-done.ts";
 
 const MAX_ARTIFACT_BYTES = 256 * 1024 * 1024;
 const MAX_MANIFEST_BYTES = 64 * 1024;
 const KEPT_RELEASES = 10;
+const PROVENANCE_FILE = "provenance.json";
 
 /** A release on disk: `<releases>/<digest>/` with its artifacts, and provenance.json beside them. */
 export interface StoredRelease {
@@ -33,27 +35,28 @@ export async function storeRelease(
 ): Promise<StoredRelease> {
   const folder = join(releases, release.digest);
   const manifestPath = join(folder, "manifest.json");
-  if (!(await isWhole(releases, release.digest, digests))) {
-    // Gone first: a folder that is half written never has a manifest.
-    await rm(manifestPath, { force: true });
-    await makeFolder(folder);
-    const manifest = release.artifacts.find((artifact) => artifact.path === "manifest.json");
-    if (manifest === undefined) throw new AgentError("HOST_FILE", "the compiled release has no manifest.json");
-    const others = release.artifacts.filter((artifact) => artifact !== manifest);
-    const model = like === null || like === release.digest ? null : join(releases, like);
-    const isInModel = async ({ path, digest }: Artifact): Promise<boolean> =>
-      model !== null && (await digests.of(join(model, path), MAX_ARTIFACT_BYTES)) === digest;
-    await Promise.all(
-      others.map(async (artifact) => {
-        const isLinked = (await isInModel(artifact)) && (await linkArtifact(model ?? "", folder, artifact.path));
-        if (!isLinked) await writeUnreadFile(join(folder, artifact.path), artifact.bytes);
-      }),
-    );
-    await syncFolder(folder);
-    await replaceFile(manifestPath, manifest.bytes);
-    await syncFolder(releases);
+  const provenancePath = join(folder, PROVENANCE_FILE);
+  const provenanceBytes = Buffer.from(`${JSON.stringify(provenance, null, 2)}\n`);
+  if (await isWhole(releases, release.digest, digests)) {
+    await replaceFile(provenancePath, provenanceBytes);
+    return { digest: release.digest, folder };
   }
-  await replaceFile(join(folder, "provenance.json"), `${JSON.stringify(provenance, null, 2)}\n`);
+  // Gone first: a folder that is half written never has a manifest.
+  await rm(manifestPath, { force: true });
+  await makeFolder(folder);
+  const manifest = release.artifacts.find((artifact) => artifact.path === "manifest.json");
+  if (manifest === undefined) throw new AgentError("HOST_FILE", "the compiled release has no manifest.json");
+  const others = release.artifacts.filter((artifact) => artifact !== manifest);
+  const model = like === null || like === release.digest ? null : join(releases, like);
+  const isInModel = async ({ path, digest }: Artifact): Promise<boolean> =>
+    model !== null && (await digests.of(join(model, path), MAX_ARTIFACT_BYTES)) === digest;
+  const writeArtifact = async (artifact: Artifact): Promise<void> => {
+    const isLinked = (await isInModel(artifact)) && (await linkArtifact(model ?? "", folder, artifact.path));
+    if (!isLinked) await writeUnreadFile(join(folder, artifact.path), artifact.bytes);
+  };
+  await allDone([writeUnreadFile(provenancePath, provenanceBytes), ...others.map(writeArtifact)]);
+  await syncFolder(folder);
+  await allDone([replaceFile(manifestPath, manifest.bytes), syncFolder(releases)]);
   return { digest: release.digest, folder };
 }
 
@@ -114,7 +117,7 @@ export async function readGateRelease({ folder }: Pick<StoredRelease, "folder">)
     const read = (file: string): Promise<Buffer> => readFileBytes(join(folder, file), MAX_ARTIFACT_BYTES);
     const gate = JSON.parse((await read("gate.json")).toString("utf8")) as GateRelease;
     if (gate.sharded === undefined) return gate;
-    const places = await Promise.all(SHARDS.map(shardPlacesFile).map(read));
+    const places = await read(PLACES_FILE);
     const shards = await Promise.all(SHARDS.map(shardNamesFile).map(read));
     const lists = shards.map((bytes) => JSON.parse(bytes.toString("utf8")) as NamesShardFile);
     return joinShards(gate, lists, places);
@@ -134,7 +137,7 @@ async function readIfUsable(path: string, maxBytes: number): Promise<Buffer | nu
 
 /** Returns who approved a stored release, and for which commit; null when that is not known any more. */
 export async function readProvenance(releases: string, digest: string): Promise<Provenance | null> {
-  const bytes = await readIfUsable(join(releases, digest, "provenance.json"), MAX_MANIFEST_BYTES);
+  const bytes = await readIfUsable(join(releases, digest, PROVENANCE_FILE), MAX_MANIFEST_BYTES);
   try {
     return bytes === null ? null : (JSON.parse(bytes.toString("utf8")) as Provenance);
   } catch {

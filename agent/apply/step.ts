@@ -24,13 +24,13 @@ export type ApplyStep = (typeof applySteps)[number];
 /** The steps of a cycle in their order: @see reconcile. All of an apply is within `stageRelease` and `applyStaged`. */
 export const cycleSteps = [
   "pollHead",
+  "startPrograms",
   "openHead",
   "followRoots",
   "approveCommit",
   "approveContent",
   "checkHistory",
   "rememberVerified",
-  "startPrograms",
   "readPolicy",
   "narrowIfDistrusted",
   "compileCommit",

@@ -16,7 +16,7 @@ import { portClasses } from "./port-classes.ts";
 import { renderProxyMaps } from "./proxy-maps.ts";
 import type { Artifact, GateRelease, PortClass, Release } from "./release.ts";
 import { type RpzZones, renderZones } from "./rpz.ts";
-import { shardNamesFile, shardPlacesFile, shardZoneFile } from "./shards.ts";
+import { PLACES_FILE, shardNamesFile, shardZoneFile } from "./shards.ts";
 
 /** What a release depends on besides the policy. */
 export type CompileSettings = Pick<Settings, "dns" | "proxy" | "health" | "hosts">;
@@ -62,10 +62,7 @@ export function compile({
 }
 
 function shardFiles({ names, places }: NameShards): readonly Artifact[] {
-  return [
-    ...names.map((file, shard) => ({ path: shardNamesFile(shard), ...file })),
-    ...places.map((file, shard) => ({ path: shardPlacesFile(shard), ...file })),
-  ];
+  return [...names.map((file, shard) => ({ path: shardNamesFile(shard), ...file })), { path: PLACES_FILE, ...places }];
 }
 
 function artifact(path: string, bytes: Buffer): Artifact {

@@ -9,20 +9,24 @@ interface Named {
 
 /** Cuts long lists into shards. */
 export interface Cutter {
-  /**
-   * Returns the items of each shard, in the order of the list. Of a list that was cut before under the same name, shards in
-   * which nothing changed are the very same arrays.
-   */
+  /** Returns a list in shards. What did not change since it was cut before under the same name is known by its tokens. */
   cut<Item extends Named>(list: string, items: readonly Item[]): Cut<Item>;
 }
 
+/** A token is an object that stands for something: the very same one stands for the same thing, another one says nothing. */
+type Token = object;
+
 export interface Cut<Item> {
-  /** By shard. */
-  readonly shares: readonly (readonly Item[])[];
   /** By item: its shard. */
   readonly shards: Uint8Array;
-  /** Returns the share that a shard had in the cut before, when its items are the same but for their places; else null. */
-  keptFrom(shard: number): readonly Item[] | null;
+  /** By shard, for its items in their order, wherever they are written. */
+  readonly contents: readonly Token[];
+  /** By shard, for the same and where each is written. */
+  readonly versions: readonly Token[];
+  /** No version is known, as when a line has moved all those below it. */
+  readonly isMoved: boolean;
+  /** Returns the items of a shard, in the order of the list. */
+  shareOf(shard: number): readonly Item[];
 }
 
 interface KnownCut extends Cut<Named> {
@@ -44,12 +48,37 @@ export function createCutter(): Cutter {
 
 function cutWhole(items: readonly Named[]): KnownCut {
   const shards = Uint8Array.from(items, ({ pattern }) => shardOf(pattern.name));
-  return { items, shards, shares: share(items, shards), keptFrom: () => null };
+  const tokens = { contents: createTokens(), versions: createTokens(), isMoved: true };
+  return { items, shards, ...tokens, shareOf: createShares(items, shards) };
 }
 
-function share(items: readonly Named[], shards: Uint8Array): readonly (readonly Named[])[] {
+function createTokens(): readonly Token[] {
+  return SHARDS.map(() => ({}));
+}
+
+/** Shares one by one up to here, each a look at all items. */
+const MAX_SINGLE = 4;
+
+function createShares(items: readonly Named[], shards: Uint8Array): Cut<Named>["shareOf"] {
+  const known = new Map<number, readonly Named[]>();
+  let all: readonly (readonly Named[])[] | null = null;
+  return (shard) => {
+    const share = all?.[shard] ?? known.get(shard);
+    if (share !== undefined) return share;
+    if (known.size === MAX_SINGLE) {
+      all = shareAll(items, shards);
+      return all[shard] ?? [];
+    }
+    const found: Named[] = [];
+    for (let at = 0; at < shards.length; at++) if (shards[at] === shard) found.push(items[at] as Named);
+    known.set(shard, found);
+    return found;
+  };
+}
+
+function shareAll(items: readonly Named[], shards: Uint8Array): readonly (readonly Named[])[] {
   const shares: Named[][] = SHARDS.map(() => []);
-  for (let index = 0; index < items.length; index++) shares[shards[index] ?? 0]?.push(items[index] as Named);
+  for (let at = 0; at < items.length; at++) shares[shards[at] ?? 0]?.push(items[at] as Named);
   return shares;
 }
 
@@ -74,18 +103,15 @@ function cutAgain(last: KnownCut, items: readonly Named[]): KnownCut | null {
     [lastEnd, end] = [lastAt + removed, at + added];
   }
   shards.set(last.shards.subarray(lastEnd), end);
-  if (same === null) {
-    const keptFrom = (shard: number) => (changed.has(shard) ? null : (last.shares[shard] ?? null));
-    return { items, shards, shares: share(items, shards), keptFrom };
-  }
-  const shares = last.shares.map((known, shard) =>
-    changed.has(shard) ? items.filter((_item, index) => shards[index] === shard) : known,
-  );
-  return { items, shards, shares, keptFrom: () => null };
+  const keep = (tokens: readonly Token[]): readonly Token[] =>
+    tokens.map((token, shard) => (changed.has(shard) ? {} : token));
+  const isMoved = same === null;
+  const versions = isMoved ? createTokens() : keep(last.versions);
+  return { items, shards, contents: keep(last.contents), versions, isMoved, shareOf: createShares(items, shards) };
 }
 
 /** Whatever an item may have: each of its parts but the place must be the very same. */
-export function isSameButPlace<Item extends object>(a: Item, b: Item): boolean {
+function isSameButPlace<Item extends object>(a: Item, b: Item): boolean {
   if (a === b) return true;
   let count = 0;
   for (const key in a) {

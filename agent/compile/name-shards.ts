@@ -6,7 +6,7 @@ import { canonicalJson } from "./canonical-json.ts";
 import { createCutter } from "./cut-shards.ts";
 import type { CompileMemory } from "./memory.ts";
 import type { GateRelease } from "./release.ts";
-import { createPlacesWriter, readPlaces } from "./shard-places.ts";
+import { joinPlaces, readPlaces, renderAllPlaces, renderPlaces } from "./shard-places.ts";
 import { SHARDS, shardedGroups } from "./shards.ts";
 
 /** A rule as a shard holds it: its place is in a file of its own, because it moves with every line that is added above it. */
@@ -25,7 +25,7 @@ export interface NameShards {
   /** Groups whose names are in the shards and not in the policy. */
   readonly groups: readonly string[];
   readonly names: readonly ShardFile[];
-  readonly places: readonly ShardFile[];
+  readonly places: ShardFile;
 }
 
 /** Returns the policy without the names of its long lists, and these in shards; no shards when no list is long. */
@@ -43,30 +43,21 @@ export function takeShards(
   const taken = policy.groups.filter(({ name }) => isTaken.has(name));
   const { cut } = memory?.cutter ?? createCutter();
   const cuts = taken.map(({ name, names }) => cut(name, names));
-  const [onlyCut] = cuts;
-  const shares = SHARDS.map((shard) => ({ shard, lists: cuts.map((one) => one.shares[shard] ?? []) }));
-  const inputOf = (lists: readonly (readonly NameRule[])[]) => ({
-    parts: joinLists(lists),
-    text: JSON.stringify(lists.map(({ length }, index) => [groups[index], length])),
+  const list = JSON.stringify(groups);
+  const sharesOf = (shard: number): readonly (readonly NameRule[])[] => cuts.map(({ shareOf }) => shareOf(shard));
+  const names = SHARDS.map((shard) => {
+    const render = (): ShardFile => renderNames(taken, sharesOf(shard));
+    const parts = [list, ...cuts.map(({ contents }) => contents[shard])];
+    return memory === undefined ? render() : memory.names.recall(shard, parts, render);
   });
-  const names = shares.map(({ shard, lists }) => {
-    const render = (): ShardFile => renderNames(taken, lists);
-    const keptFrom = cuts.length === 1 ? (onlyCut?.keptFrom(shard) ?? null) : null;
-    return memory === undefined ? render() : memory.names.recall(shard, { ...inputOf(lists), keptFrom }, render);
+  const lists = cuts.map(({ shards }, index) => ({ rules: taken[index]?.names ?? [], shards }));
+  const all = cuts.some(({ isMoved }) => isMoved) ? renderAllPlaces(lists) : null;
+  const places = SHARDS.map((shard) => {
+    const render = (): Buffer => all?.[shard] ?? renderPlaces(sharesOf(shard).flat());
+    const parts = [list, ...cuts.map(({ versions }) => versions[shard])];
+    return memory === undefined ? render() : memory.places.recall(shard, parts, render);
   });
-  const writePlaces = createPlacesWriter(
-    cuts.map(({ shards }, index) => ({ rules: taken[index]?.names ?? [], shards })),
-  );
-  const places = shares.map(({ shard, lists }) => {
-    const render = (): ShardFile => shardFile(writePlaces(shard, joinLists(lists)));
-    return memory === undefined ? render() : memory.places.recall(shard, inputOf(lists), render);
-  });
-  return { rest, shards: { groups, names, places } };
-}
-
-function joinLists<Item>(lists: readonly (readonly Item[])[]): readonly Item[] {
-  const [only] = lists;
-  return lists.length === 1 && only !== undefined ? only : lists.flat();
+  return { rest, shards: { groups, names, places: shardFile(joinPlaces(places)) } };
 }
 
 /** In canonical JSON, as of the whole. */
@@ -99,16 +90,12 @@ function shardFile(bytes: Buffer): ShardFile {
  * Returns a release as it was before its long lists were cut into shards: groups whole, each rule with its place.
  * @throws RangeError when the parts are not of one release
  */
-export function joinShards(
-  gate: GateRelease,
-  shards: readonly NamesShardFile[],
-  places: readonly Buffer[],
-): GateRelease {
+export function joinShards(gate: GateRelease, shards: readonly NamesShardFile[], places: Buffer): GateRelease {
   const { sharded = [], ...rest } = gate;
   const lists = new Map<string, NameRule[]>(sharded.map((group) => [group, []]));
   for (const [index, shard] of shards.entries()) {
     // In the order in which they were written: group after group.
-    const placed = readPlaces(places[index] ?? Buffer.of())[Symbol.iterator]();
+    const placed = readPlaces(places, index)[Symbol.iterator]();
     for (const group of sharded) {
       for (const rule of shard[group] ?? []) {
         const { value: place } = placed.next();

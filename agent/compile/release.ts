@@ -13,7 +13,7 @@ export interface Artifact {
  * What a policy becomes. Artifacts: `block.zone`, `allow.zone`, `deny.zone`, `named.conf`, `policy.nft`, `gate.json` and `manifest.json`
  * (path → SHA-256 of the others); in SNI mode also `haproxy.cfg` and the proxy's
  * maps (`proxyMaps`). More than 4,096 names of a group are in `names-00.json` to `names-31.json` with their places in
- * `places-00.txt` to `places-31.txt`, and more than that to resolve in `allow-00.zone` to `allow-31.zone`. `digest` is the SHA-256 of
+ * `places.bin`, and more than that to resolve in `allow-00.zone` to `allow-31.zone`. `digest` is the SHA-256 of
  * manifest.json in hex and names the release's folder.
  */
 export interface Release {

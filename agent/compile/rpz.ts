@@ -89,28 +89,25 @@ function renderShards(
   // The list of a group, which is cut for the gate as well, or those of all groups together.
   const list = groups.find((group) => group.names === names)?.name ?? "";
   const { cut } = memory?.cutter ?? createCutter();
-  const { shares, keptFrom } = cut(list, names);
-  const wildcards = new Set(shares.flatMap(wildcardsOf));
+  const { contents, shareOf } = cut(list, names);
+  const wildcards = new Set(SHARDS.flatMap((shard) => wildcardsOf(contents[shard] ?? {}, () => shareOf(shard))));
   // What is below a wildcard is left out wherever it would be, so all shards depend on all wildcards.
   const covers = [...wildcards].sort(compareTexts).join(" ");
   return SHARDS.map((shard) => {
-    const parts = shares[shard] ?? [];
-    const render = (): ZoneShard => renderShard(shard, ownersOf(parts, wildcards));
-    return memory === undefined
-      ? render()
-      : memory.zones.recall(shard, { parts, text: covers, keptFrom: keptFrom(shard) }, render);
+    const render = (): ZoneShard => renderShard(shard, ownersOf(shareOf(shard), wildcards));
+    return memory === undefined ? render() : memory.zones.recall(shard, [covers, contents[shard]], render);
   });
 }
 
-const knownWildcards = new WeakMap<readonly NameEntry[], readonly string[]>();
+const knownWildcards = new WeakMap<object, readonly string[]>();
 
-/** Returns the wildcards of a share, which is looked through once. */
-function wildcardsOf(share: readonly NameEntry[]): readonly string[] {
-  const known = knownWildcards.get(share);
+/** Returns the wildcards of a share, which is looked through once for a token of what it contains. */
+function wildcardsOf(content: object, share: () => readonly NameEntry[]): readonly string[] {
+  const known = knownWildcards.get(content);
   if (known !== undefined) return known;
   const wildcards: string[] = [];
-  for (const { pattern } of share) if (pattern.kind === "subdomains") wildcards.push(pattern.name);
-  knownWildcards.set(share, wildcards);
+  for (const { pattern } of share()) if (pattern.kind === "subdomains") wildcards.push(pattern.name);
+  knownWildcards.set(content, wildcards);
   return wildcards;
 }
 

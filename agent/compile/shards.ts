@@ -25,6 +25,9 @@ export function shardedGroups(policy: Policy): readonly string[] {
   return policy.groups.filter(isSharded).map(({ name }) => name);
 }
 
+/** The file that says where the rules of all shards are written. */
+export const PLACES_FILE = "places.bin";
+
 function digits(shard: number): string {
   return String(shard).padStart(2, "0");
 }
@@ -45,9 +48,4 @@ export function shardCanaryName(shard: number): string {
 
 export function shardNamesFile(shard: number): string {
   return `names-${digits(shard)}.json`;
-}
-
-/** Returns the file that says where each rule of a shard is written. */
-export function shardPlacesFile(shard: number): string {
-  return `places-${digits(shard)}.txt`;
 }

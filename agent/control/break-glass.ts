@@ -9,7 +9,7 @@ import {
 } from "../apply/break-glass-note.ts";
 import { BREAK_GLASS_SERIAL } from "../apply/break-glass-serial.ts";
 import { startBreakGlassTimer, stopBreakGlassTimer } from "../apply/break-glass-timer.ts";
-import { checkArtifacts } from "../apply/check-artifacts.ts";
+import { checkWhileStoring } from "../apply/check-artifacts.ts";
 import { openEnforced } from "../apply/enforced.ts";
 import { checkProxyUser } from "../apply/proxy-service.ts";
 import { storeRelease } from "../apply/release-store.ts";
@@ -55,7 +55,7 @@ export async function breakGlass(agent: Agent, proposal: Proposal, forS: number)
   const provenance = { commit: NO_COMMIT, serial: confirmed.serial, repository: settings.repository.name, approvedBy };
   const previous = await openEnforced(apply);
   if (previous.digest === release.digest) throw new AgentError("USAGE", "this policy is in force already");
-  const next = await checkArtifacts(await storeRelease(paths.releases, release, provenance), apply.verdicts);
+  const next = await checkWhileStoring(release, storeRelease(paths.releases, release, provenance), apply.verdicts);
   const before = await rehearse(apply, async () => []);
   const deadlineMs = bootTimeMs() + forS * 1000;
   const { by, reason } = proposal;

@@ -1,6 +1,6 @@
 import type { Agent } from "../agent.ts";
 import { readBadReleases } from "../apply/bad-releases.ts";
-import { checkArtifacts } from "../apply/check-artifacts.ts";
+import { checkWhileStoring } from "../apply/check-artifacts.ts";
 import { openEnforced } from "../apply/enforced.ts";
 import { gateReleaseOf } from "../apply/gate-releases.ts";
 import { storeRelease } from "../apply/release-store.ts";
@@ -86,7 +86,7 @@ async function checkRelease({ apply, settings }: Agent, release: Release): Promi
   const folder = await makeScratchFolder("clawgress-check-");
   try {
     const provenance = { commit: "0".repeat(40), serial: 0, repository: settings.repository.name, approvedBy: [] };
-    await checkArtifacts(await storeRelease(folder, release, provenance), apply.verdicts);
+    await checkWhileStoring(release, storeRelease(folder, release, provenance), apply.verdicts);
   } finally {
     await removeFolder(folder);
   }

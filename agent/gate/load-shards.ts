@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { setImmediate as otherWork } from "node:timers/promises";
 import type { NamesShardFile } from "../compile/name-shards.ts";
 import { readPlace } from "../compile/shard-places.ts";
-import { SHARDS, shardNamesFile, shardOf, shardPlacesFile } from "../compile/shards.ts";
+import { PLACES_FILE, SHARDS, shardNamesFile, shardOf } from "../compile/shards.ts";
 import { readFileBytes } from "../host/files.ts";
 import { buildNameTable, type NameLookup, type NameTable } from "../policy/name-table.ts";
 import type { NameRule, Place, PolicyEntry } from "../policy/policy.ts";
@@ -15,14 +15,18 @@ export interface LoadedShards {
   placeOf(entry: PolicyEntry): Place;
   /** By shard, for the release that comes after. */
   readonly parts: readonly Shard[];
+  readonly places: Places;
 }
 
 interface Shard {
   readonly digest: string;
   readonly lists: ReadonlyMap<string, readonly NameRule[]>;
   readonly tables: ReadonlyMap<string, NameTable>;
-  readonly placesDigest: string;
-  readonly places: Buffer;
+}
+
+interface Places {
+  readonly digest: string;
+  readonly bytes: Buffer;
 }
 
 const MAX_FILE_BYTES = 256 * 1024 * 1024;
@@ -42,32 +46,35 @@ export async function loadShards(
 ): Promise<LoadedShards> {
   const parts: Shard[] = [];
   for (const shard of SHARDS) {
-    const [file, placesFile] = [shardNamesFile(shard), shardPlacesFile(shard)];
-    const [digest, placesDigest] = [String(digests[file]), String(digests[placesFile])];
+    const file = shardNamesFile(shard);
+    const digest = String(digests[file]);
     const same = known?.parts[shard];
-    const index = same?.digest === digest ? same : indexShard(await readChecked(folder, file, digest));
-    const isMoved = same?.placesDigest !== placesDigest;
-    const places = isMoved ? await readChecked(folder, placesFile, placesDigest) : same.places;
-    parts.push({ digest, lists: index.lists, tables: index.tables, placesDigest, places });
+    parts.push(same?.digest === digest ? same : indexShard(digest, await readChecked(folder, file, digest)));
     if (same?.digest !== digest) await otherWork();
   }
+  const places = await readPlacesFile(folder, String(digests[PLACES_FILE]), known?.places ?? null);
   const tables = new Map(groups.map((group) => [group, joinTables(group, parts)]));
   return {
     tables,
     parts,
+    places,
     placeOf: (entry) => {
       if (entry.place !== ELSEWHERE || !("pattern" in entry)) return entry.place;
-      const part = parts[shardOf(entry.pattern.name)];
+      const shard = shardOf(entry.pattern.name);
       let before = 0;
       for (const group of groups) {
-        const rules = part?.lists.get(group) ?? [];
+        const rules = parts[shard]?.lists.get(group) ?? [];
         const index = rules.indexOf(entry as NameRule);
-        if (part !== undefined && index >= 0) return readPlace(part.places, before + index);
+        if (index >= 0) return readPlace(places.bytes, shard, before + index);
         before += rules.length;
       }
       return entry.place;
     },
   };
+}
+
+async function readPlacesFile(folder: string, digest: string, known: Places | null): Promise<Places> {
+  return known?.digest === digest ? known : { digest, bytes: await readChecked(folder, PLACES_FILE, digest) };
 }
 
 /** Hashed beside the thread that answers clients. */
@@ -78,10 +85,10 @@ async function readChecked(folder: string, file: string, digest: string): Promis
   return bytes;
 }
 
-function indexShard(bytes: Buffer): Pick<Shard, "lists" | "tables"> {
+function indexShard(digest: string, bytes: Buffer): Shard {
   const file = Object.entries(JSON.parse(bytes.toString("utf8")) as NamesShardFile);
   const lists = new Map(file.map(([group, rules]) => [group, rules.map((rule) => ({ ...rule, place: ELSEWHERE }))]));
-  return { lists, tables: new Map([...lists].map(([group, rules]) => [group, buildNameTable(rules)])) };
+  return { digest, lists, tables: new Map([...lists].map(([group, rules]) => [group, buildNameTable(rules)])) };
 }
 
 function joinTables(group: string, parts: readonly Shard[]): NameTable {

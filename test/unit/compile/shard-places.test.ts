@@ -1,5 +1,12 @@
 import { expect, test } from "vitest";
-import { readPlace, readPlaces, renderPlaces } from "../../../agent/compile/shard-places.ts";
+import {
+  joinPlaces,
+  readPlace,
+  readPlaces,
+  renderAllPlaces,
+  renderPlaces,
+} from "../../../agent/compile/shard-places.ts";
+import { SHARDS } from "../../../agent/compile/shards.ts";
 import type { Place } from "../../../agent/policy/policy.ts";
 
 const place = (pointer: string, line = 3, file = "policy.json"): Place => ({ file, line, column: 7, pointer });
@@ -9,23 +16,56 @@ const places = [
   place("/hosts/a~1b/allow/domains/7", 9, 'lists/we "b".json'),
   place("/allow/domains/2"),
   place("/hosts/10", 4),
+  place("/groups/007", 4),
+  place("/groups/1234567890123", 4),
+  place("/groups/0", 4_000_000_000),
   place("/allow", 4),
   place("/hosts/", 4),
   place("", 1),
 ];
 
+const rules = places.map((place) => ({ place }));
+/** The file of some lists, given the shard of each rule. */
+function write(lists: readonly { readonly rules: typeof rules; readonly shards: readonly number[] }[]): Buffer {
+  const parts = renderAllPlaces(lists.map(({ rules, shards }) => ({ rules, shards: Uint8Array.from(shards) })));
+  for (const shard of SHARDS) {
+    const share = lists.flatMap(({ rules, shards }) => rules.filter((_rule, at) => shards[at] === shard));
+    expect(renderPlaces(share).equals(parts[shard] ?? Buffer.of())).toBe(true);
+  }
+  return joinPlaces(parts);
+}
+
+const all = write([{ rules, shards: rules.map(() => 9) }]);
+
 test("each place is read as it was written, by its number and with the others", () => {
-  const bytes = renderPlaces(places.map((place) => ({ place })));
-  expect(readPlaces(bytes)).toEqual(places);
-  for (const [ordinal, expected] of places.entries()) expect(readPlace(bytes, ordinal)).toEqual(expected);
+  expect(readPlaces(all, 9)).toEqual(places);
+  for (const [ordinal, expected] of places.entries()) expect(readPlace(all, 9, ordinal)).toEqual(expected);
+  expect(readPlaces(all, 8)).toEqual([]);
+});
+
+test("within a shard, places stand list after list", () => {
+  const bytes = write([
+    { rules: rules.slice(0, 3), shards: [7, 0, 7] },
+    { rules: rules.slice(3, 6), shards: [0, 7, 31] },
+  ]);
+  const orders = { 0: [1, 3], 7: [0, 2, 4], 31: [5] };
+  for (const [shard, order] of Object.entries(orders)) {
+    expect(readPlaces(bytes, Number(shard))).toEqual(order.map((at) => places[at]));
+  }
 });
 
 test("a place that is not there is an error", () => {
-  const bytes = renderPlaces(places.map((place) => ({ place })));
-  for (const ordinal of [places.length, places.length + 1, 1000]) {
-    expect(() => readPlace(bytes, ordinal)).toThrow(RangeError);
+  for (const ordinal of [-1, places.length, places.length + 1, 1000]) {
+    expect(() => readPlace(all, 9, ordinal)).toThrow(RangeError);
   }
-  expect(() => readPlace(Buffer.of(), 0)).toThrow(RangeError);
-  expect(readPlaces(renderPlaces([]))).toEqual([]);
-  expect(() => readPlaces(Buffer.from('[["policy.json","/allow/domains"]]\n3 7 1 0\n'))).toThrow(RangeError);
+  for (const shard of [-1, 32]) expect(() => readPlaces(all, shard)).toThrow(RangeError);
+  expect(() => readPlace(Buffer.of(), 0, 0)).toThrow(RangeError);
+});
+
+test("what is cut off, or names a list that is not there, is an error", () => {
+  expect(() => readPlaces(all.subarray(0, -300), 9)).toThrow(RangeError);
+  const part = Buffer.concat([Buffer.from("[]\n"), Buffer.alloc(16)]);
+  expect(() => readPlaces(joinPlaces([part]), 0)).toThrow(RangeError);
+  expect(() => readPlaces(joinPlaces([part.subarray(0, -1)]), 0)).toThrow(RangeError);
+  expect(() => readPlaces(joinPlaces([Buffer.from("[]")]), 0)).toThrow(RangeError);
 });
