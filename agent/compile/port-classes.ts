@@ -41,7 +41,12 @@ export function portClasses(policy: Policy): readonly PortClass[] {
 function portsOf({ names, networks }: Group): readonly (readonly PortRange[])[] {
   const found: (readonly PortRange[])[] = [];
   for (const rules of [names, networks]) {
-    for (const { ports } of rules) if (ports !== found.at(-1)) found.push(ports);
+    let last: readonly PortRange[] | null = null;
+    for (let at = 0; at < rules.length; at++) {
+      const { ports } = rules[at] as { readonly ports: readonly PortRange[] };
+      if (ports !== last) found.push(ports);
+      last = ports;
+    }
   }
   return found;
 }

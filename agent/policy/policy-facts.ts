@@ -1,4 +1,5 @@
 import { compareTexts } from "./compare-texts.ts";
+import { hasExpiring } from "./expiring.ts";
 import { hoursText } from "./hours.ts";
 import { patternText } from "./pattern-text.ts";
 import type { Denials, Group, NameWindow, Policy } from "./policy.ts";
@@ -55,8 +56,9 @@ function nameHoursFacts(who: string, windows: readonly NameWindow[] | undefined)
 }
 
 function expiryFacts({ name, names, networks }: Group): readonly string[] {
+  // A long list is not looked through for nothing.
   const entries = [
-    ...names.map(({ pattern, expiresS }) => ({ entry: patternText(pattern), expiresS })),
+    ...(hasExpiring(names) ? names : []).map(({ pattern, expiresS }) => ({ entry: patternText(pattern), expiresS })),
     ...networks.map(({ network, expiresS }) => ({ entry: network as string, expiresS })),
   ];
   return entries.flatMap(({ entry, expiresS }) =>

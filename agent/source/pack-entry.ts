@@ -58,14 +58,17 @@ function readDistance(pack: Buffer, start: number, end: number): { value: number
   return { value, next: at };
 }
 
+/** What declares more is put together from pieces, so that a declaration alone takes no memory to speak of. */
+const MAX_PIECE_BYTES = 16 * 1024 * 1024;
+
 /** Inflates exactly the declared number of bytes: whatever lies behind them is never made. @throws AgentError SOURCE_PROTOCOL */
 export function inflateEntry(pack: Buffer, start: number, end: number, bytes: number): { data: Buffer; next: number } {
   try {
-    // zlib sees a window that grows only when the object does: most are tiny, and its whole output is at most `bytes`.
+    // Most objects are tiny, and the output is at most `bytes`: room for one byte more, and it comes in one piece.
     const result = inflateSync(pack.subarray(start, end), {
       info: true,
       maxOutputLength: Math.max(1, bytes),
-      chunkSize: Math.min(65_536, Math.max(64, bytes + 1)),
+      chunkSize: Math.min(MAX_PIECE_BYTES, Math.max(64, bytes + 1)),
     }) as unknown as { buffer: Buffer; engine: { bytesWritten: number } };
     if (result.buffer.length !== bytes) throw malformedPack("an object with fewer bytes than it declares");
     return { data: result.buffer, next: start + result.engine.bytesWritten };
