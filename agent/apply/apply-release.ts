@@ -137,7 +137,8 @@ async function arm(context: ApplyContext, change: Change): Promise<Transaction> 
   const { next, previous, commit, serial, timer } = change;
   const transaction: Transaction = {
     id: randomBytes(16).toString("hex"),
-    ...{ next: next.digest, previous: previous.digest, previousTable: previous.tableDigest, commit, serial },
+    ...{ next: next.digest, nextTable: next.tableDigest },
+    ...{ previous: previous.digest, previousTable: previous.tableDigest, commit, serial },
     deadlineMs: bootTimeMs() + settings.health.confirmTimeoutMs,
   };
   await step("3-arm", () => armTransaction(paths.transaction, transaction));

@@ -18,8 +18,12 @@ export async function startBreakGlassTimer(
   const folder = context.paths.breakGlassTransaction;
   const timer = await startRevertTimer(context);
   const id = randomBytes(16).toString("hex");
-  const names = { id, next, previous: back.digest, previousTable: back.tableDigest, commit: "" };
-  await armTransaction(folder, { ...names, serial: BREAK_GLASS_SERIAL, deadlineMs });
+  const transaction = {
+    // The table is not needed: what goes back is loaded whole.
+    ...{ id, next, nextTable: "" },
+    ...{ previous: back.digest, previousTable: back.tableDigest, commit: "" },
+  };
+  await armTransaction(folder, { ...transaction, serial: BREAK_GLASS_SERIAL, deadlineMs });
   try {
     await timer.arm(id, folder);
   } catch (error) {

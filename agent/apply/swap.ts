@@ -99,10 +99,12 @@ async function loadEither(
 ): Promise<void> {
   if (changes !== null) {
     try {
-      return await loadRuleset(complete(changes));
+      await loadRuleset(complete(changes));
+      return log.info({ event: "rules-changed", whole: false });
     } catch (error) {
       log.warn({ event: "delta-refused", reason: (error as Error).message });
     }
   }
   await loadRuleset(complete(whole));
+  log.info({ event: "rules-changed", whole: true });
 }

@@ -11,8 +11,9 @@ import { makeFolder, readFileIfAny, replaceFile, syncFolder } from "../host/file
 export interface Transaction {
   /** Random, 128 bits in hex: no two transactions are taken for each other. */
   readonly id: string;
-  /** Digest of the release that is being tried. */
+  /** Digest of the release that is being tried, and what its table in the kernel reads back as. */
   readonly next: string;
+  readonly nextTable: string;
   /** Digest of the release to go back to, and what its table in the kernel reads back as. */
   readonly previous: string;
   readonly previousTable: string;
@@ -29,7 +30,7 @@ export interface Transaction {
 export type TransactionState = "armed" | "confirmed" | "reverting" | "reverted";
 
 const MAX_FILE_BYTES = 64 * 1024;
-const names = { id: "", next: "", previous: "", previousTable: "", commit: "" } as const;
+const names = { id: "", next: "", nextTable: "", previous: "", previousTable: "", commit: "" } as const;
 const nothing: Transaction = { ...names, serial: 0, deadlineMs: 0 };
 
 /** Step 3, arm: records durably that a change is in flight, before anything is changed. */

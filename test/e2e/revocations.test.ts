@@ -26,6 +26,14 @@ const ports = { tcp: 7100, udp: 7100, tls: 443 } as const;
 /** Of the name that loses only ports. */
 const otherPorts = { tcp: 7101, udp: 7101 } as const;
 
+/** No grant of the flows: a change that takes it away is rolled back. */
+const probed = "health.allowed.test";
+
+function policyWithout(taken: Grant | null, way: 0 | 1 = 0) {
+  const policy = revocationPolicy(taken, way);
+  return { ...policy, allow: { ...policy.allow, domains: [...policy.allow.domains, probed] } };
+}
+
 let lab: Lab;
 let gateway: TestGateway;
 let flows: Flows;
@@ -35,7 +43,8 @@ beforeAll(async () => {
   // Each flow hears of its end, however many there are.
   await lab.execChecked("gateway", ["sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0"]);
   flows = await startFlows(lab, ["a.allowed.test"], ["agent1", "agent2"]);
-  gateway = await setUpGateway(lab, { policy: revocationPolicy(null), threshold: 1 });
+  const probes = [{ name: "a page", type: "dns", to: probed, host: "*" }];
+  gateway = await setUpGateway(lab, { policy: policyWithout(null), threshold: 1, config: { health: { probes } } });
   gateway.start();
   await gateway.awaitStatus(await gateway.head(), ["success"]);
 });
@@ -76,7 +85,7 @@ interface Times {
 async function apply(taken: Grant, way: 0 | 1): Promise<Times> {
   const swaps = async () => (await gateway.log()).filter(({ event }) => event === "apply-swapped");
   const known = (await swaps()).length;
-  const commit = await gateway.commit(revocationPolicy(taken, way), { signers: ["alice"] });
+  const commit = await gateway.commit(policyWithout(taken, way), { signers: ["alice"] });
   const pushedAt = Date.now();
   await gateway.awaitStatus(commit, ["success"]);
   const [swap, ...more] = (await swaps()).slice(known);
@@ -140,8 +149,26 @@ async function judgeKept(kept: readonly Flow[]) {
 }
 
 test(
+  "a change that is rolled back ends nothing that is allowed before and after",
+  async () => {
+    const kept = [...(await openAll("a.allowed.test")), ...(await openAll("r2.race.test"))];
+    const { allow, ...rest } = revocationPolicy(null);
+    const networks = Array.from({ length: 200 }, (_, index) => `198.51.100.${index}/32`);
+    const before = (await gateway.log()).length;
+    const commit = await gateway.commit({ ...rest, allow: { ...allow, ips: networks } }, { signers: ["alice"] });
+    await gateway.awaitStatus(commit, ["failure", "error"]);
+    const events = (await gateway.log()).slice(before);
+    expect(events.filter(({ event }) => event === "rules-changed")).toMatchObject([{ whole: false }, { whole: false }]);
+    expect(events.map(({ event }) => event)).toEqual(expect.arrayContaining(["apply-swapped", "apply-reverted"]));
+    expect((await judgeKept(kept)).wrong).toEqual([]);
+  },
+  60_000 * PATIENCE,
+);
+
+test(
   `through ${APPLIES} applies in a row, what each takes away ends within a second of the swap, and nothing else notices`,
   async () => {
+    const before = (await gateway.log()).length;
     const kept = [
       ...(await openAll("a.allowed.test")),
       ...(await openAll("r2.race.test")),
@@ -174,7 +201,8 @@ test(
     );
     expect(stayed.wrong).toEqual([]);
     // Whatever is put right is put right as a whole, and would hide what an apply itself does.
-    expect((await gateway.log()).filter(({ event }) => /^drift|^rolled|^revert/.test(event))).toEqual([]);
+    const events = (await gateway.log()).slice(before);
+    expect(events.filter(({ event }) => /^drift|^rolled|^revert/.test(event))).toEqual([]);
   },
   (60_000 + APPLIES * 10_000) * PATIENCE,
 );

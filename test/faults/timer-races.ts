@@ -80,6 +80,7 @@ async function raceOnce(
     ...{
       id: "1".repeat(32),
       next: "a".repeat(64),
+      nextTable: "n",
       previous: "b".repeat(64),
       previousTable: "t",
       commit: "c".repeat(40),

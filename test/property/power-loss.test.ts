@@ -78,7 +78,8 @@ const pointer = (which: "old" | "next") => {
   return { release: releases[which].digest, serial, commit, at, whole: null };
 };
 const transaction = {
-  ...{ id: "f".repeat(32), next: releases.next.digest, previous: releases.old.digest, previousTable: "t" },
+  ...{ id: "f".repeat(32), next: releases.next.digest, nextTable: "n" },
+  ...{ previous: releases.old.digest, previousTable: "t" },
   ...{ commit: commits.next, serial: 2, deadlineMs: 1 },
 };
 

@@ -14,7 +14,7 @@ import {
 
 const sample: Transaction = {
   id: "0123456789abcdef0123456789abcdef",
-  ...{ next: "n".repeat(64), previous: "p".repeat(64), previousTable: "t".repeat(64) },
+  ...{ next: "n".repeat(64), nextTable: "m".repeat(64), previous: "p".repeat(64), previousTable: "t".repeat(64) },
   ...{ commit: "c".repeat(40), serial: 7, deadlineMs: 123_450 },
 };
 
