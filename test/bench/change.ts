@@ -12,7 +12,9 @@ const ASK_EVERY_MS = 5;
 const MAX_WAITS = 4;
 
 interface Sample {
-  /** From the commit being there to its rules being in force. */
+  /** From the poll that saw the commit to its rules being in force. */
+  readonly seenEnforcedMs: number;
+  /** From the commit being there. */
   readonly enforcedMs: number;
   readonly confirmedMs: number;
   /** Milliseconds of each step by its name. */
@@ -69,9 +71,10 @@ async function measureSize(
   return [
     ...kinds.flatMap((kind): readonly Row[] => {
       const how = `${rounds} commits, median, from the log's times; ${describeSteps(samples[kind])}`;
-      const of = (key: "enforcedMs" | "confirmedMs"): number => median(samples[kind].map((sample) => sample[key]));
+      const of = (key: "seenEnforcedMs" | "enforcedMs" | "confirmedMs"): number => median(samples[kind].map((sample) => sample[key]));
       const row = { unit: "ms" as const, other: null, how };
       return [
+        { ...row, what: `seen → enforced, one entry ${kind} in ${about}`, ours: of("seenEnforcedMs"), goal: null },
         { ...row, what: `fetched → enforced, one entry ${kind} in ${about}`, ours: of("enforcedMs"), goal },
         { ...row, what: `fetched → confirmed, one entry ${kind} in ${about}`, ours: of("confirmedMs"), goal: null },
       ];
@@ -128,8 +131,10 @@ function sampleOf(log: readonly LogLine[], commit: string): Sample {
     if (event === "step-took" && !steps.has(String(step))) steps.set(String(step), Number(tookMs));
     if (event === "cycle-confirmed") break;
   }
+  const enforcedMs = timeOf(({ event }) => event === "apply-swapped");
   return {
-    enforcedMs: timeOf(({ event }) => event === "apply-swapped") - fetchedMs,
+    seenEnforcedMs: enforcedMs - timeOf(({ event }) => event === "commit-seen"),
+    enforcedMs: enforcedMs - fetchedMs,
     confirmedMs: timeOf(({ event }) => event === "apply-confirmed") - fetchedMs,
     steps,
   };
