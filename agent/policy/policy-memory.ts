@@ -11,7 +11,9 @@ export interface PolicyMemory {
   /** Files of which the text has the shape of a policy. */
   readonly texts: Map<string, KnownText>;
   /** Entries that mean a name and give no warning, by their text. */
-  readonly patterns: Map<string, KnownPattern>;
+  readonly patterns: Map<string, NamePattern>;
+  /** Pattern of a name → of every name below it, where a list asked for that. */
+  readonly below: WeakMap<NamePattern, NamePattern>;
   /** Lists by file and pointer. */
   readonly lists: Map<string, KnownList>;
   /** All that the last policy said besides its long lists of names; null when it has not been read to the end. */
@@ -20,16 +22,6 @@ export interface PolicyMemory {
   isSameBesides: boolean;
   /** What `besides` becomes. */
   next: string | null;
-}
-
-export interface KnownPattern {
-  readonly pattern: NamePattern;
-  /** `patternText` of it. */
-  readonly text: string;
-  /** Every name below it. */
-  readonly below: NamePattern;
-  /** False when the entry is warned of. */
-  readonly isQuiet: boolean;
 }
 
 export interface KnownList {
@@ -50,7 +42,8 @@ const MAX_LISTS = 1000;
 
 /** Returns a memory of nothing. */
 export function createPolicyMemory(): PolicyMemory {
-  return { texts: new Map(), patterns: new Map(), lists: new Map(), besides: null, isSameBesides: false, next: null };
+  const known = { texts: new Map(), patterns: new Map(), below: new WeakMap(), lists: new Map() };
+  return { ...known, besides: null, isSameBesides: false, next: null };
 }
 
 /** A list of fewer names is read as quickly as it is compared. */
@@ -91,9 +84,18 @@ function textBesides(sources: readonly PolicySource[]): string | null {
 }
 
 /** Keeps what an entry means. */
-export function rememberPattern({ patterns }: PolicyMemory, entry: string, known: KnownPattern): void {
+export function rememberPattern({ patterns }: PolicyMemory, entry: string, pattern: NamePattern): void {
   if (patterns.size >= MAX_PATTERNS) patterns.clear();
-  patterns.set(entry, known);
+  patterns.set(entry, pattern);
+}
+
+/** Returns the pattern of every name below a name: the same object for the same one. */
+export function patternBelow(memory: PolicyMemory | undefined, pattern: NamePattern): NamePattern {
+  const known = memory?.below.get(pattern);
+  if (known !== undefined) return known;
+  const below: NamePattern = { ...pattern, kind: "subdomains" };
+  memory?.below.set(pattern, below);
+  return below;
 }
 
 /** Keeps a list; the one that was read longest ago goes. */

@@ -8,10 +8,10 @@ import type { LabelBook } from "./labels.ts";
 import { lintName } from "./lints.ts";
 import { quoteText } from "./parsed.ts";
 import { patternText } from "./pattern-text.ts";
-import type { NameRule, Place, PortRange } from "./policy.ts";
+import type { NamePattern, NameRule, Place, PortRange } from "./policy.ts";
 import {
-  type KnownPattern,
   type PolicyMemory,
+  patternBelow,
   rememberList,
   rememberPattern,
   samePorts,
@@ -96,15 +96,17 @@ function readName(
   const { ports, label, ...rest } = readEntry(entry, joinPointer(reading.pointer, index), context.log);
   const known = readPattern(typeof entry === "string" ? entry : entry.domain, rest.place, context);
   if (known === null) return null;
-  const { pattern, text, below } = known;
+  const { pattern, isQuiet } = known;
+  const text = patternText(pattern);
   const written = { pattern, ports: ports ?? reading.ports, label: label ?? context.labels.take(text), ...rest };
   const key = ruleKey(text, written);
   const earlier = last?.get(key);
   const rule = earlier === undefined ? written : sameRule(earlier, written);
   const isFirst = add(reading, key, rule);
-  if (reading.withBelow && pattern.kind === "exact")
-    addBelow(reading, ruleKey(`*.${text}`, rule), { ...rule, pattern: below });
-  return isFirst && known.isQuiet && typeof entry === "string" ? rule : null;
+  if (reading.withBelow && pattern.kind === "exact") {
+    addBelow(reading, ruleKey(`*.${text}`, rule), { ...rule, pattern: patternBelow(context.memory, pattern) });
+  }
+  return isFirst && isQuiet && typeof entry === "string" ? rule : null;
 }
 
 /** Returns whether it is the first of its text. */
@@ -122,10 +124,14 @@ function addBelow({ last, rules, fresh }: Reading, text: string, rule: NameRule)
   addRule(rules, text, rule);
 }
 
-/** Returns what an entry means, or null when it means nothing; what is to be said about it goes to the log. */
-function readPattern(entry: string, place: Place, { log, memory }: RuleContext): KnownPattern | null {
+/** Returns what an entry means, and whether it gives no warning; null when it means nothing. What is to be said about it goes to the log. */
+function readPattern(
+  entry: string,
+  place: Place,
+  { log, memory }: RuleContext,
+): { readonly pattern: NamePattern; readonly isQuiet: boolean } | null {
   const remembered = memory?.patterns.get(entry);
-  if (remembered !== undefined) return remembered;
+  if (remembered !== undefined) return { pattern: remembered, isQuiet: true };
   const parsed = parseDomainPattern(entry);
   if (!parsed.ok) {
     log.error(place, parsed.message, parsed.remedy);
@@ -138,10 +144,8 @@ function readPattern(entry: string, place: Place, { log, memory }: RuleContext):
     log.warn(...warning);
   };
   lintName(pattern, place, { ...log, warn });
-  const below = { ...pattern, kind: "subdomains" as const };
-  const known: KnownPattern = { pattern, text: patternText(pattern), below, isQuiet };
-  if (isQuiet && memory !== undefined) rememberPattern(memory, entry, known);
-  return known;
+  if (isQuiet && memory !== undefined) rememberPattern(memory, entry, pattern);
+  return { pattern, isQuiet };
 }
 
 /** Returns the keys of the rules in order: those that were there last time are in order already. */
