@@ -1,6 +1,7 @@
 import { type Cutter, createCutter } from "./cut-shards.ts";
 import type { ShardFile } from "./name-shards.ts";
 import type { ZoneShard } from "./rpz.ts";
+import type { PlacesPart } from "./shard-places.ts";
 
 /**
  * What was rendered for the last policy, shard by shard, with what it was rendered from: the same input gives the same
@@ -10,7 +11,7 @@ export interface CompileMemory {
   readonly cutter: Cutter;
   readonly zones: Recall<ZoneShard>;
   readonly names: Recall<ShardFile>;
-  readonly places: Recall<Buffer>;
+  readonly places: Recall<PlacesPart>;
 }
 
 /** Results of a function, the last one of each shard. */

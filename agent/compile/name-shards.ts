@@ -6,7 +6,7 @@ import { canonicalJson } from "./canonical-json.ts";
 import { createCutter } from "./cut-shards.ts";
 import type { CompileMemory } from "./memory.ts";
 import type { GateRelease } from "./release.ts";
-import { joinPlaces, readPlaces, renderAllPlaces, renderPlaces } from "./shard-places.ts";
+import { joinPlaces, type PlacesPart, readPlaces, renderAllPlaces, renderPlaces } from "./shard-places.ts";
 import { SHARDS, shardedGroups } from "./shards.ts";
 
 /** A rule as a shard holds it: its place is in a file of its own, because it moves with every line that is added above it. */
@@ -53,7 +53,7 @@ export function takeShards(
   const lists = cuts.map(({ shards }, index) => ({ rules: taken[index]?.names ?? [], shards }));
   const all = cuts.some(({ isMoved }) => isMoved) ? renderAllPlaces(lists) : null;
   const places = SHARDS.map((shard) => {
-    const render = (): Buffer => all?.[shard] ?? renderPlaces(sharesOf(shard).flat());
+    const render = (): PlacesPart => all?.[shard] ?? renderPlaces(sharesOf(shard).flat());
     const parts = [list, ...cuts.map(({ versions }) => versions[shard])];
     return memory === undefined ? render() : memory.places.recall(shard, parts, render);
   });

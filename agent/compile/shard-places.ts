@@ -22,13 +22,17 @@ interface ShardedList {
   readonly shards: Uint8Array;
 }
 
+/** The part of a shard: its first line, and its records. */
+export type PlacesPart = readonly [head: Buffer, records: Buffer];
+
 /** Returns the bytes of the file that has the parts of all shards. */
-export function joinPlaces(parts: readonly Buffer[]): Buffer {
-  return Buffer.concat([Buffer.from(`${JSON.stringify(parts.map(({ length }) => length))}\n`), ...parts]);
+export function joinPlaces(parts: readonly PlacesPart[]): Buffer {
+  const lengths = parts.map(([head, records]) => head.length + records.length);
+  return Buffer.concat([Buffer.from(`${JSON.stringify(lengths)}\n`), ...parts.flat()]);
 }
 
 /** Returns the part of a shard with these rules. */
-export function renderPlaces(rules: readonly Placed[]): Buffer {
+export function renderPlaces(rules: readonly Placed[]): PlacesPart {
   const part = createPart(rules.length);
   for (let at = 0; at < rules.length; at++) part.write((rules[at] as Placed).place);
   return part.finish();
@@ -38,7 +42,7 @@ export function renderPlaces(rules: readonly Placed[]): Buffer {
  * Returns the parts of all shards. It goes through the lists once: rules lie in memory as they do there, and 100,000 that are
  * looked up shard by shard take twice as long.
  */
-export function renderAllPlaces(lists: readonly ShardedList[]): readonly Buffer[] {
+export function renderAllPlaces(lists: readonly ShardedList[]): readonly PlacesPart[] {
   const counts = SHARDS.map(() => 0);
   for (const { shards } of lists) {
     for (let at = 0; at < shards.length; at++) {
@@ -55,7 +59,7 @@ export function renderAllPlaces(lists: readonly ShardedList[]): readonly Buffer[
 
 interface Part {
   write(place: Place): void;
-  finish(): Buffer;
+  finish(): PlacesPart;
 }
 
 /** Returns a part for so many places. */
@@ -82,7 +86,7 @@ function createPart(count: number): Part {
       records.setUint32(end + 12, slash < 0 ? NO_INDEX : parseDigits(pointer, slash + 1), true);
       end += RECORD_BYTES;
     },
-    finish: () => Buffer.concat([Buffer.from(`[${[...lists.keys()].join(",")}]\n`), Buffer.from(records.buffer)]),
+    finish: () => [Buffer.from(`[${[...lists.keys()].join(",")}]\n`), Buffer.from(records.buffer)],
   };
 }
 
