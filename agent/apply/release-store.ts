@@ -1,6 +1,5 @@
 import { createHash } from "node:crypto";
-import { linkSync } from "node:fs";
-import { readdir, rm, stat } from "node:fs/promises";
+import { link, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { joinShards, type NamesShardFile } from "../compile/name-shards.ts";
 import type { Artifact, GateRelease, Provenance, Release } from "../compile/release.ts";
@@ -78,17 +77,13 @@ export async function isWhole(releases: string, digest: string, digests?: FileDi
  */
 async function linkArtifact(model: string, folder: string, path: string): Promise<boolean> {
   const [from, to] = [join(model, path), join(folder, path)];
-  const tryLink = (): boolean => {
-    try {
-      // A hundred of them in turns of the event loop take ten times as long.
-      linkSync(from, to);
-      return true;
-    } catch {
-      return false;
-    }
-  };
+  const tryLink = (): Promise<boolean> =>
+    link(from, to).then(
+      () => true,
+      () => false,
+    );
   // Nothing is there but what an attempt before has left, which hardly ever is.
-  return tryLink() || (await rm(to, { force: true }).then(tryLink, () => false));
+  return (await tryLink()) || (await rm(to, { force: true }).then(tryLink, () => false));
 }
 
 /**
