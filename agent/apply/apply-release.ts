@@ -11,7 +11,7 @@ import { reopenEnforced } from "./enforced.ts";
 import { heldBy, readHold } from "./hold-notes.ts";
 import { fallToLifeline } from "./lifeline.ts";
 import { removeLifeline } from "./lifeline-note.ts";
-import { readBack } from "./read-back.ts";
+import { readBackOrPutWhole } from "./read-back.ts";
 import { restoreRelease } from "./restore.ts";
 import type { RevertTimer } from "./revert-timer-client.ts";
 import { type Guard, swapRelease } from "./swap.ts";
@@ -114,16 +114,8 @@ async function swapAndProbe(context: ApplyContext, change: Change, id: string): 
   const guard: Guard = () => requireArmed(paths.transaction, id);
   await context.locked(() => swapRelease(context, next, guard, previous));
   log.info({ event: "apply-swapped", release: next.digest });
-  await step("5-read-back", async () => {
-    try {
-      await readBack(context, next);
-    } catch (error) {
-      // The changes were right for the release that should have stood. Whatever stood: the whole of it, once.
-      log.warn({ event: "read-back-again", reason: (error as Error).message });
-      await context.locked(() => swapRelease(context, next, guard));
-      await readBack(context, next);
-    }
-  });
+  const putWhole = () => context.locked(() => swapRelease(context, next, guard));
+  await step("5-read-back", () => readBackOrPutWhole(context, next, putWhole));
   log.info({ event: "apply-read-back", release: next.digest });
   const after = await step("6-probe", () => rehearse(context, change.extraProbes));
   const verdict = judgeProbes(change.before, after);

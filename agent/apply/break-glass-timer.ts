@@ -19,7 +19,7 @@ export async function startBreakGlassTimer(
   const timer = await startRevertTimer(context);
   const id = randomBytes(16).toString("hex");
   const transaction = {
-    // The table is not needed: what goes back is loaded whole.
+    // Its table is not kept: what stands then is not known, and what goes back is loaded whole.
     ...{ id, next, nextTable: "" },
     ...{ previous: back.digest, previousTable: back.tableDigest, commit: "" },
   };

@@ -29,6 +29,24 @@ export async function readBack(context: ApplyContext, release: CheckedRelease): 
 }
 
 /**
+ * Reads back what was put in force by changes. They were right for the release that should have stood; whatever stood, if
+ * it does not read back, the whole of it is put in force once. @throws AgentError APPLY_READBACK, and what `putWhole` throws
+ */
+export async function readBackOrPutWhole(
+  context: ApplyContext,
+  release: CheckedRelease,
+  putWhole: () => Promise<void>,
+): Promise<void> {
+  try {
+    await readBack(context, release);
+  } catch (error) {
+    context.log.warn({ event: "read-back-again", reason: (error as Error).message });
+    await putWhole();
+    await readBack(context, release);
+  }
+}
+
+/**
  * Returns when the kernel's rules, and the grants that an apply owns, are those of a release.
  * @throws AgentError APPLY_READBACK naming the part that differs.
  */

@@ -6,7 +6,7 @@ import type { ApplyContext } from "./context.ts";
 import { ensureGate } from "./gate-service.ts";
 import { digestPolicyTable } from "./kernel.ts";
 import { removeLifeline } from "./lifeline-note.ts";
-import { readBack } from "./read-back.ts";
+import { readBack, readBackOrPutWhole } from "./read-back.ts";
 import { openRelease, type StoredRelease } from "./release-store.ts";
 import { swapRelease } from "./swap.ts";
 import { closeRevert, readTransaction } from "./transaction.ts";
@@ -25,7 +25,8 @@ export async function restoreRelease(context: ApplyContext, previous: CheckedRel
     await ensureGate(context);
     const from = await findStanding(context, previous);
     await swapRelease(context, previous, noGuard, from);
-    await readBackOrWhole(context, previous, from !== null);
+    if (from === null) await readBack(context, previous);
+    else await readBackOrPutWhole(context, previous, () => swapRelease(context, previous, noGuard));
   } catch (error) {
     throw new AgentError("APPLY_REVERT_FAILED", `the old release could not be restored: ${(error as Error).message}`, {
       remedy: "see the log for the step that failed; `clawgress sync` tries again",
@@ -48,15 +49,4 @@ async function findStanding(context: ApplyContext, previous: CheckedRelease): Pr
   const gone = await readTransaction(paths.transaction, "reverting");
   if (gone?.nextTable !== table) return null;
   return await openRelease(paths.releases, gone.next, digests).catch(() => null);
-}
-
-async function readBackOrWhole(context: ApplyContext, release: CheckedRelease, isByChanges: boolean): Promise<void> {
-  try {
-    return await readBack(context, release);
-  } catch (error) {
-    if (!isByChanges) throw error;
-    context.log.warn({ event: "read-back-again", reason: (error as Error).message });
-  }
-  await swapRelease(context, release, noGuard);
-  await readBack(context, release);
 }
