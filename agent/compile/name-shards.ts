@@ -51,9 +51,14 @@ export function takeShards(
     return memory === undefined ? render() : memory.names.recall(shard, parts, render);
   });
   const lists = cuts.map(({ shards }, index) => ({ rules: taken[index]?.names ?? [], shards }));
-  const all = cuts.some(({ isMoved }) => isMoved) ? renderAllPlaces(lists) : null;
+  const isMoved = cuts.some((one) => one.isMoved);
+  let all: readonly PlacesPart[] | null = null;
   const places = SHARDS.map((shard) => {
-    const render = (): PlacesPart => all?.[shard] ?? renderPlaces(sharesOf(shard).flat());
+    const render = (): PlacesPart => {
+      // Only now: the very same lists again are remembered, however they came to be.
+      if (isMoved) all ??= renderAllPlaces(lists);
+      return all?.[shard] ?? renderPlaces(sharesOf(shard).flat());
+    };
     const parts = [list, ...cuts.map(({ versions }) => versions[shard])];
     return memory === undefined ? render() : memory.places.recall(shard, parts, render);
   });

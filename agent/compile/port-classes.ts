@@ -42,6 +42,7 @@ function portsOf({ names, networks }: Group): readonly (readonly PortRange[])[] 
   const found: (readonly PortRange[])[] = [];
   for (const rules of [names, networks]) {
     let last: readonly PortRange[] | null = null;
+    // By number: an iterator is 1.6 MB of garbage for 100,000 rules, in a loop that runs too seldom to be optimised.
     for (let at = 0; at < rules.length; at++) {
       const { ports } = rules[at] as { readonly ports: readonly PortRange[] };
       if (ports !== last) found.push(ports);

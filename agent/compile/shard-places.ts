@@ -39,8 +39,8 @@ export function renderPlaces(rules: readonly Placed[]): PlacesPart {
 }
 
 /**
- * Returns the parts of all shards. It goes through the lists once: rules lie in memory as they do there, and 100,000 that are
- * looked up shard by shard take twice as long.
+ * Returns the parts of all shards. It goes through the lists once: rules lie in memory as they do there, and looking
+ * 100,000 up shard by shard goes back and forth in it.
  */
 export function renderAllPlaces(lists: readonly ShardedList[]): readonly PlacesPart[] {
   const counts = SHARDS.map(() => 0);

@@ -90,8 +90,7 @@ function moveRules({ last, edits, pointer, log }: Reread): NameRule[] {
     const moved: Place = { file, line: line + lines, column, pointer: pointerOf(at) };
     const found = log.isItemAt(pointer, at, moved) ? moved : log.locate(moved.pointer);
     lines = found.line - line;
-    // All that a rule of a plain list has: a copy key by key takes ten times as long.
-    names[order] = { pattern: rule.pattern, ports: rule.ports, label: rule.label, place: found };
+    names[order] = { ...rule, place: found };
   });
   return names;
 }

@@ -71,8 +71,7 @@ async function measureSize(
   return [
     ...kinds.flatMap((kind): readonly Row[] => {
       const how = `${rounds} commits, median, from the log's times; ${describeSteps(samples[kind])}`;
-      const of = (key: "seenEnforcedMs" | "enforcedMs" | "confirmedMs"): number =>
-        median(samples[kind].map((sample) => sample[key]));
+      const of = (key: Exclude<keyof Sample, "steps">): number => median(samples[kind].map((sample) => sample[key]));
       const row = { unit: "ms" as const, other: null, how };
       return [
         { ...row, what: `seen → enforced, one entry ${kind} in ${about}`, ours: of("seenEnforcedMs"), goal: null },
